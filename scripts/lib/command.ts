@@ -1,0 +1,58 @@
+import { spawn } from "node:child_process"
+import { delimiter, join } from "node:path"
+import { clearTimeout, setTimeout } from "node:timers"
+import { root } from "./workspace.ts"
+
+export interface Options {
+  readonly cwd?: string
+  readonly timeoutMillis?: number
+  /** Show the output as it comes, besides capturing it. */
+  readonly echo?: boolean
+}
+
+export interface Result {
+  readonly ok: boolean
+  readonly output: string
+  readonly timedOut: boolean
+}
+
+const environment = (): NodeJS.ProcessEnv => ({
+  ...process.env,
+  NO_COLOR: "1",
+  PATH: [join(root, "node_modules", ".bin"), process.env["PATH"]].join(delimiter)
+})
+
+/** Runs a command to its end. Stdout and stderr are captured together, in the order they were written. */
+export const run = (command: string, args: ReadonlyArray<string>, options: Options = {}): Promise<Result> =>
+  new Promise((resolve) => {
+    const child = spawn(command, args, {
+      cwd: options.cwd ?? root,
+      env: environment(),
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true
+    })
+    let output = ""
+    let timedOut = false
+    const keep = (chunk: Buffer): void => {
+      output += chunk.toString()
+      if (options.echo === true) process.stdout.write(chunk)
+    }
+    child.stdout.on("data", keep)
+    child.stderr.on("data", keep)
+
+    const killGroup = (): void => {
+      timedOut = true
+      // the whole group, or a grandchild would keep the pipes open
+      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL")
+    }
+    const timer = options.timeoutMillis === undefined ? undefined : setTimeout(killGroup, options.timeoutMillis)
+    const settle = (ok: boolean): void => {
+      clearTimeout(timer)
+      resolve({ ok, output, timedOut })
+    }
+    child.on("error", (error) => {
+      output += String(error)
+      settle(false)
+    })
+    child.on("close", (code) => settle(code === 0))
+  })

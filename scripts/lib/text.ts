@@ -1,0 +1,1 @@
+export const indent = (text: string, by = "  "): string => text.trimEnd().replaceAll(/^/gm, by)

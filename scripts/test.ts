@@ -1,0 +1,31 @@
+import { run } from "./lib/command.ts"
+import * as Tally from "./lib/tally.ts"
+import { indent } from "./lib/text.ts"
+
+const steps = [
+  { name: "check", script: "scripts/check.ts", args: [] },
+  { name: "lint", script: "scripts/lint.ts", args: [] },
+  { name: "unit", script: "scripts/unit.ts", args: [] },
+  { name: "doctest", script: "scripts/doctest.ts", args: ["--quiet"] },
+  { name: "examples", script: "scripts/examples.ts", args: [] }
+]
+
+type Step = (typeof steps)[number]
+
+const lastLine = (output: string): string => output.trimEnd().split("\n").at(-1) ?? ""
+
+const runStep = async ({ args, name, script }: Step): Promise<Tally.Tally> => {
+  const started = performance.now()
+  const { ok, output } = await run("node", [script, ...args])
+  const counted = Tally.parse(lastLine(output))
+  const tally = Tally.orFailure(counted ?? Tally.make(0, 0), { well: ok && counted !== undefined })
+
+  if (tally.failed > 0) console.log(indent(output, `${name} | `))
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  console.log(`${name.padEnd(10)}${seconds.padStart(6)} s   ${Tally.format(tally)}`)
+  return tally
+}
+
+const tallies = []
+for (const step of steps) tallies.push(await runStep(step))
+Tally.close(Tally.sum(tallies))

@@ -1,0 +1,19 @@
+import { defineConfig } from "vitest/config"
+
+const conditions = ["@rego/source", "module", "node", "development|production"]
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    include: ["packages/*/test/**/*.test.ts", "scripts/test/**/*.test.ts"],
+    // a property that fails must fail again: the seed changes only when someone asks for another
+    env: { REGO_SEED: process.env["REGO_SEED"] ?? "20260401" },
+    watch: false,
+    pool: "forks",
+    // measured with 40 files on 2 cores: 0.5 s, against 12.8 s when each file imports effect anew
+    isolate: false,
+    testTimeout: 5_000,
+    hookTimeout: 5_000
+  }
+})
