@@ -1,0 +1,364 @@
+/**
+ * How long a call waits before each retry.
+ *
+ * **When to use**
+ *
+ * - `exponential`: the default; each wait is `factor` times the one before, up to `max`.
+ * - `decorrelated`: spreads callers that started together better than it follows a curve.
+ * - `constant`: the same wait each time, for work that is polled.
+ * - `none`: no wait, where the next attempt goes somewhere else.
+ * - Any `Schedule` with `Backoff.Input` as its input can stand in for one of these.
+ *
+ * **Details**
+ *
+ * Jitter is on by default (`"full"`): callers that failed together must not come back together. With `d` the wait of the
+ * curve, `full` waits `random(0, d)`, `equal` waits `d / 2 + random(0, d / 2)`, and `decorrelated` waits
+ * `min(max, random(initial, factor × the wait before))`. Formulas: M. Brooker, "Exponential Backoff And Jitter", AWS
+ * Architecture Blog, 2015. Randomness comes from Effect's `Random`, so a seed reproduces every wait.
+ *
+ * **Example** (The curve, without jitter)
+ *
+ * ```ts
+ * import { Backoff } from "@rego/core"
+ * import { Duration, Effect, Schedule } from "effect"
+ *
+ * const backoff = Backoff.exponential({ initial: "10 millis", max: "50 millis", jitter: "none" })
+ *
+ * const program = Effect.gen(function*() {
+ *   const waits: Array<string> = []
+ *   const fourWaits = Backoff.toSchedule(backoff).pipe(
+ *     Schedule.upTo({ times: 4 }),
+ *     Schedule.tap(({ output }) => Effect.sync(() => waits.push(Duration.format(output))))
+ *   )
+ *   yield* Effect.ignore(Effect.retry(Effect.fail("503"), fourWaits))
+ *   return waits
+ * })
+ *
+ * await Effect.runPromise(program) // => ["10ms", "20ms", "40ms", "50ms"]
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type { Exit } from "effect"
+import { Duration, Effect, Random, Schedule, Schema, SchemaTransformation } from "effect"
+import type { Id } from "./Attempt.ts"
+import { durationBetween, DurationFromInput, numberBetween, parseDuration, rule } from "./Issue.ts"
+import type { Retryable } from "./Outcome.ts"
+
+// -----------------------------------------------------------------------------
+// model
+// -----------------------------------------------------------------------------
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Jitter = "none" | "full" | "equal" | "decorrelated"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Backoff = Exponential | Constant | None
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Exponential {
+  readonly _tag: "Exponential"
+  readonly initial: Duration.Duration
+  readonly max: Duration.Duration
+  readonly factor: number
+  readonly jitter: Jitter
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Constant {
+  readonly _tag: "Constant"
+  readonly delay: Duration.Duration
+  readonly jitter: Exclude<Jitter, "decorrelated">
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface None {
+  readonly _tag: "None"
+}
+
+/**
+ * What a `Schedule` used as a backoff sees of the attempt (or group of attempts) that has just failed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Input {
+  readonly exit: Exit.Exit<unknown, unknown>
+  readonly outcome: Retryable
+  readonly attempt: Id
+}
+
+// -----------------------------------------------------------------------------
+// constructors
+// -----------------------------------------------------------------------------
+
+const isWait = (d: Duration.Duration): boolean => Duration.isFinite(d) && !Duration.isNegative(d)
+
+/** Reads the durations of a constructor; throws one error that names every field that is none. */
+const readWaits = <K extends string>(
+  constructor: string,
+  inputs: Readonly<Record<K, Duration.Input>>
+): Record<K, Duration.Duration> => {
+  const waits = {} as Record<K, Duration.Duration>
+  const problems: Array<string> = []
+  for (const name of Object.keys(inputs) as Array<K>) {
+    const parsed = parseDuration(inputs[name])
+    if (typeof parsed === "string") problems.push(`${name} ${parsed}`)
+    else if (!isWait(parsed)) problems.push(`${name} must be finite and not negative, got ${Duration.format(parsed)}`)
+    else waits[name] = parsed
+  }
+  if (problems.length > 0) throw new RangeError(`Backoff.${constructor}: ${problems.join("; ")}`)
+  return waits
+}
+
+/**
+ * Waits that grow by a factor.
+ *
+ * **Details**
+ *
+ * `initial` is the wait before the first retry, `max` the longest one. `factor` is 2 and `jitter` is `"full"` unless
+ * given (`factor` is 3 with jitter `"decorrelated"`). A policy accepts waits up to 30 seconds and factors from 1 to 10.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const exponential = (options: {
+  readonly initial: Duration.Input
+  readonly max: Duration.Input
+  readonly factor?: number | undefined
+  readonly jitter?: Jitter | undefined
+}): Backoff => {
+  const jitter = options.jitter ?? "full"
+  return {
+    _tag: "Exponential",
+    ...readWaits("exponential", { initial: options.initial, max: options.max }),
+    factor: options.factor ?? (jitter === "decorrelated" ? 3 : 2),
+    jitter
+  }
+}
+
+/**
+ * The same wait each time.
+ *
+ * **Gotchas**
+ *
+ * Jitter is `"full"` unless given, as everywhere: the wait is then anything from zero to `delay`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const constant = (
+  delay: Duration.Input,
+  options?: { readonly jitter?: Exclude<Jitter, "decorrelated"> | undefined }
+): Backoff => ({ _tag: "Constant", ...readWaits("constant", { delay }), jitter: options?.jitter ?? "full" })
+
+/**
+ * Each wait is random between `initial` and three times the wait before, up to `max`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const decorrelated = (options: {
+  readonly initial: Duration.Input
+  readonly max: Duration.Input
+}): Backoff => exponential({ ...options, jitter: "decorrelated" })
+
+/**
+ * No wait at all.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const none: Backoff = { _tag: "None" }
+
+/**
+ * @category guards
+ * @since 0.1.0
+ */
+export const isBackoff = (u: unknown): u is Backoff =>
+  typeof u === "object" && u !== null && "_tag" in u &&
+  (u._tag === "Exponential" || u._tag === "Constant" || u._tag === "None")
+
+// -----------------------------------------------------------------------------
+// schema
+// -----------------------------------------------------------------------------
+
+const jitters = ["none", "full", "equal", "decorrelated"] as const
+const wait = (minimum: Duration.Input) => Schema.Duration.pipe(Schema.check(durationBetween(minimum, "30 seconds")))
+const waitFromInput = (minimum: Duration.Input) =>
+  DurationFromInput.pipe(Schema.check(durationBetween(minimum, "30 seconds")))
+const factor = Schema.Number.pipe(Schema.check(numberBetween(1, 10)))
+const notBelowInitial = Schema.makeFilter<{ readonly initial: Duration.Duration; readonly max: Duration.Duration }>(
+  ({ initial, max }) =>
+    Duration.isLessThan(max, initial)
+      ? {
+        path: ["max"],
+        issue: `must not be less than initial (${Duration.format(initial)}), got ${Duration.format(max)}`
+      }
+      : undefined
+)
+
+/**
+ * A backoff within the limits of a policy: waits from 0 to 30 seconds, factors from 1 to 10.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Backoff = Schema.Union([
+  Schema.TaggedStruct("Exponential", {
+    initial: wait(0),
+    max: wait(0),
+    factor,
+    jitter: Schema.Literals(jitters)
+  }).pipe(Schema.check(notBelowInitial)),
+  Schema.TaggedStruct("Constant", { delay: wait(0), jitter: Schema.Literals(["none", "full", "equal"]) }),
+  Schema.TaggedStruct("None", {})
+])
+
+const ExponentialJson = Schema.Struct({
+  type: Schema.Literal("exponential"),
+  initial: waitFromInput(1),
+  max: waitFromInput(1),
+  factor: Schema.optionalKey(factor),
+  jitter: Schema.optionalKey(Schema.Literals(jitters))
+}).pipe(Schema.check(notBelowInitial))
+
+const ConstantJson = Schema.Struct({
+  type: Schema.Literal("constant"),
+  delay: waitFromInput(1),
+  jitter: Schema.optionalKey(Schema.Literals(["none", "full", "equal"]))
+})
+
+const fromJson = (json: typeof ExponentialJson.Type | typeof ConstantJson.Type): typeof Backoff.Type =>
+  (json.type === "exponential" ? exponential(json) : constant(json.delay, json)) as typeof Backoff.Type
+
+const toJson = (backoff: Backoff): typeof ExponentialJson.Type | typeof ConstantJson.Type => {
+  switch (backoff._tag) {
+    case "Exponential": {
+      const { _tag, ...rest } = backoff
+      return { type: "exponential", ...rest }
+    }
+    case "Constant":
+      return { type: "constant", delay: backoff.delay, jitter: backoff.jitter }
+    case "None":
+      return { type: "constant", delay: Duration.zero, jitter: "none" }
+  }
+}
+
+/**
+ * A backoff as it stands in a policy document: `{ "type": "exponential", "initial": "10 millis", "max": "250 millis" }`.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const BackoffFromJson = Schema.Union([ExponentialJson, ConstantJson]).pipe(
+  Schema.decodeTo(Backoff, SchemaTransformation.transform({ decode: fromJson, encode: toJson }))
+)
+
+/** @internal */
+export const ScheduleOrBackoff = Schema.Union([
+  Backoff,
+  Schema.declare(
+    (u: unknown): u is Schedule.Schedule<unknown, Input> => Schedule.isSchedule(u),
+    { expected: "a Schedule" }
+  )
+])
+
+/** @internal */
+export const backoffRule = rule<unknown>((u) => isBackoff(u) || Schedule.isSchedule(u), "a Backoff or a Schedule")
+
+// -----------------------------------------------------------------------------
+// delays
+// -----------------------------------------------------------------------------
+
+const jittered = (jitter: Jitter, delay: number, random: () => number): number => {
+  switch (jitter) {
+    case "none":
+    case "decorrelated":
+      return delay
+    case "full":
+      return delay * random()
+    case "equal":
+      return delay / 2 + (delay / 2) * random()
+  }
+}
+
+const exponentialDelay = (
+  backoff: Exponential,
+  retry: number,
+  previous: number,
+  random: () => number,
+  floor: number
+): number => {
+  const initial = Math.max(Duration.toMillis(backoff.initial), floor)
+  const max = Math.max(Duration.toMillis(backoff.max), floor)
+  if (backoff.jitter === "decorrelated") {
+    const upper = Math.max(initial, previous * backoff.factor)
+    return Math.min(max, initial + (upper - initial) * random())
+  }
+  return jittered(backoff.jitter, Math.min(max, initial * backoff.factor ** retry), random)
+}
+
+/**
+ * The wait before retry number `retry + 1`, in milliseconds. `previous` is the wait before (0 for none), `floor` raises
+ * the curve where a server asked for less load.
+ *
+ * @internal
+ */
+export const delayMillis = (
+  backoff: Backoff,
+  retry: number,
+  previous: number,
+  random: () => number,
+  floor: number
+): number => {
+  switch (backoff._tag) {
+    case "None":
+      return floor
+    case "Constant":
+      return jittered(backoff.jitter, Math.max(Duration.toMillis(backoff.delay), floor), random)
+    case "Exponential":
+      return exponentialDelay(backoff, retry, previous, random, floor)
+  }
+}
+
+/**
+ * Whether the author asked for exact waits: then nothing is added to what a server asks for either.
+ *
+ * @internal
+ */
+export const hasJitter = (backoff: Backoff): boolean => backoff._tag !== "None" && backoff.jitter !== "none"
+
+/**
+ * The same waits as a `Schedule` that never ends; its output is the wait.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const toSchedule = (self: Backoff): Schedule.Schedule<Duration.Duration> =>
+  Schedule.fromStep(Effect.sync(() => {
+    let retry = 0
+    let previous = 0
+    return () =>
+      Effect.withFiber((fiber) => {
+        const random = fiber.getRef(Random.Random)
+        previous = delayMillis(self, retry++, previous, () => random.nextDoubleUnsafe(), 0)
+        const delay = Duration.millis(previous)
+        return Effect.succeed<[Duration.Duration, Duration.Duration]>([delay, delay])
+      })
+  }))

@@ -1,0 +1,365 @@
+/**
+ * An allowance for extra attempts: retries and hedges together.
+ *
+ * **When to use**
+ *
+ * Every policy with retries has one: the budget `default` unless the policy names another. Retries help against failures
+ * that are rare. When most calls fail they multiply the load of a dependency that is already in trouble, so a budget lets
+ * through only a share of what the dependency still answers.
+ *
+ * **Details**
+ *
+ * A constructor is a recipe (`Budget.Make`): it holds no state. `Budget.layer` builds the state, once for each key or once
+ * for all, so two layers never share any. A budget is asked for each extra attempt, before the backoff, never for the
+ * first attempt of a call (unless it has `admit`). What it grants is a permit, which is settled exactly once: `"used"` when
+ * the attempt's fiber has ended, `"unused"` when the attempt is sure never to start, and then the grant is given back.
+ *
+ * **Example** (A budget of one's own: every other one)
+ *
+ * ```ts
+ * import { Budget, PolicyLayer, Rego } from "@rego/core"
+ * import { Effect, Layer } from "effect"
+ *
+ * const everyOther: Budget.Make = Effect.sync(() => {
+ *   let asked = 0
+ *   return {
+ *     tryAcquire: () =>
+ *       ++asked % 2 === 1
+ *         ? { _tag: "Granted", permit: { settle: (use) => { if (use === "unused") asked-- } } }
+ *         : { _tag: "Denied", reason: "every_other" },
+ *     state: Effect.sync(() => ({ balance: asked % 2 === 0 ? 1 : 0 }))
+ *   }
+ * })
+ *
+ * let attempts = 0
+ * const failing = Effect.suspend(() => Effect.fail(`failure ${++attempts}`))
+ *
+ * const Policies = PolicyLayer.make({
+ *   policies: { "users.Get": { retry: { maxAttempts: 5 }, budget: "own" } }
+ * }).pipe(Layer.provide(Budget.layer("own", everyOther)))
+ *
+ * const program = failing.pipe(Rego.resilient("users.Get"), Effect.flip, Effect.provide(Policies))
+ *
+ * await Effect.runPromise(program) // => "failure 2"
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type { Duration, Scope } from "effect"
+import { Cause, Context, Effect, Fiber, Layer, Schema } from "effect"
+import type { Id } from "./Attempt.ts"
+import {
+  durationBetween,
+  DurationFromInput,
+  formatAll,
+  fromSchemaError,
+  integerBetween,
+  numberBetween,
+  parseOptions
+} from "./Issue.ts"
+import type { Outcome } from "./Outcome.ts"
+import type { PolicyKey } from "./PolicyKey.ts"
+import { RatioBudget } from "./RatioBudget.ts"
+
+// -----------------------------------------------------------------------------
+// model
+// -----------------------------------------------------------------------------
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Request {
+  readonly key: PolicyKey
+  readonly kind: "retry" | "hedge"
+  readonly cost: number
+  readonly attempt: Id
+  /** milliseconds on the monotonic line of the call's clock; a budget reads no clock of its own */
+  readonly now: number
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Permit {
+  readonly settle: (use: "used" | "unused") => void
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Decision =
+  | { readonly _tag: "Granted"; readonly permit: Permit }
+  | {
+    readonly _tag: "Denied"
+    readonly reason: string
+    /** the earliest time at which asking again can help, where it is known */
+    readonly retryAfter?: Duration.Duration | undefined
+  }
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Call {
+  readonly key: PolicyKey
+  readonly now: number
+}
+
+/**
+ * What a call needs to know of a budget. All functions are called by the driver of a call: they must be quick, and a
+ * defect in one of them counts as a refusal and is reported once for the key.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Budget {
+  /** one atomic step: check and take */
+  readonly tryAcquire: (request: Request) => Decision | Effect.Effect<Decision>
+  /** a call begins */
+  readonly onCall?: ((call: Call) => void) | undefined
+  /** an attempt has ended with this verdict, as the call saw it; lost attempts have none */
+  readonly onOutcome?: ((outcome: Outcome, now: number) => void) | undefined
+  /** only on budgets that may refuse a call before its first attempt */
+  readonly admit?: ((call: Call) => Decision | Effect.Effect<Decision>) | undefined
+  /** a permit that waited longer than this is asked for again before its attempt starts */
+  readonly window?: Duration.Duration | undefined
+  readonly state: Effect.Effect<{ readonly balance: number }>
+}
+
+/**
+ * A recipe for a budget. Run by a layer, once for each key or once for all.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Make<R = never> = Effect.Effect<Budget, never, R | Scope.Scope>
+
+/**
+ * The requirement of a policy layer whose policies name this budget.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Named<in out Name extends string> {
+  readonly "~@rego/core/Budget": Name
+}
+
+// -----------------------------------------------------------------------------
+// ratio
+// -----------------------------------------------------------------------------
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface RatioOptions {
+  /** extra attempts for each deposit, 0 to 0.5. Default 0.1 */
+  readonly ratio?: number | undefined
+  /** what deposits: calls that the dependency answered, or every call. Default `"successes"` */
+  readonly of?: "successes" | "calls" | undefined
+  /** how long a deposit counts, 1 second to 10 minutes. Default 10 seconds */
+  readonly window?: Duration.Input | undefined
+  /** a bucket for clients with few calls */
+  readonly reserve?: {
+    /** what the bucket holds at most, 0 to 100. Default 10 */
+    readonly burst?: number | undefined
+    /** what it holds at first. Default 5, at most `burst` */
+    readonly start?: number | undefined
+    /** how fast it refills, 0 to 10. Default 0.1 */
+    readonly perSecond?: number | undefined
+  } | undefined
+  /** share that hedges may not take, 0 to 1. Default 0.2 */
+  readonly keepForRetries?: number | undefined
+}
+
+/**
+ * The options of `ratio` as they stand in a policy document.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const RatioOptions = Schema.Struct({
+  ratio: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 0.5)))),
+  of: Schema.optional(Schema.Literals(["successes", "calls"])),
+  window: Schema.optional(DurationFromInput.pipe(Schema.check(durationBetween("1 second", "10 minutes")))),
+  reserve: Schema.optional(Schema.Struct({
+    burst: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(0, 100)))),
+    start: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(0, 100)))),
+    perSecond: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 10))))
+  })),
+  keepForRetries: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 1))))
+})
+
+const decodeRatioOptions = Schema.decodeUnknownResult(RatioOptions, parseOptions)
+
+/**
+ * Extra attempts in proportion to what the dependency still answers, and a small reserve for clients with few calls.
+ *
+ * **Details**
+ *
+ * An extra attempt of cost c is granted if the extras paid from the ratio part in the trailing window, plus c, are at most
+ * `ratio` × the deposits of that window; else if the reserve (a bucket of `burst`, starting at `start`, refilled by
+ * `perSecond`) holds c. A call deposits once, when the dependency has answered it (Success or NonRetryable); with
+ * `of: "calls"` every call deposits when it begins. Hedges take at most `1 - keepForRetries` of the ratio part, and of the
+ * reserve only what lies above `keepForRetries × burst`.
+ *
+ * The law, checked by a model test: at every grant, extras paid from the ratio part in `(t - window, t]` are at most
+ * `ratio` × deposits in `(t - window, t]`; over any interval `(s, t]`, extras are at most `ratio` × deposits in
+ * `(s - window, t]` + `burst` + `perSecond × (t - s)`. In a total outage attempts per call fall to
+ * 1 + perSecond ÷ call rate within one window.
+ *
+ * Throws a `RangeError` that names every option out of range.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const ratio = (options: RatioOptions = {}): Make => {
+  const decoded = decodeRatioOptions(options)
+  if (decoded._tag === "Failure") {
+    throw new RangeError(`Budget.ratio: ${formatAll(fromSchemaError(decoded.failure))}`)
+  }
+  return Effect.sync(() => new RatioBudget(decoded.success))
+}
+
+// -----------------------------------------------------------------------------
+// unlimited, none
+// -----------------------------------------------------------------------------
+
+const alwaysGranted: Decision = { _tag: "Granted", permit: { settle: () => {} } }
+const alwaysDenied: Decision = { _tag: "Denied", reason: "none" }
+
+/**
+ * Grants everything. A policy that names it has no protection against retry storms; boot logs that.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const unlimited: Make = Effect.succeed({
+  tryAcquire: () => alwaysGranted,
+  state: Effect.succeed({ balance: Infinity })
+})
+
+/**
+ * Denies every extra attempt.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const none: Make = Effect.succeed({
+  tryAcquire: () => alwaysDenied,
+  state: Effect.succeed({ balance: 0 })
+})
+
+// -----------------------------------------------------------------------------
+// layers
+// -----------------------------------------------------------------------------
+
+/**
+ * `"key"`: each key has a state of its own, so that one operation cannot drain another's. `"shared"`: one for all.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type Scoping = { readonly scope?: "key" | "shared" | undefined }
+
+/** @internal */
+export interface Registered {
+  readonly forKey: () => Budget
+}
+
+const registryPrefix = "@rego/core/Budget/"
+
+/** @internal */
+export const reservedNames: ReadonlySet<string> = new Set(["default", "unlimited", "none"])
+
+const broken = (reason: string): Budget => ({
+  tryAcquire: () => ({ _tag: "Denied", reason }),
+  state: Effect.succeed({ balance: 0 })
+})
+
+/** Until a recipe that takes time has ended, who asks waits for it; what happened meanwhile is not counted. */
+const pending = (fiber: Fiber.Fiber<Budget>): Budget => {
+  const built = Effect.map(Fiber.await(fiber), (exit) => exit._tag === "Success" ? exit.value : broken("budget_defect"))
+  return {
+    tryAcquire: (request) =>
+      Effect.flatMap(built, (budget) => {
+        const decision = budget.tryAcquire(request)
+        return Effect.isEffect(decision) ? decision : Effect.succeed(decision)
+      }),
+    onCall: (call) => fiber.pollUnsafe()?._tag === "Success" ? readBuilt(fiber).onCall?.(call) : undefined,
+    onOutcome: (outcome, now) =>
+      fiber.pollUnsafe()?._tag === "Success" ? readBuilt(fiber).onOutcome?.(outcome, now) : undefined,
+    state: Effect.flatMap(built, (budget) => budget.state)
+  }
+}
+
+const readBuilt = (fiber: Fiber.Fiber<Budget>): Budget => {
+  const exit = fiber.pollUnsafe()
+  return exit !== undefined && exit._tag === "Success" ? exit.value : broken("budget_defect")
+}
+
+/**
+ * Runs a recipe on the first sight of a key. Most end at once.
+ *
+ * @internal
+ */
+export const build = (make: Make, context: Context.Context<Scope.Scope>): Budget => {
+  const fiber = Effect.runForkWith(context)(
+    Effect.tapCause(make, (cause) => Effect.logError("a budget could not be built", Cause.pretty(cause)))
+  )
+  return fiber.pollUnsafe() === undefined ? pending(fiber) : readBuilt(fiber)
+}
+
+const register = <R>(make: Make<R>, scope: "key" | "shared"): Effect.Effect<Registered, never, R | Scope.Scope> =>
+  scope === "shared"
+    ? Effect.map(make, (budget) => ({ forKey: () => budget }))
+    : Effect.map(Effect.context<R | Scope.Scope>(), (context) => ({
+      forKey: () => build(Effect.provide(make, context) as Make, context)
+    }))
+
+/**
+ * Registers a budget under a name that policies can use. Provide it *to* the policy layer.
+ *
+ * **Details**
+ *
+ * The state is built for each key unless `scope` is `"shared"`. `default`, `unlimited` and `none` are taken: naming one
+ * of them throws a `RangeError`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <const Name extends string, R = never>(
+  name: Name,
+  budget: Make<R>,
+  options?: Scoping
+): Layer.Layer<Named<Name>, never, Exclude<R, Scope.Scope>> =>
+  layers({ [name]: budget }, options) as unknown as Layer.Layer<Named<Name>, never, Exclude<R, Scope.Scope>>
+
+/**
+ * Registers several budgets at once.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layers = <const B extends Readonly<Record<string, Make<any>>>>(
+  budgets: B,
+  options?: Scoping
+): Layer.Layer<Named<keyof B & string>, never, Exclude<Effect.Services<B[keyof B]>, Scope.Scope>> => {
+  const names = Object.keys(budgets)
+  const taken = names.filter((name) => reservedNames.has(name))
+  if (taken.length > 0) throw new RangeError(`Budget.layer: ${taken.join(", ")} cannot be redefined`)
+  return Layer.effectContext(Effect.gen(function*() {
+    const services = new Map<string, Registered>()
+    for (const name of names) {
+      services.set(`${registryPrefix}${name}`, yield* register(budgets[name]!, options?.scope ?? "key"))
+    }
+    return Context.makeUnsafe<Named<keyof B & string>>(services)
+  })) as any
+}
+
+/** @internal */
+export const findNamed = (context: Context.Context<never>, name: string): Registered | undefined =>
+  context.mapUnsafe.get(`${registryPrefix}${name}`)

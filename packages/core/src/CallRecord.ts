@@ -1,0 +1,154 @@
+/**
+ * What the driver writes down about one call, in plain fields that are filled in place.
+ *
+ * A record exists for every call, because it is not known beforehand which one will fail; the typed `Timeline` is made
+ * from it when somebody reads it. Not part of the public API.
+ *
+ * @internal
+ */
+import type { Cause, Exit } from "effect"
+import type { Id } from "./Attempt.ts"
+import type { Outcome } from "./Outcome.ts"
+import type { PolicyKey } from "./PolicyKey.ts"
+
+export const endedBy = ["returned", "timed_out", "interrupted_loser", "interrupted_caller", "abandoned"] as const
+export type EndedBy = typeof endedBy[number]
+
+export const results = ["success", "failure", "defect", "interrupted"] as const
+export type Result = typeof results[number]
+
+export const policySources = ["local", "live", "stale", "lkg", "missing"] as const
+export type PolicySource = typeof policySources[number]
+
+export const stopReasons = [
+  "non_retryable",
+  "abort",
+  "no_retries",
+  "attempts_exhausted",
+  "not_idempotent",
+  "switched_off",
+  "schedule_done",
+  "schedule_defect",
+  "retry_after_too_long",
+  "deadline_would_pass",
+  "deadline_exceeded",
+  "budget_denied",
+  "abandoned",
+  "admission_denied",
+  "policy_missing",
+  "interrupted"
+] as const
+export type StopReason = typeof stopReasons[number]
+
+/** Times are milliseconds on the monotonic line of the call's clock. */
+export type Decision =
+  | { readonly _tag: "BackoffScheduled"; readonly at: number; readonly delay: number; readonly retryAfter?: number }
+  | {
+    readonly _tag: "BudgetDenied"
+    readonly at: number
+    readonly kind: "retry" | "hedge"
+    readonly budget: string
+    readonly reason: string
+    readonly retryAfter?: number
+    readonly count: number
+  }
+  | { readonly _tag: "Stopped"; readonly at: number; readonly reason: StopReason }
+
+export class AttemptFacts implements Id {
+  endedAt = NaN
+  endedBy: EndedBy = "abandoned"
+  outcome: Outcome | undefined = undefined
+  cause: Cause.Cause<unknown> | undefined = undefined
+  readonly retry: number
+  readonly hedge: number
+  readonly startedAt: number
+  readonly backoffBefore: number
+  constructor(retry: number, hedge: number, startedAt: number, backoffBefore: number) {
+    this.retry = retry
+    this.hedge = hedge
+    this.startedAt = startedAt
+    this.backoffBefore = backoffBefore
+  }
+}
+
+export interface PolicyFacts {
+  readonly revision: string
+  readonly source: PolicySource
+  /** whether the call had retries of its own: an enclosing call does not repeat a failure that was retried below */
+  readonly retries: boolean
+}
+
+export class CallRecord {
+  readonly attempts: Array<AttemptFacts> = []
+  decisions: Array<Decision> | undefined = undefined
+  droppedAttempts = 0
+  endedAt = NaN
+  result: Result = "success"
+  readonly key: PolicyKey
+  readonly policy: PolicyFacts
+  readonly startedAt: number
+  /** wall time at `startedAt`; all other stamps are derived from it, so that a corrected clock cannot reorder them */
+  readonly wallStartedAt: number
+  constructor(key: PolicyKey, policy: PolicyFacts, startedAt: number, wallStartedAt: number) {
+    this.key = key
+    this.policy = policy
+    this.startedAt = startedAt
+    this.wallStartedAt = wallStartedAt
+  }
+
+  /** Keeps the first attempts and the latest one: what happened first and what decided are both worth more than the middle. */
+  add(attempt: AttemptFacts, max: number): void {
+    if (this.attempts.length < max) this.attempts.push(attempt)
+    else {
+      this.attempts[max - 1] = attempt
+      this.droppedAttempts++
+    }
+  }
+
+  decide(decision: Decision): void {
+    if (this.decisions === undefined) this.decisions = [decision]
+    else this.decisions.push(decision)
+  }
+
+  end(at: number, exit: Exit.Exit<unknown, unknown> | "interrupted"): void {
+    this.endedAt = at
+    this.result = exit === "interrupted" ? exit : resultOf(exit)
+  }
+}
+
+const resultOf = (exit: Exit.Exit<unknown, unknown>): Result => {
+  if (exit._tag === "Success") return "success"
+  let interrupted = false
+  for (const reason of exit.cause.reasons) {
+    if (reason._tag === "Die") return "defect"
+    if (reason._tag === "Fail") return "failure"
+    interrupted = true
+  }
+  return interrupted ? "interrupted" : "failure"
+}
+
+/** Takes the records of a capture. Chained, so that an inner capture hides nothing from an outer one. */
+export class Collector {
+  private records: Array<CallRecord> = []
+  private closed = false
+  dropped = 0
+  private readonly max: number
+  private readonly outer: Collector | undefined
+  constructor(max: number, outer: Collector | undefined) {
+    this.max = max
+    this.outer = outer
+  }
+
+  add(record: CallRecord): void {
+    this.outer?.add(record)
+    if (this.closed) return
+    if (this.records.length < this.max) this.records.push(record)
+    else this.dropped++
+  }
+
+  /** Work that outlives the capture goes on; its calls are no longer collected. */
+  close(): ReadonlyArray<CallRecord> {
+    this.closed = true
+    return this.records
+  }
+}

@@ -1,0 +1,267 @@
+/**
+ * What the exit of one attempt means: done, worth another attempt, final, or given up.
+ *
+ * **Details**
+ *
+ * A classifier is a pure function from an exit to an `Outcome`; `undefined` means that it has no opinion. A call asks its
+ * own classifier first (the `classifier` option), then the one of its policy, then `typedFailures`, which always answers.
+ * A classifier that throws makes the attempt NonRetryable with the reason `classifier_defect`: the caller gets the
+ * attempt's own exit, and the defect is reported once for the key.
+ *
+ * **Example** (A classifier for two errors, the rest by default)
+ *
+ * ```ts
+ * import { Classifier, Outcome } from "@rego/core"
+ * import { Data, Exit } from "effect"
+ *
+ * class Unavailable extends Data.TaggedError("Unavailable")<{ readonly after: number }> {}
+ * class NotFound extends Data.TaggedError("NotFound") {}
+ *
+ * const users = Classifier.byTag<Unavailable | NotFound>({
+ *   Unavailable: (error) => Outcome.retryable({ reason: "unavailable", retryAfter: error.after }),
+ *   NotFound: Outcome.nonRetryable({ reason: "not_found" })
+ * })
+ *
+ * users(Exit.fail(new NotFound())) // => { _tag: "NonRetryable", reason: "not_found" }
+ * users(Exit.succeed(1)) // => undefined
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type { Exit, Types } from "effect"
+import { Cause, Context, Layer, Option } from "effect"
+import { dual } from "effect/Function"
+import * as Outcome from "./Outcome.ts"
+import { isRegoError } from "./RegoError.ts"
+import type { RegoError } from "./RegoError.ts"
+import { recordsOf } from "./Timeline.ts"
+
+// -----------------------------------------------------------------------------
+// model
+// -----------------------------------------------------------------------------
+
+/**
+ * Blocks inference from this position but resolves when instantiated. The intrinsic `NoInfer` also blocks the inference
+ * of a nested generic call (`byTag` inside the `classifier` option), so it cannot be used here.
+ *
+ * @internal
+ */
+export type Late<T> = [T][T extends any ? 0 : never]
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Classifier<in A, in E> {
+  (exit: Exit.Exit<A, E | RegoError>): Outcome.Outcome | undefined
+}
+
+/**
+ * The type of a slot that takes any classifier: a policy, a registry.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Any = Classifier<never, never>
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Cases<E> = {
+  readonly [K in Types.Tags<E | RegoError>]?:
+    | Outcome.Outcome
+    | ((error: Types.ExtractTag<E | RegoError, K>) => Outcome.Outcome | undefined)
+    | undefined
+}
+
+/**
+ * The requirement of a policy layer whose policies name this classifier.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Named<in out Name extends string> {
+  readonly "~@rego/core/Classifier": Name
+}
+
+// -----------------------------------------------------------------------------
+// constructors
+// -----------------------------------------------------------------------------
+
+/**
+ * A classifier from a function.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <A = unknown, E = unknown>(
+  f: (exit: Exit.Exit<A, E | RegoError>) => Outcome.Outcome | undefined
+): Classifier<A, E> => f
+
+const tagOf = (error: unknown): unknown =>
+  typeof error === "object" && error !== null && "_tag" in error ? error._tag : undefined
+
+/**
+ * A classifier of typed failures by their `_tag`; no opinion on successes, defects and tags that are not listed.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const byTag = <E, A = unknown>(cases: Cases<E>): Classifier<A, E> => (exit) => {
+  const error = firstFailure(exit)
+  if (Option.isNone(error)) return undefined
+  const tag = tagOf(error.value)
+  const found = typeof tag === "string" && Object.hasOwn(cases, tag)
+    ? (cases as Record<string, Outcome.Outcome | ((error: unknown) => Outcome.Outcome | undefined) | undefined>)[tag]
+    : undefined
+  return typeof found === "function" ? found(error.value) : found
+}
+
+/**
+ * A classifier of the typed failures that satisfy a predicate; they are Retryable unless an outcome is given.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromPredicate = <E, A = unknown>(
+  predicate: (error: E) => boolean,
+  outcome: Outcome.Outcome = Outcome.retryable({ reason: "predicate" })
+): Classifier<A, E> =>
+(exit) => {
+  const error = firstFailure(exit)
+  return Option.isSome(error) && !isRegoError(error.value) && predicate(error.value) ? outcome : undefined
+}
+
+/**
+ * No opinion on anything.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const never: Classifier<unknown, unknown> = () => undefined
+
+const firstFailure = <A, E>(exit: Exit.Exit<A, E>): Option.Option<E> =>
+  exit._tag === "Success" || Cause.hasDies(exit.cause) ? Option.none() : Cause.findErrorOption(exit.cause)
+
+// -----------------------------------------------------------------------------
+// the last of the chain
+// -----------------------------------------------------------------------------
+
+/**
+ * Reasons of verdicts that say nothing about the dependency: they pay nothing into a budget.
+ *
+ * @internal
+ */
+export const notAnAnswer: ReadonlySet<string> = new Set([
+  "defect",
+  "classifier_defect",
+  "rejected_locally",
+  "retried_below",
+  "nested_stop"
+])
+
+const interrupted = Outcome.abort({ reason: "interrupted" })
+const defect = Outcome.nonRetryable({ reason: "defect" })
+const nestedStop = Outcome.nonRetryable({ reason: "nested_stop" })
+const retriedBelow = Outcome.nonRetryable({ reason: "retried_below" })
+const rejectedLocally = Outcome.nonRetryable({ reason: "rejected_locally" })
+const attemptTimeout = Outcome.retryable({ reason: "attempt_timeout" })
+const typedFailure = Outcome.retryable({ reason: "typed_failure" })
+
+const localRejections: ReadonlySet<unknown> = new Set(["CircuitBreakerError", "RateLimiterError"])
+
+/**
+ * The verdict on an exit that nobody else judged. `ownTimeout`: the exit was made by the call itself when its per-attempt
+ * timeout passed, and so is no answer of a call inside.
+ *
+ * @internal
+ */
+export const classifyDefault = (
+  exit: Exit.Exit<unknown, unknown>,
+  ownTimeout: boolean,
+  nested: "allow" | "refuse"
+): Outcome.Outcome => {
+  if (exit._tag === "Success") return Outcome.success
+  if (ownTimeout) return attemptTimeout
+  if (Cause.hasDies(exit.cause)) return defect
+  const error = Cause.findErrorOption(exit.cause)
+  if (Option.isNone(error)) return interrupted
+  if (isRegoError(error.value)) return nestedStop
+  if (localRejections.has(tagOf(error.value))) return rejectedLocally
+  return nested === "refuse" && recordsOf(exit.cause).some((record) => record.policy.retries)
+    ? retriedBelow
+    : typedFailure
+}
+
+/** Our own timeout has not been through a call yet, so its cause carries no timeline. */
+const isOwnTimeout = (exit: Exit.Exit<unknown, unknown>): boolean => {
+  const error = firstFailure(exit)
+  return exit._tag === "Failure" && Option.isSome(error) && isRegoError(error.value) &&
+    error.value.reason._tag === "AttemptTimedOut" && recordsOf(exit.cause).length === 0
+}
+
+/**
+ * The classifier that ends every chain.
+ *
+ * **Details**
+ *
+ * | exit | outcome |
+ * | --- | --- |
+ * | success | Success |
+ * | typed failure | Retryable `typed_failure`, `executed: "maybe"` |
+ * | the per-attempt timeout of this call | Retryable `attempt_timeout` |
+ * | a typed failure that a nested call has already retried | NonRetryable `retried_below` |
+ * | a `RegoError` of a nested call | NonRetryable `nested_stop` |
+ * | an error of Effect's `CircuitBreaker` or `RateLimiter` | NonRetryable `rejected_locally` |
+ * | a defect, alone or with others | NonRetryable `defect` |
+ * | interruption only | Abort `interrupted` |
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const typedFailures: Classifier<unknown, unknown> = (exit) => classifyDefault(exit, isOwnTimeout(exit), "refuse")
+
+// -----------------------------------------------------------------------------
+// combinators
+// -----------------------------------------------------------------------------
+
+/**
+ * Asks the second classifier where the first has no opinion. Associative, with `never` as its identity.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const orElse: {
+  <A, E>(that: Classifier<Late<A>, Late<E>>): (self: Classifier<A, E>) => Classifier<A, E>
+  <A, E>(self: Classifier<Late<A>, Late<E>>, that: Classifier<Late<A>, Late<E>>): Classifier<A, E>
+} = dual(
+  2,
+  <A, E>(self: Classifier<A, E>, that: Classifier<A, E>): Classifier<A, E> => (exit) => self(exit) ?? that(exit)
+)
+
+// -----------------------------------------------------------------------------
+// layers
+// -----------------------------------------------------------------------------
+
+/** One context key for each name, so that layers of several registries merge. */
+const registryPrefix = "@rego/core/Classifier/"
+
+/**
+ * Registers classifiers under names that policies can use. Provide it *to* the policy layer.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <const C extends Readonly<Record<string, Any>>>(
+  classifiers: C
+): Layer.Layer<Named<keyof C & string>> => {
+  const services = new Map<string, Any>(
+    Object.entries(classifiers).map(([name, classifier]) => [`${registryPrefix}${name}`, classifier])
+  )
+  return Layer.succeedContext(Context.makeUnsafe<Named<keyof C & string>>(services))
+}
+
+/** @internal */
+export const findNamed = (context: Context.Context<never>, name: string): Any | undefined =>
+  context.mapUnsafe.get(`${registryPrefix}${name}`)

@@ -1,0 +1,80 @@
+/**
+ * What attempts leave behind: scopes to close, values to discard, fibers that do not stop at once. The caller's result
+ * never waits for any of it; an interrupted caller does, as in any Effect.
+ *
+ * @internal
+ */
+import type { Context } from "effect"
+import { Effect, Exit, Scope } from "effect"
+import type { AttemptRun } from "./AttemptRun.ts"
+import type { Supervisor } from "./Supervisor.ts"
+
+export class Cleanup {
+  /** true once the caller was interrupted: from then on it waits for what ends */
+  waiting = false
+  private pending = 0
+  private onQuiet: (() => void) | undefined = undefined
+  private readonly context: Context.Context<never>
+  private readonly supervisor: Supervisor
+  private readonly onDiscard: ((value: never) => Effect.Effect<void>) | undefined
+  private readonly onDefect: (defect: unknown) => void
+
+  constructor(
+    context: Context.Context<never>,
+    supervisor: Supervisor,
+    onDiscard: ((value: never) => Effect.Effect<void>) | undefined,
+    onDefect: (defect: unknown) => void
+  ) {
+    this.context = context
+    this.supervisor = supervisor
+    this.onDiscard = onDiscard
+    this.onDefect = onDefect
+  }
+
+  /** The scope of the attempt whose exit is returned lives as long as the caller's. */
+  keep(attempt: AttemptRun, parent: Scope.Scope): void {
+    const { scope } = attempt
+    if (scope === undefined || scope.state._tag !== "Open") return
+    this.background(Scope.addFinalizerExit(parent, (exit) => Scope.close(scope, exit)))
+  }
+
+  /** Ends what an attempt that is not returned has left, once its fiber has ended. */
+  release(attempt: AttemptRun): void {
+    const exit = attempt.fiberExit
+    if (exit === undefined || attempt.released) return
+    attempt.released = true
+    const success = exit._tag === "Success"
+    const closing = attempt.scope && Scope.closeUnsafe(attempt.scope, success ? Exit.interrupt() : exit)
+    if (closing !== undefined) this.background(closing)
+    const { onDiscard } = this
+    if (success && onDiscard !== undefined) this.background(Effect.suspend(() => onDiscard(exit.value as never)))
+  }
+
+  private background(effect: Effect.Effect<unknown, unknown>): void {
+    const fiber = Effect.runForkWith(this.context)(effect, { uninterruptible: true })
+    fiber.addObserver((exit) => {
+      if (exit._tag === "Failure") this.onDefect(exit.cause)
+    })
+    if (fiber.pollUnsafe() !== undefined) return
+    if (!this.waiting) return this.supervisor.add(fiber)
+    this.oneMore()
+    fiber.addObserver(() => this.oneLess())
+  }
+
+  oneMore(): void {
+    this.pending++
+  }
+
+  oneLess(): void {
+    if (--this.pending === 0) this.onQuiet?.()
+  }
+
+  /** Ends when everything that was counted has ended. */
+  get quiet(): Effect.Effect<void> {
+    if (this.pending === 0) return Effect.void
+    return Effect.callback<void>((resume) => {
+      if (this.pending === 0) return resume(Effect.void)
+      this.onQuiet = () => resume(Effect.void)
+    })
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * What is wrong with an input: where, which rule, and the value that broke it.
+ *
+ * Everything that can be refused at boot (policies, documents, budgets, keys) reports a list of these, never only the
+ * first one.
+ *
+ * @since 0.1.0
+ */
+import { Duration, Effect, Option, Schema, SchemaIssue, SchemaTransformation } from "effect"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Issue {
+  readonly path: ReadonlyArray<PropertyKey>
+  /** the rule and the value that broke it, in one sentence */
+  readonly message: string
+}
+
+/** Prints a path the way JavaScript reads it: `policies["a.B"].retry.maxAttempts`. */
+export const formatPath = (path: ReadonlyArray<PropertyKey>): string =>
+  path.map((part, i) =>
+    typeof part === "number"
+      ? `[${part}]`
+      : /^[A-Za-z_$][\w$]*$/.test(String(part))
+      ? `${i === 0 ? "" : "."}${String(part)}`
+      : `[${JSON.stringify(String(part))}]`
+  ).join("")
+
+export const formatAll = (issues: ReadonlyArray<Issue>): string =>
+  issues.map((issue) => issue.path.length === 0 ? issue.message : `${formatPath(issue.path)}: ${issue.message}`).join(
+    "\n"
+  )
+
+/** Prints a value so that `NaN`, infinities, strings and objects can be told apart in a message. */
+export const show = (value: unknown): string => {
+  if (Duration.isDuration(value)) return Duration.format(value)
+  if (typeof value === "string") return JSON.stringify(value)
+  if (typeof value !== "object" || value === null) return String(value)
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text
+}
+
+const isFiniteNumber = (u: unknown): u is number => typeof u === "number" && Number.isFinite(u)
+
+/**
+ * Reads a duration as users write it. The answer is the rule that was broken when it is not one: `Duration` itself
+ * turns NaN into zero, which would make a hot loop of a typing error.
+ */
+export const parseDuration = (input: unknown): Duration.Duration | string => {
+  if (typeof input === "number" && Number.isNaN(input)) return "must be a duration, got NaN"
+  if (Array.isArray(input) && !(input.length === 2 && input.every(isFiniteNumber))) {
+    return `must be a duration, got ${show(input)}`
+  }
+  if (typeof input === "object" && input !== null && Object.values(input).some((v) => Number.isNaN(v))) {
+    return "must be a duration, got NaN"
+  }
+  const parsed = Duration.fromInput(input as Duration.Input)
+  return Option.isSome(parsed)
+    ? parsed.value
+    : `must be a duration such as "250 millis", "2 seconds" or a number of milliseconds, got ${show(input)}`
+}
+
+const toIssue = (rule: string) => (input: unknown) => new SchemaIssue.InvalidValue({ message: rule }, input)
+
+/** A duration in any form that people write; encoded as text, which survives a round trip exactly. */
+export const DurationFromInput = Schema.Unknown.pipe(
+  Schema.decodeTo(
+    Schema.Duration,
+    SchemaTransformation.transformEffect<Duration.Duration, unknown>({
+      decode: (input) => {
+        const parsed = parseDuration(input)
+        return typeof parsed === "string" ? Effect.fail(toIssue(parsed)(input)) : Effect.succeed(parsed)
+      },
+      encode: (duration) => Effect.succeed(String(duration))
+    })
+  )
+)
+
+/** Checks a value with a predicate; the message names the rule and the value. */
+export const rule = <A>(holds: (value: A) => boolean, text: string) =>
+  Schema.makeFilter<A>((value) => holds(value) || `must be ${text}, got ${show(value)}`)
+
+/** A finite duration between two bounds, both included. */
+export const durationBetween = (minimum: Duration.Input, maximum: Duration.Input) => {
+  const min = Duration.fromInputUnsafe(minimum)
+  const max = Duration.fromInputUnsafe(maximum)
+  return rule<Duration.Duration>(
+    (d) => Duration.isFinite(d) && Duration.between(d, { minimum: min, maximum: max }),
+    `between ${Duration.format(min)} and ${Duration.format(max)}`
+  )
+}
+
+export const numberBetween = (min: number, max: number) =>
+  rule<number>((n) => n >= min && n <= max, `a number between ${min} and ${max}`)
+
+export const integerBetween = (min: number, max: number) =>
+  rule<number>((n) => Number.isInteger(n) && n >= min && n <= max, `an integer between ${min} and ${max}`)
+
+const formatter = SchemaIssue.makeFormatterStandardSchemaV1({
+  leafHook: (leaf) => {
+    switch (leaf._tag) {
+      case "UnexpectedKey":
+        return `is not a field that is known here, got ${show(leaf.input)}`
+      case "MissingKey":
+        return "is required, got nothing"
+      default:
+        return SchemaIssue.defaultLeafHook(leaf)
+    }
+  }
+})
+
+/** All the issues of a schema error, in the words of this library. */
+export const fromSchemaError = (error: Schema.SchemaError): ReadonlyArray<Issue> =>
+  formatter(error.issue).issues.map((issue) => ({
+    path: (issue.path ?? []).map((part) => typeof part === "object" ? part.key : part),
+    message: issue.message
+  }))
+
+/** Every issue at once, unknown fields included, with the value in the message. */
+export const parseOptions = { errors: "all", onExcessProperty: "error", reportInput: true } as const

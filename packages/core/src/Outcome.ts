@@ -1,0 +1,167 @@
+/**
+ * The verdict of a classifier on one attempt.
+ *
+ * - `Success`: the dependency did what was asked.
+ * - `Retryable`: it did not, and asking again may help.
+ * - `NonRetryable`: it answered, and asking again would get the same answer.
+ * - `Abort`: nobody waits for the answer any more; never counted as a failure of the dependency.
+ *
+ * **Example** (Verdicts on an HTTP status)
+ *
+ * ```ts
+ * import { Outcome } from "@rego/core"
+ *
+ * const ofStatus = (status: number) =>
+ *   status < 400 ? Outcome.success
+ *     : status === 429 ? Outcome.retryable({ reason: "http_429", executed: "no", throttled: true })
+ *     : status === 503 ? Outcome.retryable({ reason: "http_503", retryAfter: "2 seconds" })
+ *     : Outcome.nonRetryable({ reason: `http_${status}` })
+ *
+ * ofStatus(404) // => { _tag: "NonRetryable", reason: "http_404" }
+ * ```
+ *
+ * @since 0.1.0
+ */
+import { Duration } from "effect"
+import { parseDuration } from "./Issue.ts"
+
+// -----------------------------------------------------------------------------
+// model
+// -----------------------------------------------------------------------------
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Outcome = Success | Retryable | NonRetryable | Abort
+
+/**
+ * Details for timelines and spans. Never a metric label.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Attributes = Readonly<Record<string, string | number | boolean>>
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Success {
+  readonly _tag: "Success"
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Retryable {
+  readonly _tag: "Retryable"
+  readonly reason: string
+  /** wait asked for by the server: the next attempt never starts earlier */
+  readonly retryAfter?: Duration.Duration | undefined
+  /** nothing is added to `retryAfter` to spread callers (gRPC pushback asks for exactly that) */
+  readonly exact?: boolean | undefined
+  /** the server asked for less load: without a `retryAfter` the backoff starts from at least one second */
+  readonly throttled?: boolean | undefined
+  /** `"no"`: the server surely did nothing, so that even a call that must not run twice may be sent again */
+  readonly executed: "no" | "maybe"
+  readonly attributes?: Attributes | undefined
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface NonRetryable {
+  readonly _tag: "NonRetryable"
+  readonly reason: string
+  readonly attributes?: Attributes | undefined
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Abort {
+  readonly _tag: "Abort"
+  readonly reason: string
+  readonly attributes?: Attributes | undefined
+}
+
+// -----------------------------------------------------------------------------
+// constructors
+// -----------------------------------------------------------------------------
+
+/**
+ * @category constructors
+ * @since 0.1.0
+ */
+export const success: Outcome = { _tag: "Success" }
+
+/** A hint from a server is foreign input: what is no duration is no hint, and a negative one means now. */
+const parseRetryAfter = (input: Duration.Input): Duration.Duration | undefined => {
+  const parsed = parseDuration(input)
+  return typeof parsed === "string" ? undefined : Duration.max(parsed, Duration.zero)
+}
+
+/**
+ * The attempt did not succeed, and another one may.
+ *
+ * **Details**
+ *
+ * `executed` defaults to `"maybe"`. Claim `"no"` only for what the server surely did not do: a refused or unresolved
+ * connection, a TLS failure before the request, HTTP/2 `REFUSED_STREAM`, a 429. A 503 is `"maybe"`, with or without
+ * `Retry-After`: gateways also send it after the request was executed.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const retryable = (options: {
+  readonly reason: string
+  readonly retryAfter?: Duration.Input | undefined
+  readonly exact?: boolean | undefined
+  readonly throttled?: boolean | undefined
+  readonly executed?: "no" | "maybe" | undefined
+  readonly attributes?: Attributes | undefined
+}): Outcome => ({
+  ...options,
+  _tag: "Retryable",
+  executed: options.executed ?? "maybe",
+  retryAfter: options.retryAfter === undefined ? undefined : parseRetryAfter(options.retryAfter)
+})
+
+/**
+ * The dependency answered: trying again would only repeat the answer.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const nonRetryable = (options: {
+  readonly reason: string
+  readonly attributes?: Attributes | undefined
+}): Outcome => ({ _tag: "NonRetryable", ...options })
+
+/**
+ * The attempt was given up from outside. Ends the call, counts for and against nobody.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const abort = (options: {
+  readonly reason: string
+  readonly attributes?: Attributes | undefined
+}): Outcome => ({ _tag: "Abort", ...options })
+
+// -----------------------------------------------------------------------------
+// guards
+// -----------------------------------------------------------------------------
+
+const tags: ReadonlySet<unknown> = new Set(["Success", "Retryable", "NonRetryable", "Abort"])
+
+/**
+ * @category guards
+ * @since 0.1.0
+ */
+export const isOutcome = (u: unknown): u is Outcome =>
+  typeof u === "object" && u !== null && "_tag" in u && tags.has(u._tag)

@@ -1,0 +1,70 @@
+/**
+ * A merged policy in the form that the driver reads: plain numbers, nothing left to decode on the way of a call.
+ *
+ * @internal
+ */
+import type { Schedule } from "effect"
+import { Duration } from "effect"
+import type * as Backoff from "./Backoff.ts"
+import type * as Classifier from "./Classifier.ts"
+import * as Policy from "./Policy.ts"
+
+export interface Plan {
+  /** whether the policy has a retry section at all */
+  readonly retries: boolean
+  readonly maxAttempts: number
+  readonly backoff: Backoff.Backoff | Schedule.Schedule<unknown, Backoff.Input>
+  readonly maxRetryAfter: number
+  readonly nested: "allow" | "refuse"
+  /** `Infinity` for none, here and below */
+  readonly perAttempt: number
+  readonly overall: number
+  readonly budget: string
+  readonly retryCost: number
+  readonly classifier: Classifier.Any | string | undefined
+  readonly idempotent: boolean | undefined
+}
+
+const defaultMaxRetryAfter = 10_000
+
+const limit = (duration: Duration.Duration | undefined): number =>
+  duration === undefined ? Infinity : Duration.toMillis(duration)
+
+const section = <S extends object>(value: S | "off" | undefined): S | undefined => value === "off" ? undefined : value
+
+export const fromSections = (sections: Policy.Sections): Plan => {
+  const retry = section(sections.retry)
+  const timeout = section(sections.timeout)
+  const budget = typeof sections.budget === "string" ? { name: sections.budget } : sections.budget
+  return {
+    retries: retry !== undefined,
+    maxAttempts: retry === undefined ? 1 : retry.maxAttempts ?? 3,
+    backoff: retry?.backoff ?? Policy.defaultBackoff,
+    maxRetryAfter: retry?.maxRetryAfter === undefined ? defaultMaxRetryAfter : Duration.toMillis(retry.maxRetryAfter),
+    nested: retry?.nested ?? "refuse",
+    perAttempt: limit(timeout?.perAttempt),
+    overall: limit(timeout?.overall),
+    budget: budget?.name ?? "default",
+    retryCost: budget?.retryCost ?? 1,
+    classifier: sections.classifier,
+    idempotent: sections.idempotent
+  }
+}
+
+/** One attempt, no limits: what a key gets that no policy matches. */
+export const singleAttempt: Plan = fromSections({})
+
+/** What is allowed and yet probably not meant; said once at boot. */
+export const warnings = (plan: Plan): ReadonlyArray<string> => {
+  const found: Array<string> = []
+  if (plan.retries && plan.perAttempt === Infinity && plan.overall === Infinity) {
+    found.push("retries are on and there is no timeout: an attempt that hangs is never retried")
+  }
+  if (plan.perAttempt > plan.overall && plan.perAttempt !== Infinity) {
+    found.push("timeout.perAttempt is longer than timeout.overall, so it never applies")
+  }
+  if (plan.budget === "unlimited" && plan.retries) {
+    found.push("the budget is \"unlimited\": nothing holds back a retry storm")
+  }
+  return found
+}

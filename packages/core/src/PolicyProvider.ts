@@ -1,0 +1,202 @@
+/**
+ * The service that answers "which policy does this key get": what a `PolicyLayer` provides and a call requires.
+ *
+ * **Example** (Asking for the policy of a key)
+ *
+ * ```ts
+ * import { PolicyLayer, PolicyProvider } from "@rego/core"
+ * import { Effect, Option } from "effect"
+ *
+ * const Policies = PolicyLayer.make({ policies: { "users.*": { retry: { maxAttempts: 2 } } } })
+ *
+ * const program = Effect.gen(function*() {
+ *   const provider = yield* PolicyProvider.PolicyProvider
+ *   const known = yield* provider.policy("users.Get")
+ *   Option.map(known, (policy) => policy.sections.retry) // => Option.some({ maxAttempts: 2 })
+ *   const unknown = yield* provider.policy("orders.Get")
+ *   Option.isNone(unknown) // => true
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(Policies)))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type { Cause, Effect, Option, Stream } from "effect"
+import { Context, Effect as Effects } from "effect"
+import type { Budget } from "./Budget.ts"
+import type { PolicyFacts, PolicySource } from "./CallRecord.ts"
+import type * as Classifier from "./Classifier.ts"
+import type { Plan } from "./Plan.ts"
+import type { Policy } from "./Policy.ts"
+import * as PolicyKey from "./PolicyKey.ts"
+import type { Supervisor } from "./Supervisor.ts"
+
+// -----------------------------------------------------------------------------
+// model
+// -----------------------------------------------------------------------------
+
+/**
+ * Where the policies in force come from.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PolicyStatus {
+  readonly revision: string
+  readonly source: Exclude<PolicySource, "missing">
+}
+
+/**
+ * @category services
+ * @since 0.1.0
+ */
+export class PolicyProvider extends Context.Service<PolicyProvider, {
+  /** the policy of a key as it is now, merged; `None` when no entry matches */
+  readonly policy: (key: PolicyKey.Input) => Effect.Effect<Option.Option<Policy<unknown>>>
+  readonly status: Effect.Effect<PolicyStatus>
+  readonly changes: Stream.Stream<PolicyStatus>
+  /** what the driver works with; made by `PolicyLayer` only */
+  readonly "~@rego/core/PolicyProvider": Bindings
+}>()("@rego/core/PolicyProvider") {}
+
+// -----------------------------------------------------------------------------
+// what the driver reads
+// -----------------------------------------------------------------------------
+
+/**
+ * Everything a call needs to know about its key. One object for each key and revision.
+ *
+ * @internal
+ */
+export interface Binding {
+  readonly key: PolicyKey.PolicyKey
+  readonly plan: Plan
+  readonly facts: PolicyFacts
+  readonly classifier: Classifier.Any | undefined
+  readonly budget: Budget
+  /** the layer fails calls of keys that no policy matches */
+  readonly refused: boolean
+  /** asked live, so that a kill switch also ends the retries of calls in flight */
+  readonly switchedOff: () => boolean
+  readonly state: KeyState
+}
+
+/**
+ * What outlives a change of the policy.
+ *
+ * @internal
+ */
+export interface KeyState {
+  /** attempts that were given up and still run */
+  abandoned: number
+  readonly reported: Set<string>
+}
+
+/** @internal */
+export interface Bounds {
+  /** distinct keys; further ones share the overflow key of their namespace */
+  readonly maxKeys: number
+  readonly maxAbandoned: number
+  readonly maxAttemptRecords: number
+}
+
+/**
+ * The bindings of a layer, by the text of their key as call sites write it.
+ *
+ * @internal
+ */
+export class Bindings {
+  private readonly byText = new Map<string, Binding>()
+  private readonly keys = new Map<string, Binding>()
+  private readonly isNamed: (key: string) => boolean
+  private readonly bind: (key: PolicyKey.PolicyKey, context: Context.Context<never>) => Binding
+  readonly bounds: Bounds
+  readonly supervisor: Supervisor
+
+  constructor(options: {
+    readonly isNamed: (key: string) => boolean
+    readonly bind: (key: PolicyKey.PolicyKey, context: Context.Context<never>) => Binding
+    readonly bounds: Bounds
+    readonly supervisor: Supervisor
+  }) {
+    this.isNamed = options.isNamed
+    this.bind = options.bind
+    this.bounds = options.bounds
+    this.supervisor = options.supervisor
+  }
+
+  /** The hot path is one look-up. */
+  get(text: PolicyKey.Input, context: Context.Context<never>): Binding {
+    return this.byText.get(text) ?? this.firstSight(text, context)
+  }
+
+  private firstSight(text: PolicyKey.Input, context: Context.Context<never>): Binding {
+    const key = this.keyOf(text)
+    const known = this.keys.get(key)
+    if (known !== undefined) return this.remember(text, known)
+    if (this.keys.size >= this.bounds.maxKeys && !this.isNamed(key)) {
+      return this.overflow(text, context, "too many keys")
+    }
+    const binding = this.bind(key, context)
+    this.keys.set(key, binding)
+    if (key !== text.trim()) this.warnOverflow(binding, text, context)
+    return this.remember(text, binding)
+  }
+
+  /** A call never fails because of its key. */
+  private keyOf(text: PolicyKey.Input): PolicyKey.PolicyKey {
+    if (this.isNamed(text)) return text as PolicyKey.PolicyKey
+    return PolicyKey.isValid(text) ? PolicyKey.make(text) : PolicyKey.overflowOf(text)
+  }
+
+  private overflow(text: string, context: Context.Context<never>, why: string): Binding {
+    const key = PolicyKey.overflowOf(text)
+    const binding = this.keys.get(key) ?? this.bind(key, context)
+    this.keys.set(key, binding)
+    reportOnce(binding, context, "overflow", `calls run under ${key}: ${why}, first ${JSON.stringify(text)}`)
+    return binding
+  }
+
+  private warnOverflow(binding: Binding, text: string, context: Context.Context<never>): void {
+    if (!PolicyKey.isValid(text)) {
+      reportOnce(
+        binding,
+        context,
+        "overflow",
+        `calls run under ${binding.key}: ${JSON.stringify(text)} is no valid key`
+      )
+    }
+  }
+
+  /** Other spellings of a key are remembered as well, within the same bound. */
+  private remember(text: string, binding: Binding): Binding {
+    if (this.byText.size < this.bounds.maxKeys * 2 || text === binding.key) this.byText.set(text, binding)
+    return binding
+  }
+}
+
+// -----------------------------------------------------------------------------
+// reports
+// -----------------------------------------------------------------------------
+
+/**
+ * Says something once for a key, in the log of whoever met it first. It runs apart from the call: a logger that is slow,
+ * or that throws, changes nothing.
+ *
+ * @internal
+ */
+export const reportOnce = (
+  binding: Binding,
+  context: Context.Context<never>,
+  what: string,
+  message: string,
+  cause?: Cause.Cause<unknown>
+): void => {
+  if (binding.state.reported.has(what)) return
+  binding.state.reported.add(what)
+  const line = cause === undefined
+    ? Effects.logWarning(`rego ${binding.key}: ${message}`)
+    : Effects.logError(`rego ${binding.key}: ${message}`, cause)
+  Effects.runForkWith(context)(line)
+}

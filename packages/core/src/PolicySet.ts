@@ -1,0 +1,63 @@
+/**
+ * Which policy a key gets: the entries of a layer or a document, and the rule by which they are merged. Pure.
+ *
+ * @internal
+ */
+import type { Issue } from "./Issue.ts"
+import { show } from "./Issue.ts"
+import * as Policy from "./Policy.ts"
+
+export interface PolicySet {
+  readonly exact: ReadonlyMap<string, Policy.Sections>
+  /** longest first, so that the first match is the one that counts; each ends with a dot */
+  readonly prefixes: ReadonlyArray<readonly [prefix: string, sections: Policy.Sections]>
+  readonly any: Policy.Sections | undefined
+  readonly defaults: Policy.Sections
+}
+
+const patternSyntax = /^(?:\*|[A-Za-z0-9_./:-]{1,126}\.\*|[A-Za-z0-9_./:-]{1,128})$/
+
+/** Names of entries: a key, `prefix.*` or `*`. A key that is named exactly is accepted even if it looks like an id. */
+export const checkPattern = (pattern: string, path: ReadonlyArray<PropertyKey>, issues: Array<Issue>): void => {
+  if (patternSyntax.test(pattern)) return
+  issues.push({ path, message: `must be a key, "prefix.*" or "*", got ${show(pattern)}` })
+}
+
+const isPrefix = (pattern: string): boolean => pattern.endsWith(".*")
+
+const prefixOf = (pattern: string): string => pattern.slice(0, -1)
+
+export const make = (
+  entries: Readonly<Record<string, Policy.Sections>>,
+  defaults: Policy.Sections = {}
+): PolicySet => {
+  const all = Object.entries(entries)
+  return {
+    exact: new Map(all.filter(([pattern]) => pattern !== "*" && !isPrefix(pattern))),
+    prefixes: all.filter(([pattern]) => isPrefix(pattern))
+      .map(([pattern, sections]) => [prefixOf(pattern), sections] as const)
+      .toSorted(([a], [b]) => b.length - a.length),
+    any: entries["*"],
+    defaults
+  }
+}
+
+/** What a key gets, `undefined` when no entry matches it: `defaults` alone do not make a key known. */
+export const resolve = (set: PolicySet, key: string): Policy.Sections | undefined => {
+  const prefix = set.prefixes.find(([text]) => key.startsWith(text))?.[1]
+  const matches = [set.any, prefix, set.exact.get(key)].filter((sections) => sections !== undefined)
+  return matches.length === 0 ? undefined : matches.reduce(Policy.merge, set.defaults)
+}
+
+/** Every entry as it ends up for a key that matches it, for checks and warnings at boot. */
+export const merged = (set: PolicySet): ReadonlyArray<readonly [pattern: string, sections: Policy.Sections]> => [
+  ...(set.any === undefined ? [] : [["*", Policy.merge(set.defaults, set.any)] as const]),
+  ...set.prefixes.map(([prefix]) => [`${prefix}*`, resolve(set, prefix)!] as const),
+  ...[...set.exact.keys()].map((key) => [key, resolve(set, key)!] as const)
+]
+
+/** Whether one of the patterns of a kill switch covers the key. */
+export const covers = (patterns: ReadonlyArray<string>, key: string): boolean =>
+  patterns.some((pattern) =>
+    pattern === "*" || pattern === key || (isPrefix(pattern) && key.startsWith(prefixOf(pattern)))
+  )

@@ -1,0 +1,223 @@
+/**
+ * The operator of this library: turns an effect into a call that runs under the policy of its key.
+ *
+ * **When to use**
+ *
+ * - `resilient` in programs: one line at the call site.
+ * - `makeResilient` in the layer of a service: its methods then need no `PolicyProvider`.
+ * - `resilientWithTimeline` where the caller wants to see the attempts of a success.
+ *
+ * **Details**
+ *
+ * The effect runs once for each attempt, in a fiber of its own. The result is the exit of the winning attempt, else of the
+ * attempt after which the call stopped: the same value, the same error objects. `RegoError` appears only where there is no
+ * such exit.
+ *
+ * **Example** (A call)
+ *
+ * ```ts
+ * import { PolicyLayer, Rego } from "@rego/core"
+ * import { Effect } from "effect"
+ *
+ * let calls = 0
+ * const getUser = (id: string) =>
+ *   Effect.suspend(() => ++calls === 1 ? Effect.fail("503") : Effect.succeed({ id })).pipe(
+ *     Rego.resilient("user-service.GetUser")
+ *   )
+ *
+ * const Policies = PolicyLayer.make({ policies: { "user-service.*": { retry: { maxAttempts: 3 } } } })
+ *
+ * await Effect.runPromise(getUser("ada").pipe(Effect.provide(Policies))) // => { id: "ada" }
+ * ```
+ *
+ * @since 0.1.0
+ */
+import { Context, Effect } from "effect"
+import { dual } from "effect/Function"
+import type * as Classifier from "./Classifier.ts"
+import * as Executor from "./Executor.ts"
+import type * as PolicyKey from "./PolicyKey.ts"
+import type { Bindings } from "./PolicyProvider.ts"
+import { PolicyProvider } from "./PolicyProvider.ts"
+import type { RegoError } from "./RegoError.ts"
+import type { Timeline } from "./Timeline.ts"
+
+type Late<T> = Classifier.Late<T>
+
+// -----------------------------------------------------------------------------
+// model
+// -----------------------------------------------------------------------------
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options<in A = unknown, in E = unknown> {
+  /** whether running the effect twice is safe; counts more than what the policy says */
+  readonly idempotent?: boolean | undefined
+  /** asked before the classifier of the policy */
+  readonly classifier?: Classifier.Classifier<A, E> | undefined
+  /**
+   * Runs for every success that is not returned, because it lost a race, came too late, or was classified Retryable and
+   * tried again: a response that must be closed. Supervised and never waited for.
+   */
+  readonly onDiscard?: ((value: A) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * The operator with its provider taken once.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Resilient {
+  <A, E>(
+    key: PolicyKey.Input,
+    options:
+      & Options<Late<A>, Late<E>>
+      & (
+        | { readonly classifier: Classifier.Classifier<Late<A>, Late<E>> }
+        | { readonly onDiscard: (value: Late<A>) => Effect.Effect<void> }
+      )
+  ): <R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RegoError, R>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    key: PolicyKey.Input,
+    options?: Options<Late<A>, Late<E>> | undefined
+  ): Effect.Effect<A, E | RegoError, R>
+  (
+    key: PolicyKey.Input,
+    options?: Options | undefined
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RegoError, R>
+}
+
+// -----------------------------------------------------------------------------
+// operators
+// -----------------------------------------------------------------------------
+
+const bindingsOf = (context: Context.Context<never>): Bindings =>
+  Context.get(context as Context.Context<PolicyProvider>, PolicyProvider)["~@rego/core/PolicyProvider"]
+
+const operator = (of: (context: Context.Context<never>) => Bindings, withTimeline: boolean): any =>
+  dual(
+    (args) => Effect.isEffect(args[0]),
+    (self: Effect.Effect<unknown, unknown, unknown>, key: string, options?: Executor.CallOptions) =>
+      Executor.execute(self, key, options, of, withTimeline)
+  )
+
+// The overload with a typed classifier comes first and blocks inference from the classifier (`Late`), so that A and E
+// come from `pipe` only. The plain data-last one keeps A, E and R inside, so that a stored operator stays generic; it is
+// last because TypeScript reports the error of the last overload. Result types are written out: an alias would hide
+// RegoError and PolicyProvider in editors.
+
+/**
+ * Runs an effect as a call under the policy of a key.
+ *
+ * **Details**
+ *
+ * Requires `PolicyProvider`: forgetting the layer does not compile. A key is the same for every run of an operation
+ * (`"user-service.GetUser"`), never an id.
+ *
+ * **Gotchas**
+ *
+ * Stored with a classifier (`const op = Rego.resilient("k", { classifier })`) the operator has `unknown` for A and E: put
+ * such a classifier into the policy.
+ *
+ * @category operators
+ * @since 0.1.0
+ */
+export const resilient: {
+  <A, E>(
+    key: PolicyKey.Input,
+    options:
+      & Options<Late<A>, Late<E>>
+      & (
+        | { readonly classifier: Classifier.Classifier<Late<A>, Late<E>> }
+        | { readonly onDiscard: (value: Late<A>) => Effect.Effect<void> }
+      )
+  ): <R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RegoError, R | PolicyProvider>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    key: PolicyKey.Input,
+    options?: Options<Late<A>, Late<E>> | undefined
+  ): Effect.Effect<A, E | RegoError, R | PolicyProvider>
+  (
+    key: PolicyKey.Input,
+    options?: Options | undefined
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RegoError, R | PolicyProvider>
+} = operator(bindingsOf, false)
+
+/**
+ * Like `resilient`; a success comes with the timeline of its call.
+ *
+ * **Details**
+ *
+ * A failure carries its timeline anyway: `Timeline.fromCause`.
+ *
+ * @category operators
+ * @since 0.1.0
+ */
+export const resilientWithTimeline: {
+  <A, E>(
+    key: PolicyKey.Input,
+    options:
+      & Options<Late<A>, Late<E>>
+      & (
+        | { readonly classifier: Classifier.Classifier<Late<A>, Late<E>> }
+        | { readonly onDiscard: (value: Late<A>) => Effect.Effect<void> }
+      )
+  ): <R>(
+    self: Effect.Effect<A, E, R>
+  ) => Effect.Effect<readonly [A, Timeline], E | RegoError, R | PolicyProvider>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    key: PolicyKey.Input,
+    options?: Options<Late<A>, Late<E>> | undefined
+  ): Effect.Effect<readonly [A, Timeline], E | RegoError, R | PolicyProvider>
+  (
+    key: PolicyKey.Input,
+    options?: Options | undefined
+  ): <A, E, R>(
+    self: Effect.Effect<A, E, R>
+  ) => Effect.Effect<readonly [A, Timeline], E | RegoError, R | PolicyProvider>
+} = operator(bindingsOf, true)
+
+/**
+ * The operator with the provider taken once, for authors of services.
+ *
+ * **Details**
+ *
+ * The requirement moves to the layer of the service, where it belongs. Live policies still arrive. After the policy layer
+ * has closed the operator goes on with the last policies; given up attempts are then no longer supervised.
+ *
+ * **Example** (A service whose methods need nothing)
+ *
+ * ```ts
+ * import { PolicyLayer, Rego } from "@rego/core"
+ * import { Context, Effect, Layer } from "effect"
+ * import type { RegoError } from "@rego/core"
+ *
+ * class Users extends Context.Service<Users, {
+ *   readonly get: (id: string) => Effect.Effect<string, RegoError.RegoError>
+ * }>()("Users") {
+ *   static readonly layer = Layer.effect(
+ *     Users,
+ *     Effect.map(Rego.makeResilient, (resilient) =>
+ *       Users.of({ get: (id) => Effect.succeed(`user ${id}`).pipe(resilient("users.Get")) }))
+ *   )
+ * }
+ *
+ * const program = Effect.flatMap(Users, (users) => users.get("1")).pipe(
+ *   Effect.provide(Users.layer.pipe(Layer.provide(PolicyLayer.defaults)))
+ * )
+ *
+ * await Effect.runPromise(program) // => "user 1"
+ * ```
+ *
+ * @category operators
+ * @since 0.1.0
+ */
+export const makeResilient: Effect.Effect<Resilient, never, PolicyProvider> = Effect.map(PolicyProvider, (provider) => {
+  const bindings = provider["~@rego/core/PolicyProvider"]
+  return operator(() => bindings, false)
+})

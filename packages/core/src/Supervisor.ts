@@ -1,0 +1,49 @@
+/**
+ * The fibers that a layer still owes an end: attempts that were given up and do not stop at once, scopes that are being
+ * closed, values that are being discarded. Only such fibers enter the set; it keeps nothing of their calls.
+ *
+ * @internal
+ */
+import { Clock, Context, Duration, Effect, Fiber } from "effect"
+
+/** The bound on shutdown sleeps on the live clock: under `TestClock` nobody would move the time at the end of a test. */
+const liveClock: Clock.Clock = Context.get(Context.empty(), Clock.Clock)
+
+export class Supervisor {
+  private readonly fibers = new Set<Fiber.Fiber<unknown, unknown>>()
+  private closed = false
+
+  get size(): number {
+    return this.fibers.size
+  }
+
+  /** After the layer has closed, calls go on, but nobody waits for what they leave behind. */
+  add(fiber: Fiber.Fiber<unknown, unknown>): void {
+    if (this.closed || fiber.pollUnsafe() !== undefined) return
+    this.fibers.add(fiber)
+    fiber.addObserver(() => this.fibers.delete(fiber))
+  }
+
+  /** Interrupts what is left, waits for it for at most `timeout`, then leaves it and says how many. */
+  close(timeout: Duration.Duration): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.closed = true
+      const left = [...this.fibers]
+      if (left.length === 0) return Effect.void
+      for (const fiber of left) fiber.interruptUnsafe()
+      return Fiber.awaitAll(left).pipe(
+        Effect.timeoutOption(timeout),
+        Effect.provideService(Clock.Clock, liveClock),
+        Effect.andThen(Effect.suspend(() => this.size === 0 ? Effect.void : this.report(timeout)))
+      )
+    })
+  }
+
+  private report(timeout: Duration.Duration): Effect.Effect<void> {
+    return Effect.logWarning(
+      `PolicyLayer: ${this.size} given up attempts or finalizers still ran after ${
+        Duration.format(timeout)
+      } and were left`
+    )
+  }
+}

@@ -1,0 +1,341 @@
+/**
+ * The record of one call: every attempt that was started, and every decision in between.
+ *
+ * **When to use**
+ *
+ * - `capture` around any program: all calls made inside, nested and concurrent ones too.
+ * - `Rego.resilientWithTimeline` for one call: the success comes with its timeline.
+ * - `fromCause` where a failure is handled: all calls that the failure went through.
+ * - `render` to show one on a terminal.
+ *
+ * **Example** (Capturing a call)
+ *
+ * ```ts
+ * import { PolicyLayer, Rego, Timeline } from "@rego/core"
+ * import { Effect } from "effect"
+ *
+ * let calls = 0
+ * const flaky = Effect.suspend(() => ++calls === 1 ? Effect.fail("503") : Effect.succeed("ada"))
+ *
+ * const program = Effect.gen(function*() {
+ *   const [, timelines] = yield* Timeline.capture(flaky.pipe(Rego.resilient("users.Get")))
+ *   timelines[0]?.attempts.map((attempt) => attempt.outcome) // => ["Retryable", "Success"]
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(PolicyLayer.defaults)))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type { Exit } from "effect"
+import { Cause, Context, Duration, Effect, Schema } from "effect"
+import type { AttemptFacts, CallRecord, Decision as DecisionFacts } from "./CallRecord.ts"
+import { Collector, endedBy, policySources, results, stopReasons } from "./CallRecord.ts"
+
+// -----------------------------------------------------------------------------
+// model
+// -----------------------------------------------------------------------------
+
+/**
+ * Why a call made no further attempt. The list is closed: it is part of the contract, and safe as a metric label.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const StopReason = Schema.Literals(stopReasons)
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type StopReason = typeof StopReason.Type
+
+/**
+ * One started attempt. Stamps are milliseconds since the epoch, fractions included.
+ *
+ * **Details**
+ *
+ * `endedBy` says what ended it: `returned` (by itself), `timed_out`, `interrupted_loser` (another attempt of its group
+ * won), `interrupted_caller`, or `abandoned`: it was given up and its fiber still ran when the call ended, so that there
+ * is no `endedAt`. `outcome` is the tag of the classifier's verdict and `reason` its reason.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class AttemptRecord extends Schema.Class<AttemptRecord>("@rego/core/AttemptRecord")({
+  attempt: Schema.Struct({ retry: Schema.Int, hedge: Schema.Int }),
+  startedAt: Schema.Number,
+  endedAt: Schema.optionalKey(Schema.Number),
+  endedBy: Schema.Literals(endedBy),
+  outcome: Schema.optionalKey(Schema.Literals(["Success", "Retryable", "NonRetryable", "Abort"])),
+  reason: Schema.optionalKey(Schema.String),
+  error: Schema.optionalKey(Schema.String),
+  /** milliseconds waited before it */
+  backoffBefore: Schema.optionalKey(Schema.Number)
+}) {}
+
+/**
+ * What was decided between attempts: a wait, a refusal of the budget, the end.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Decision = Schema.Union([
+  Schema.TaggedStruct("BackoffScheduled", {
+    at: Schema.Number,
+    delay: Schema.Number,
+    retryAfter: Schema.optionalKey(Schema.Number)
+  }),
+  Schema.TaggedStruct("BudgetDenied", {
+    at: Schema.Number,
+    kind: Schema.Literals(["retry", "hedge"]),
+    budget: Schema.String,
+    reason: Schema.String,
+    retryAfter: Schema.optionalKey(Schema.Number),
+    count: Schema.Int
+  }),
+  Schema.TaggedStruct("Stopped", { at: Schema.Number, reason: StopReason })
+])
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Decision = typeof Decision.Type
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export class Timeline extends Schema.Class<Timeline>("@rego/core/Timeline")({
+  key: Schema.String,
+  policyRevision: Schema.String,
+  policySource: Schema.Literals(policySources),
+  startedAt: Schema.Number,
+  endedAt: Schema.Number,
+  attempts: Schema.Array(AttemptRecord),
+  decisions: Schema.Array(Decision),
+  result: Schema.Literals(results),
+  /** `droppedAttempts` when the bound on records was reached */
+  attributes: Schema.Record(Schema.String, Schema.String)
+}) {}
+
+// -----------------------------------------------------------------------------
+// from records
+// -----------------------------------------------------------------------------
+
+const maxErrorLength = 200
+
+const summarize = (cause: Cause.Cause<unknown>): string => {
+  const error = Cause.squash(cause)
+  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  const line = text.split("\n", 1)[0] ?? ""
+  return line.length > maxErrorLength ? `${line.slice(0, maxErrorLength)}…` : line
+}
+
+/** An error whose own `toString` or `message` throws must not break the reader of a timeline. */
+const errorOf = (cause: Cause.Cause<unknown>): string => {
+  try {
+    return summarize(cause)
+  } catch {
+    return "(an error that cannot be printed)"
+  }
+}
+
+const reasonOf = (attempt: AttemptFacts): string | undefined =>
+  attempt.outcome === undefined || attempt.outcome._tag === "Success" ? undefined : attempt.outcome.reason
+
+const toAttemptRecord = (attempt: AttemptFacts, offset: number): AttemptRecord => {
+  const reason = reasonOf(attempt)
+  return new AttemptRecord({
+    attempt: { retry: attempt.retry, hedge: attempt.hedge },
+    startedAt: attempt.startedAt + offset,
+    endedBy: attempt.endedBy,
+    ...(attempt.endedBy === "abandoned" ? {} : { endedAt: attempt.endedAt + offset }),
+    ...(attempt.outcome === undefined ? {} : { outcome: attempt.outcome._tag }),
+    ...(reason === undefined ? {} : { reason }),
+    ...(attempt.cause === undefined ? {} : { error: errorOf(attempt.cause) }),
+    ...(attempt.backoffBefore > 0 ? { backoffBefore: attempt.backoffBefore } : {})
+  })
+}
+
+const toDecision = (decision: DecisionFacts, offset: number): Decision => ({ ...decision, at: decision.at + offset })
+
+/** @internal */
+export const fromRecord = (record: CallRecord): Timeline => {
+  const offset = record.wallStartedAt - record.startedAt
+  return new Timeline({
+    key: record.key,
+    policyRevision: record.policy.revision,
+    policySource: record.policy.source,
+    startedAt: record.wallStartedAt,
+    endedAt: record.endedAt + offset,
+    attempts: record.attempts.map((attempt) => toAttemptRecord(attempt, offset)),
+    decisions: (record.decisions ?? []).map((decision) => toDecision(decision, offset)),
+    result: record.result,
+    attributes: record.droppedAttempts > 0 ? { droppedAttempts: String(record.droppedAttempts) } : {}
+  })
+}
+
+// -----------------------------------------------------------------------------
+// capture
+// -----------------------------------------------------------------------------
+
+/** @internal */
+export const CurrentCollector = Context.Reference<Collector | undefined>(
+  "@rego/core/Timeline/CurrentCollector",
+  { defaultValue: () => undefined }
+)
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface CaptureOptions {
+  /** timelines kept; further ones are counted in `dropped`. Default 1,000 */
+  readonly maxTimelines?: number | undefined
+}
+
+/**
+ * Like `capture`, with its bound as an option and the number of timelines that did not fit.
+ *
+ * @category capturing
+ * @since 0.1.0
+ */
+export const captureWith = (options: CaptureOptions) =>
+<A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<
+  { readonly exit: Exit.Exit<A, E>; readonly timelines: ReadonlyArray<Timeline>; readonly dropped: number },
+  never,
+  R
+> =>
+  Effect.withFiber((fiber) => {
+    const collector = new Collector(options.maxTimelines ?? 1_000, fiber.getRef(CurrentCollector))
+    return Effect.map(Effect.exit(Effect.provideService(self, CurrentCollector, collector)), (exit) => ({
+      exit,
+      timelines: collector.close().map(fromRecord),
+      dropped: collector.dropped
+    }))
+  })
+
+/**
+ * Runs a program and answers with its exit and the timelines of all calls made inside, in the order in which they ended.
+ *
+ * **Details**
+ *
+ * Nested and concurrent calls are included. Captures may be nested: the outer one sees the calls of the inner one as
+ * well. At most 1,000 timelines are kept; what did not fit is counted and logged (`captureWith` returns the count).
+ *
+ * **Gotchas**
+ *
+ * Calls that end after the program has ended (in a detached fiber) are not collected.
+ *
+ * @category capturing
+ * @since 0.1.0
+ */
+export const capture = <A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<readonly [exit: Exit.Exit<A, E>, timelines: ReadonlyArray<Timeline>], never, R> =>
+  Effect.flatMap(captureWith({})(self), ({ dropped, exit, timelines }) => {
+    const captured = [exit, timelines] as const
+    return dropped === 0
+      ? Effect.succeed(captured)
+      : Effect.as(Effect.logWarning(`Timeline.capture: ${dropped} timelines did not fit and were dropped`), captured)
+  })
+
+// -----------------------------------------------------------------------------
+// causes
+// -----------------------------------------------------------------------------
+
+/** The calls that a failure went through, outermost first. */
+class CausedBy extends Context.Service<CausedBy, ReadonlyArray<CallRecord>>()("@rego/core/Timeline/CausedBy") {}
+
+/** @internal */
+export const recordsOf = (cause: Cause.Cause<unknown>): ReadonlyArray<CallRecord> =>
+  Context.getOrUndefined(Cause.annotations(cause), CausedBy) ?? []
+
+/** @internal */
+export const annotate = <E>(cause: Cause.Cause<E>, record: CallRecord): Cause.Cause<E> =>
+  Cause.annotate(cause, Context.make(CausedBy, [record, ...recordsOf(cause)]), { overwrite: true })
+
+/**
+ * The timelines of all calls that a failure went through, outermost first; empty when it went through none.
+ *
+ * **Details**
+ *
+ * They travel as an annotation of the cause. `Effect.exit`, `tapCause`, `tapError`, `mapError`, `sandbox`, `onExit`,
+ * `ensuring`, `withSpan`, `Effect.fn`, `timeout`, `all`, fork and join, `Stream` and `catchTag` of another tag keep it.
+ *
+ * **Gotchas**
+ *
+ * What makes a new failure out of the error loses it: `catch` followed by `fail`, `flip`, `result`, `orDie`, `retry`,
+ * and `runPromise`, which rejects with the error itself.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const fromCause = (cause: Cause.Cause<unknown>): ReadonlyArray<Timeline> => recordsOf(cause).map(fromRecord)
+
+// -----------------------------------------------------------------------------
+// rendering
+// -----------------------------------------------------------------------------
+
+const barWidth = 32
+
+const ms = (millis: number): string => Duration.format(Duration.millis(Math.round(millis * 1_000) / 1_000))
+
+const label = ({ hedge, retry }: AttemptRecord["attempt"]): string =>
+  `${retry === 0 ? "first" : `retry ${retry}`}${hedge > 0 ? ` hedge ${hedge}` : ""}`
+
+const bar = (from: number, to: number, total: number): string => {
+  const scale = (at: number) => total <= 0 ? 0 : Math.round((at / total) * barWidth)
+  const start = Math.min(scale(from), barWidth - 1)
+  const width = Math.max(1, Math.min(scale(to), barWidth) - start)
+  return `${" ".repeat(start)}${"█".repeat(width)}`.padEnd(barWidth)
+}
+
+const attemptLine = (timeline: Timeline, attempt: AttemptRecord): string => {
+  const from = attempt.startedAt - timeline.startedAt
+  const to = (attempt.endedAt ?? timeline.endedAt) - timeline.startedAt
+  const verdict = [attempt.outcome, attempt.reason].filter((part) => part !== undefined).join(" ")
+  const how = attempt.endedBy === "returned" ? "" : ` (${attempt.endedBy})`
+  const error = attempt.error === undefined ? "" : `  ${attempt.error}`
+  const times = `${ms(from)} + ${ms(to - from)}`
+  return `  ${label(attempt.attempt).padEnd(16)}│${
+    bar(from, to, timeline.endedAt - timeline.startedAt)
+  }│ ${times}  ${verdict}${how}${error}`
+}
+
+const decisionLine = (timeline: Timeline, decision: Decision): string => {
+  const at = ms(decision.at - timeline.startedAt)
+  switch (decision._tag) {
+    case "BackoffScheduled":
+      return `  at ${at}: wait ${ms(decision.delay)}${
+        decision.retryAfter === undefined ? "" : ` (the server asked for ${ms(decision.retryAfter)})`
+      }`
+    case "BudgetDenied":
+      return `  at ${at}: budget ${JSON.stringify(decision.budget)} denied a ${decision.kind}: ${decision.reason}${
+        decision.count > 1 ? ` (${decision.count} times)` : ""
+      }`
+    case "Stopped":
+      return `  at ${at}: stopped, ${decision.reason}`
+  }
+}
+
+/**
+ * Draws a timeline as a waterfall for the terminal: a line for each attempt, then the decisions.
+ *
+ * @category rendering
+ * @since 0.1.0
+ */
+export const render = (timeline: Timeline): string => {
+  const attempts = `${timeline.attempts.length} ${timeline.attempts.length === 1 ? "attempt" : "attempts"}`
+  return [
+    `${timeline.key}: ${timeline.result} after ${
+      ms(timeline.endedAt - timeline.startedAt)
+    }, ${attempts}, policy ${timeline.policySource} ${timeline.policyRevision}`,
+    ...timeline.attempts.map((attempt) => attemptLine(timeline, attempt)),
+    ...timeline.decisions.map((decision) => decisionLine(timeline, decision))
+  ].join("\n")
+}
