@@ -14,7 +14,8 @@
  * Jitter is on by default (`"full"`): callers that failed together must not come back together. With `d` the wait of the
  * curve, `full` waits `random(0, d)`, `equal` waits `d / 2 + random(0, d / 2)`, and `decorrelated` waits
  * `min(max, random(initial, factor × the wait before))`. Formulas: M. Brooker, "Exponential Backoff And Jitter", AWS
- * Architecture Blog, 2015. Randomness comes from Effect's `Random`, so a seed reproduces every wait.
+ * Architecture Blog, 2015. Random waits are whole milliseconds, rounded up. Randomness comes from Effect's `Random`, so a
+ * seed reproduces every wait.
  *
  * **Example** (The curve, without jitter)
  *
@@ -42,7 +43,7 @@
 import type { Exit } from "effect"
 import { Duration, Effect, Random, Schedule, Schema, SchemaTransformation } from "effect"
 import type { Id } from "./Attempt.ts"
-import { durationBetween, DurationFromInput, numberBetween, parseDuration, rule } from "./Issue.ts"
+import { durationBetween, DurationFromInput, numberBetween, parseDuration, show } from "./Issue.ts"
 import type { Retryable } from "./Outcome.ts"
 
 // -----------------------------------------------------------------------------
@@ -109,13 +110,16 @@ export interface Input {
 
 const isWait = (d: Duration.Duration): boolean => Duration.isFinite(d) && !Duration.isNegative(d)
 
-/** Reads the durations of a constructor; throws one error that names every field that is none. */
+/** Reads the numbers of a constructor; throws one error that names every field that is none. */
 const readWaits = <K extends string>(
   constructor: string,
-  inputs: Readonly<Record<K, Duration.Input>>
+  inputs: Readonly<Record<K, Duration.Input>>,
+  factor: number = 1
 ): Record<K, Duration.Duration> => {
   const waits = {} as Record<K, Duration.Duration>
   const problems: Array<string> = []
+  // Where the factor is no number, neither are the waits: they would all be zero, which is a hot loop.
+  if (Number.isNaN(factor)) problems.push(`factor must be a number, got ${show(factor)}`)
   for (const name of Object.keys(inputs) as Array<K>) {
     const parsed = parseDuration(inputs[name])
     if (typeof parsed === "string") problems.push(`${name} ${parsed}`)
@@ -144,10 +148,11 @@ export const exponential = (options: {
   readonly jitter?: Jitter | undefined
 }): Backoff => {
   const jitter = options.jitter ?? "full"
+  const factor = options.factor ?? (jitter === "decorrelated" ? 3 : 2)
   return {
     _tag: "Exponential",
-    ...readWaits("exponential", { initial: options.initial, max: options.max }),
-    factor: options.factor ?? (jitter === "decorrelated" ? 3 : 2),
+    ...readWaits("exponential", { initial: options.initial, max: options.max }, factor),
+    factor,
     jitter
   }
 }
@@ -279,12 +284,13 @@ export const ScheduleOrBackoff = Schema.Union([
   )
 ])
 
-/** @internal */
-export const backoffRule = rule<unknown>((u) => isBackoff(u) || Schedule.isSchedule(u), "a Backoff or a Schedule")
-
 // -----------------------------------------------------------------------------
 // delays
 // -----------------------------------------------------------------------------
+
+/** Whole milliseconds within bounds: a host has no finer timers, and whole waits meet a deadline exactly. */
+const wholeMillis = (millis: number, min: number, max: number): number =>
+  Math.min(max, Math.max(min, Math.ceil(millis)))
 
 const jittered = (jitter: Jitter, delay: number, random: () => number): number => {
   switch (jitter) {
@@ -292,9 +298,9 @@ const jittered = (jitter: Jitter, delay: number, random: () => number): number =
     case "decorrelated":
       return delay
     case "full":
-      return delay * random()
+      return wholeMillis(delay * random(), 0, delay)
     case "equal":
-      return delay / 2 + (delay / 2) * random()
+      return wholeMillis(delay / 2 + (delay / 2) * random(), delay / 2, delay)
   }
 }
 
@@ -308,8 +314,9 @@ const exponentialDelay = (
   const initial = Math.max(Duration.toMillis(backoff.initial), floor)
   const max = Math.max(Duration.toMillis(backoff.max), floor)
   if (backoff.jitter === "decorrelated") {
-    const upper = Math.max(initial, previous * backoff.factor)
-    return Math.min(max, initial + (upper - initial) * random())
+    // The wait before the first one is the initial wait, so that the first is spread as well.
+    const upper = Math.max(initial, previous) * backoff.factor
+    return wholeMillis(initial + (upper - initial) * random(), initial, max)
   }
   return jittered(backoff.jitter, Math.min(max, initial * backoff.factor ** retry), random)
 }

@@ -109,8 +109,8 @@ export interface Call {
 }
 
 /**
- * What a call needs to know of a budget. All functions are called by the driver of a call: they must be quick, and a
- * defect in one of them counts as a refusal and is reported once for the key.
+ * What a call needs to know of a budget. All functions are called by the driver of a call, and must be quick. A defect in
+ * one of them is reported once for the key: in `tryAcquire` it counts as a refusal, in `admit` as none.
  *
  * @category models
  * @since 0.1.0

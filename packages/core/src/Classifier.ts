@@ -235,6 +235,7 @@ export const typedFailures: Classifier<unknown, unknown> = (exit) => classifyDef
 export const orElse: {
   <A, E>(that: Classifier<Late<A>, Late<E>>): (self: Classifier<A, E>) => Classifier<A, E>
   <A, E>(self: Classifier<Late<A>, Late<E>>, that: Classifier<Late<A>, Late<E>>): Classifier<A, E>
+  <A, E>(self: Classifier<A, E>, that: Classifier<A, E>): Classifier<A, E>
 } = dual(
   2,
   <A, E>(self: Classifier<A, E>, that: Classifier<A, E>): Classifier<A, E> => (exit) => self(exit) ?? that(exit)

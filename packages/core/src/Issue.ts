@@ -33,16 +33,47 @@ export const formatAll = (issues: ReadonlyArray<Issue>): string =>
     "\n"
   )
 
+const maxShownObject = 80
+const maxShownText = 160
+const maxMessage = 200
+
+/** Values that have no JSON (cycles, a `toJSON` that throws, nesting deeper than the stack) are shown by their kind. */
+const toText = (value: unknown): string => {
+  try {
+    return JSON.stringify(value) ?? String(value)
+  } catch {
+    return Object.prototype.toString.call(value)
+  }
+}
+
+const shorten = (text: string, max: number): string => text.length > max ? `${text.slice(0, max - 3)}...` : text
+
 /** Prints a value so that `NaN`, infinities, strings and objects can be told apart in a message. */
 export const show = (value: unknown): string => {
   if (Duration.isDuration(value)) return Duration.format(value)
-  if (typeof value === "string") return JSON.stringify(value)
-  if (typeof value !== "object" || value === null) return String(value)
-  const text = JSON.stringify(value) ?? String(value)
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text
+  if (typeof value === "string") return shorten(JSON.stringify(value), maxShownText)
+  return typeof value === "object" && value !== null ? shorten(toText(value), maxShownObject) : String(value)
 }
 
 const isFiniteNumber = (u: unknown): u is number => typeof u === "number" && Number.isFinite(u)
+
+const units: ReadonlySet<string> = new Set([
+  "weeks",
+  "days",
+  "hours",
+  "minutes",
+  "seconds",
+  "milliseconds",
+  "microseconds",
+  "nanoseconds"
+])
+
+/** `Duration` ignores units that it does not know, so that `{ second: 5 }` would be a wait of zero. */
+const isDurationObject = (input: object): boolean => {
+  const entries = Object.entries(input).filter(([, value]) => value !== undefined)
+  return entries.length > 0 &&
+    entries.every(([unit, value]) => units.has(unit) && typeof value === "number" && !Number.isNaN(value))
+}
 
 /**
  * Reads a duration as users write it. The answer is the rule that was broken when it is not one: `Duration` itself
@@ -53,8 +84,9 @@ export const parseDuration = (input: unknown): Duration.Duration | string => {
   if (Array.isArray(input) && !(input.length === 2 && input.every(isFiniteNumber))) {
     return `must be a duration, got ${show(input)}`
   }
-  if (typeof input === "object" && input !== null && Object.values(input).some((v) => Number.isNaN(v))) {
-    return "must be a duration, got NaN"
+  if (typeof input === "object" && input !== null && !Array.isArray(input) && !Duration.isDuration(input)) {
+    const isNaNHidden = Object.values(input).some((value) => Number.isNaN(value))
+    if (!isDurationObject(input)) return `must be a duration, got ${isNaNHidden ? "NaN" : show(input)}`
   }
   const parsed = Duration.fromInput(input as Duration.Input)
   return Option.isSome(parsed)
@@ -98,6 +130,15 @@ export const numberBetween = (min: number, max: number) =>
 export const integerBetween = (min: number, max: number) =>
   rule<number>((n) => Number.isInteger(n) && n >= min && n <= max, `an integer between ${min} and ${max}`)
 
+/** The default text shows the whole value, which may be large, or have no text at all. */
+const describeLeaf = (leaf: SchemaIssue.Leaf): string => {
+  try {
+    return SchemaIssue.defaultLeafHook(leaf)
+  } catch {
+    return "is not valid here"
+  }
+}
+
 const formatter = SchemaIssue.makeFormatterStandardSchemaV1({
   leafHook: (leaf) => {
     switch (leaf._tag) {
@@ -106,17 +147,30 @@ const formatter = SchemaIssue.makeFormatterStandardSchemaV1({
       case "MissingKey":
         return "is required, got nothing"
       default:
-        return SchemaIssue.defaultLeafHook(leaf)
+        return describeLeaf(leaf)
     }
   }
 })
 
+const startsWith = (path: ReadonlyArray<PropertyKey>, start: ReadonlyArray<PropertyKey>): boolean =>
+  path.length >= start.length && start.every((part, i) => path[i] === part)
+
+/** Each branch of a union has its say: only the one that got furthest is about the mistake. */
+const withoutEchoes = (issues: ReadonlyArray<Issue>): ReadonlyArray<Issue> =>
+  issues.filter((issue, i) =>
+    !issues.some((other, j) =>
+      j !== i && startsWith(other.path, issue.path) && (other.path.length > issue.path.length || j < i)
+    )
+  )
+
 /** All the issues of a schema error, in the words of this library. */
 export const fromSchemaError = (error: Schema.SchemaError): ReadonlyArray<Issue> =>
-  formatter(error.issue).issues.map((issue) => ({
-    path: (issue.path ?? []).map((part) => typeof part === "object" ? part.key : part),
-    message: issue.message
-  }))
+  withoutEchoes(
+    formatter(error.issue).issues.map((issue) => ({
+      path: (issue.path ?? []).map((part) => typeof part === "object" ? part.key : part),
+      message: shorten(issue.message, maxMessage)
+    }))
+  )
 
 /** Every issue at once, unknown fields included, with the value in the message. */
 export const parseOptions = { errors: "all", onExcessProperty: "error", reportInput: true } as const

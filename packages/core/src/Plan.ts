@@ -57,7 +57,7 @@ export const singleAttempt: Plan = fromSections({})
 /** What is allowed and yet probably not meant; said once at boot. */
 export const warnings = (plan: Plan): ReadonlyArray<string> => {
   const found: Array<string> = []
-  if (plan.retries && plan.perAttempt === Infinity && plan.overall === Infinity) {
+  if (plan.maxAttempts > 1 && plan.perAttempt === Infinity && plan.overall === Infinity) {
     found.push("retries are on and there is no timeout: an attempt that hangs is never retried")
   }
   if (plan.perAttempt > plan.overall && plan.perAttempt !== Infinity) {

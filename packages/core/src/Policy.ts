@@ -267,7 +267,7 @@ const mergeSection = <S extends object>(
 
 /**
  * Lays one policy over another: fields merge inside a section, a tagged value (backoff, budget) is replaced whole, `"off"`
- * removes an inherited section, and an absent one changes nothing. Associative.
+ * removes an inherited section, and an absent one changes nothing.
  *
  * @internal
  */

@@ -95,12 +95,19 @@ export type PolicyDocument = typeof PolicyDocument.Type
 const decodeStrict = Schema.decodeUnknownResult(PolicyDocument, parseOptions)
 const decodeLenient = Schema.decodeUnknownResult(PolicyDocument, { ...parseOptions, onExcessProperty: "ignore" })
 
-/** Names that must not be, and names of budgets that do not exist. */
-const nameIssues = (document: PolicyDocument): ReadonlyArray<Issue> => {
+const namesOf = (json: unknown): ReadonlyArray<string> =>
+  typeof json === "object" && json !== null && !Array.isArray(json) ? Object.keys(json) : []
+
+/** Names that must not be, found in the raw JSON: wrong values elsewhere must not hide them. */
+const nameIssues = (json: unknown): ReadonlyArray<Issue> => {
   const issues: Array<Issue> = []
-  for (const pattern of Object.keys(document.policies)) checkPattern(pattern, ["policies", pattern], issues)
-  document.off?.forEach((pattern, i) => checkPattern(pattern, ["off", i], issues))
-  for (const name of Object.keys(document.budgets ?? {})) {
+  if (typeof json !== "object" || json === null) return issues
+  const { budgets, off, policies } = json as Readonly<Record<string, unknown>>
+  for (const pattern of namesOf(policies)) checkPattern(pattern, ["policies", pattern], issues)
+  for (const [i, pattern] of (Array.isArray(off) ? off : []).entries()) {
+    if (typeof pattern === "string") checkPattern(pattern, ["off", i], issues)
+  }
+  for (const name of namesOf(budgets)) {
     if (reservedNames.has(name)) {
       issues.push({ path: ["budgets", name], message: `is a name that cannot be redefined, got ${show(name)}` })
     }
@@ -130,9 +137,11 @@ export const decode = (json: unknown): Effect.Effect<PolicyDocument, PolicyInval
   Effect.suspend(() => {
     const strict = decodeStrict(json)
     const decoded = strict._tag === "Failure" && isNewerMinor(json) ? decodeLenient(json) : strict
-    if (decoded._tag === "Failure") return Effect.fail(new PolicyInvalid({ issues: fromSchemaError(decoded.failure) }))
-    const issues = nameIssues(decoded.success)
-    if (issues.length > 0) return Effect.fail(new PolicyInvalid({ issues }))
+    const names = nameIssues(json)
+    if (decoded._tag === "Failure") {
+      return Effect.fail(new PolicyInvalid({ issues: [...fromSchemaError(decoded.failure), ...names] }))
+    }
+    if (names.length > 0) return Effect.fail(new PolicyInvalid({ issues: names }))
     if (strict._tag === "Success") return Effect.succeed(decoded.success)
     const ignored = new PolicyInvalid({ issues: fromSchemaError(strict.failure) }).message
     return Effect.as(
@@ -142,7 +151,8 @@ export const decode = (json: unknown): Effect.Effect<PolicyDocument, PolicyInval
   })
 
 /**
- * The JSON form of a document; `decode` gives the same document back.
+ * The JSON form of a document; `decode` gives the same document back. Throws for what a document cannot say, such as a
+ * backoff of `Backoff.none`.
  *
  * @category encoding
  * @since 0.1.0

@@ -59,12 +59,19 @@ const longHex = /^(?=.*\d)[0-9a-f]{16,}$/i
 const looksLikeId = (segment: string): boolean =>
   uuid.test(segment) || manyDigits.test(segment) || longHex.test(segment)
 
-/** Trims the whole and the two halves around the first dot; a dot with nothing behind it belongs to the name. */
-const print = (input: Input): string => {
+/**
+ * The text that identifies a key, however it is spelled: the whole and the two halves around the first dot are trimmed; a
+ * dot with nothing behind it belongs to the name, one with nothing before it is dropped.
+ *
+ * @internal
+ */
+export const print = (input: Input): string => {
   const text = input.trim()
   const dot = text.indexOf(".")
   const name = text.slice(dot + 1).trim()
-  return dot < 0 || name === "" ? text : `${text.slice(0, dot).trim()}.${name}`
+  if (dot < 0 || name === "") return text
+  const space = text.slice(0, dot).trim()
+  return space === "" ? name : `${space}.${name}`
 }
 
 /** The rules that a printed key breaks, each with the value that broke it. */
@@ -114,7 +121,8 @@ export const overflow: PolicyKey = "_overflow" as PolicyKey
  */
 export const overflowOf = (input: Input): PolicyKey => {
   const space = namespace(print(input))
-  return space === "" || problems(space).length > 0 ? overflow : `${space}._overflow` as PolicyKey
+  const key = `${space}.${overflow}`
+  return space === "" || problems(key).length > 0 ? overflow : key as PolicyKey
 }
 
 // -----------------------------------------------------------------------------

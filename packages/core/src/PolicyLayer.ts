@@ -47,6 +47,7 @@ import { durationBetween, DurationFromInput, fromSchemaError, integerBetween, pa
 import * as Plan from "./Plan.ts"
 import * as Policy from "./Policy.ts"
 import * as PolicyDocument from "./PolicyDocument.ts"
+import * as PolicyKey from "./PolicyKey.ts"
 import type { Binding, KeyState, PolicyStatus } from "./PolicyProvider.ts"
 import { Bindings, PolicyProvider, reportOnce } from "./PolicyProvider.ts"
 import * as PolicySet from "./PolicySet.ts"
@@ -136,7 +137,10 @@ const hasBudget = (source: Source, registries: Context.Context<never>, name: str
 
 /** Names of budgets and classifiers that nobody provides. Literal names do not get here: they do not compile. */
 const unknownNames = (source: Source, registries: Context.Context<never>): ReadonlyArray<Issue> =>
-  PolicySet.merged(source.set).flatMap(([pattern, sections]) => {
+  [
+    ...PolicySet.merged(source.set),
+    ...(source.onMissing === "defaults" ? [["defaults", PolicySet.forMissing(source.set)] as const] : [])
+  ].flatMap(([pattern, sections]) => {
     const { budget, classifier } = Plan.fromSections(sections)
     const issues: Array<Issue> = []
     if (!hasBudget(source, registries, budget)) {
@@ -162,7 +166,7 @@ const planFor = (source: Source, key: string): { readonly plan: Plan.Plan; reado
   const sections = PolicySet.resolve(source.set, key)
   if (sections !== undefined) return { plan: Plan.fromSections(sections), missing: false }
   return source.onMissing === "defaults"
-    ? { plan: Plan.fromSections(Policy.merge(Policy.defaults.sections, source.set.defaults)), missing: false }
+    ? { plan: Plan.fromSections(PolicySet.forMissing(source.set)), missing: false }
     : { plan: Plan.singleAttempt, missing: true }
 }
 
@@ -200,17 +204,32 @@ const bind = (environment: Environment) => (key: Binding["key"], context: Contex
 const rebuildWindow = 10_000
 const maxRebuilds = 10
 
-const warnWhenRebuilt = (builds: Array<number>): Effect.Effect<void> =>
-  Effect.flatMap(Clock.clockWith((clock) => Effect.succeed(nowMillis(clock))), (now) => {
-    while (builds.length > 0 && now - builds[0]! > rebuildWindow) builds.shift()
-    builds.push(now)
-    return builds.length === maxRebuilds + 1
+/** When a layer was built, for each clock: tests that share a layer have a time line each. */
+class Builds {
+  private readonly times = new WeakMap<Clock.Clock, Array<number>>()
+  private warned = false
+
+  /** Whether this build is the one to warn at. */
+  add(clock: Clock.Clock): boolean {
+    const now = nowMillis(clock)
+    const times = (this.times.get(clock) ?? []).filter((at) => now - at <= rebuildWindow)
+    times.push(now)
+    this.times.set(clock, times.slice(-maxRebuilds - 1))
+    if (this.warned || times.length <= maxRebuilds) return false
+    this.warned = true
+    return true
+  }
+}
+
+const warnWhenRebuilt = (builds: Builds): Effect.Effect<void> =>
+  Clock.clockWith((clock) =>
+    builds.add(clock)
       ? Effect.logWarning(
         "PolicyLayer: built more than 10 times within 10 seconds. Provide it once, at the edge of the application: " +
           "around a single call its budgets start anew each time"
       )
       : Effect.void
-  })
+  )
 
 const warnAtBoot = (set: PolicySet.PolicySet): Effect.Effect<void> =>
   Effect.forEach(
@@ -241,7 +260,10 @@ const build = Effect.fnUntraced(function*(source: Source) {
   })
   return PolicyProvider.of({
     policy: (key) =>
-      Effect.sync(() => Option.map(Option.fromUndefinedOr(PolicySet.resolve(source.set, key)), Policy.fromSections)),
+      Effect.sync(() => {
+        const sections = PolicySet.resolve(source.set, PolicyKey.print(key))
+        return Option.map(Option.fromUndefinedOr(sections), Policy.fromSections)
+      }),
     status: Effect.succeed(source.status),
     changes: Stream.empty,
     "~@rego/core/PolicyProvider": bindings
@@ -251,7 +273,7 @@ const build = Effect.fnUntraced(function*(source: Source) {
 const toLayer = <R = never>(
   source: Effect.Effect<Source, Policy.PolicyInvalid, R>
 ): Layer.Layer<PolicyProvider, Policy.PolicyInvalid, Exclude<R, Scope.Scope>> => {
-  const builds: Array<number> = []
+  const builds = new Builds()
   return Layer.effect(
     PolicyProvider,
     Effect.andThen(warnWhenRebuilt(builds), Effect.flatMap(source, build))
@@ -278,11 +300,12 @@ export interface Options<B extends string, C extends string, N> {
 const checkOptions = (options: Options<string, string, unknown>): Effect.Effect<Source, Policy.PolicyInvalid> =>
   Effect.suspend(() => {
     const issues: Array<Issue> = []
-    const entries: Record<string, Policy.Sections> = {}
-    for (const [pattern, policy] of Object.entries(options.policies)) {
-      PolicySet.checkPattern(pattern, ["policies", pattern], issues)
-      entries[pattern] = Policy.check(policy, ["policies", pattern], issues) ?? {}
-    }
+    const entries = Object.fromEntries(
+      Object.entries(options.policies).map(([pattern, policy]) => {
+        PolicySet.checkPattern(pattern, ["policies", pattern], issues)
+        return [pattern, Policy.check(policy, ["policies", pattern], issues) ?? {}]
+      })
+    )
     const defaults = options.defaults === undefined ? {} : Policy.check(options.defaults, ["defaults"], issues)
     const limits = decodeLimits(options.limits ?? {})
     if (limits._tag === "Failure") {

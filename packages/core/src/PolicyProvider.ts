@@ -109,6 +109,7 @@ export interface Bounds {
 export class Bindings {
   private readonly byText = new Map<string, Binding>()
   private readonly keys = new Map<string, Binding>()
+  private readonly overflowKeys = new Set<string>()
   private readonly isNamed: (key: string) => boolean
   private readonly bind: (key: PolicyKey.PolicyKey, context: Context.Context<never>) => Binding
   readonly bounds: Bounds
@@ -135,38 +136,38 @@ export class Bindings {
     const key = this.keyOf(text)
     const known = this.keys.get(key)
     if (known !== undefined) return this.remember(text, known)
-    if (this.keys.size >= this.bounds.maxKeys && !this.isNamed(key)) {
-      return this.overflow(text, context, "too many keys")
+    if (key !== PolicyKey.print(text)) return this.remember(text, this.overflow(key, text, context, "is no valid key"))
+    if (this.keys.size - this.overflowKeys.size >= this.bounds.maxKeys && !this.isNamed(key)) {
+      return this.overflow(this.overflowOf(key), text, context, "is one key too many")
     }
     const binding = this.bind(key, context)
     this.keys.set(key, binding)
-    if (key !== text.trim()) this.warnOverflow(binding, text, context)
     return this.remember(text, binding)
   }
 
   /** A call never fails because of its key. */
   private keyOf(text: PolicyKey.Input): PolicyKey.PolicyKey {
-    if (this.isNamed(text)) return text as PolicyKey.PolicyKey
-    return PolicyKey.isValid(text) ? PolicyKey.make(text) : PolicyKey.overflowOf(text)
+    const key = PolicyKey.print(text)
+    return this.isNamed(key) || PolicyKey.isValid(key) ? key as PolicyKey.PolicyKey : this.overflowOf(key)
   }
 
-  private overflow(text: string, context: Context.Context<never>, why: string): Binding {
+  /** There are at most as many overflow keys of namespaces as other keys; then comes the one of all namespaces. */
+  private overflowOf(text: string): PolicyKey.PolicyKey {
     const key = PolicyKey.overflowOf(text)
+    return this.keys.has(key) || this.overflowKeys.size < this.bounds.maxKeys ? key : PolicyKey.overflow
+  }
+
+  private overflow(
+    key: PolicyKey.PolicyKey,
+    text: string,
+    context: Context.Context<never>,
+    why: string
+  ): Binding {
     const binding = this.keys.get(key) ?? this.bind(key, context)
     this.keys.set(key, binding)
-    reportOnce(binding, context, "overflow", `calls run under ${key}: ${why}, first ${JSON.stringify(text)}`)
+    this.overflowKeys.add(key)
+    reportOnce(binding, context, "overflow", `calls run under ${key}: ${JSON.stringify(text)} ${why}`)
     return binding
-  }
-
-  private warnOverflow(binding: Binding, text: string, context: Context.Context<never>): void {
-    if (!PolicyKey.isValid(text)) {
-      reportOnce(
-        binding,
-        context,
-        "overflow",
-        `calls run under ${binding.key}: ${JSON.stringify(text)} is no valid key`
-      )
-    }
   }
 
   /** Other spellings of a key are remembered as well, within the same bound. */

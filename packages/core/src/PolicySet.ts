@@ -49,6 +49,9 @@ export const resolve = (set: PolicySet, key: string): Policy.Sections | undefine
   return matches.length === 0 ? undefined : matches.reduce(Policy.merge, set.defaults)
 }
 
+/** What keys get that no entry matches, where the layer gives them its defaults. */
+export const forMissing = (set: PolicySet): Policy.Sections => Policy.merge(Policy.defaults.sections, set.defaults)
+
 /** Every entry as it ends up for a key that matches it, for checks and warnings at boot. */
 export const merged = (set: PolicySet): ReadonlyArray<readonly [pattern: string, sections: Policy.Sections]> => [
   ...(set.any === undefined ? [] : [["*", Policy.merge(set.defaults, set.any)] as const]),

@@ -63,6 +63,8 @@ export class RatioBudget implements Budget {
   private readonly extras = new SlidingSum(slots + 1)
   private readonly hedges = new SlidingSum(slots + 1)
   private reserve: number
+  /** grants from the reserve that are not settled yet, oldest first: at most as many as the burst */
+  private readonly waiting: Array<{ refundable: number }> = []
   private now = -Infinity
   private slot = 0
 
@@ -80,7 +82,7 @@ export class RatioBudget implements Budget {
   /** A clock that goes back (a layer used under two clocks) counts as no time passed. */
   private advance(now: number): void {
     if (now <= this.now) return
-    if (this.now !== -Infinity) this.reserve = Math.min(this.burst, this.reserve + (now - this.now) * this.perMilli)
+    if (this.now !== -Infinity) this.refill((now - this.now) * this.perMilli)
     this.now = now
     this.slot = Math.floor(now / this.slotMillis)
     this.deposits.advance(this.slot)
@@ -120,16 +122,35 @@ export class RatioBudget implements Budget {
     const paidIn = this.slot
     this.extras.add(paidIn, cost)
     if (hedge) this.hedges.add(paidIn, cost)
-    return granted(() => {
+    return settledOnce((use) => {
+      if (use === "used") return
       this.extras.add(paidIn, -cost)
       if (hedge) this.hedges.add(paidIn, -cost)
     })
   }
 
+  /**
+   * What would have spilled over the rim, had the grants that still wait never been taken, is not given back: else a late
+   * refund would let out more than the burst at once.
+   */
+  private refill(amount: number): void {
+    this.reserve = Math.min(this.burst, this.reserve + amount)
+    let spilled = this.waiting.reduce((sum, grant) => sum + grant.refundable, this.reserve - this.burst)
+    for (const grant of this.waiting) {
+      if (spilled <= 0) return
+      const lost = Math.min(spilled, grant.refundable)
+      grant.refundable -= lost
+      spilled -= lost
+    }
+  }
+
   private fromReserve(cost: number): Decision {
     this.reserve -= cost
-    return granted(() => {
-      this.reserve = Math.min(this.burst, this.reserve + cost)
+    const grant = { refundable: cost }
+    this.waiting.push(grant)
+    return settledOnce((use) => {
+      this.waiting.splice(this.waiting.indexOf(grant), 1)
+      if (use === "unused") this.reserve += grant.refundable
     })
   }
 
@@ -137,7 +158,7 @@ export class RatioBudget implements Budget {
     const needed = cost + (hedge ? this.keep * this.burst : 0)
     return this.perMilli === 0 || needed > this.burst
       ? undefined
-      : Duration.millis((needed - this.reserve) / this.perMilli)
+      : Duration.millis(Math.ceil((needed - this.reserve) / this.perMilli))
   }
 
   readonly state = Effect.map(Clock.monotonicTimeNanos, (nanos) => {
@@ -149,8 +170,8 @@ export class RatioBudget implements Budget {
 const isAnswer = (outcome: Outcome): boolean =>
   outcome._tag === "Success" || (outcome._tag === "NonRetryable" && !notAnAnswer.has(outcome.reason))
 
-/** A grant whose refund happens at most once, however often it is settled. */
-const granted = (refund: () => void): Decision => {
+/** A grant that hears of its end at most once, however often it is settled. */
+const settledOnce = (onSettle: (use: "used" | "unused") => void): Decision => {
   let settled = false
   return {
     _tag: "Granted",
@@ -158,7 +179,7 @@ const granted = (refund: () => void): Decision => {
       settle: (use) => {
         if (settled) return
         settled = true
-        if (use === "unused") refund()
+        onSettle(use)
       }
     }
   }

@@ -85,7 +85,7 @@ export const refusal = (situation: Situation): StopReason | undefined => {
 // how long to wait
 // -----------------------------------------------------------------------------
 
-/** Where a server that throttles names no time, callers stay away for a second at least. */
+/** Where a server that throttles names no time, the curve of the waits starts from a second. */
 const throttledFloor = 1_000
 
 export const floorOf = (outcome: Retryable): number =>
@@ -112,7 +112,7 @@ const spread = ({ delay, left, outcome, plan, random }: Wait, retryAfter: number
   const exact = outcome.exact === true || (Backoff.isBackoff(plan.backoff) && !Backoff.hasJitter(plan.backoff))
   if (exact) return 0
   const room = Math.max(0, left - retryAfter - 1)
-  return Math.min(room, random() * Math.max(delay, retryAfter / 4))
+  return Math.min(room, Math.floor(random() * Math.max(delay, retryAfter / 4)))
 }
 
 /** The wait before the next attempt, or why there is none. Never earlier than the server asked, never past the deadline. */

@@ -28,9 +28,10 @@
  * @since 0.1.0
  */
 import type { Exit } from "effect"
-import { Cause, Context, Duration, Effect, Schema } from "effect"
+import { Cause, Context, Effect, Predicate, Schema } from "effect"
 import type { AttemptFacts, CallRecord, Decision as DecisionFacts } from "./CallRecord.ts"
 import { Collector, endedBy, policySources, results, stopReasons } from "./CallRecord.ts"
+import { show } from "./Issue.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -128,7 +129,13 @@ const maxErrorLength = 200
 
 const summarize = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  const text = error instanceof Error
+    ? error.message === "" ? error.name : `${error.name}: ${error.message}`
+    : Predicate.hasProperty(error, "_tag")
+    ? String(error._tag)
+    : typeof error === "string"
+    ? error
+    : show(error)
   const line = text.split("\n", 1)[0] ?? ""
   return line.length > maxErrorLength ? `${line.slice(0, maxErrorLength)}…` : line
 }
@@ -283,7 +290,9 @@ export const fromCause = (cause: Cause.Cause<unknown>): ReadonlyArray<Timeline> 
 
 const barWidth = 32
 
-const ms = (millis: number): string => Duration.format(Duration.millis(Math.round(millis * 1_000) / 1_000))
+/** Tenths of a millisecond below a second, hundredths of a second above. */
+const ms = (millis: number): string =>
+  millis < 1_000 ? `${Number(millis.toFixed(1))}ms` : `${Number((millis / 1_000).toFixed(2))}s`
 
 const label = ({ hedge, retry }: AttemptRecord["attempt"]): string =>
   `${retry === 0 ? "first" : `retry ${retry}`}${hedge > 0 ? ` hedge ${hedge}` : ""}`
@@ -323,6 +332,9 @@ const decisionLine = (timeline: Timeline, decision: Decision): string => {
   }
 }
 
+const policyOf = ({ policyRevision, policySource }: Timeline): string =>
+  policyRevision === policySource ? policySource : `${policySource} ${policyRevision}`
+
 /**
  * Draws a timeline as a waterfall for the terminal: a line for each attempt, then the decisions.
  *
@@ -332,9 +344,9 @@ const decisionLine = (timeline: Timeline, decision: Decision): string => {
 export const render = (timeline: Timeline): string => {
   const attempts = `${timeline.attempts.length} ${timeline.attempts.length === 1 ? "attempt" : "attempts"}`
   return [
-    `${timeline.key}: ${timeline.result} after ${
-      ms(timeline.endedAt - timeline.startedAt)
-    }, ${attempts}, policy ${timeline.policySource} ${timeline.policyRevision}`,
+    `${timeline.key}: ${timeline.result} after ${ms(timeline.endedAt - timeline.startedAt)}, ${attempts}, policy ${
+      policyOf(timeline)
+    }`,
     ...timeline.attempts.map((attempt) => attemptLine(timeline, attempt)),
     ...timeline.decisions.map((decision) => decisionLine(timeline, decision))
   ].join("\n")

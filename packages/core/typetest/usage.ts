@@ -123,6 +123,10 @@ const chained = getUser("1").pipe(Rego.resilient("k.E", {
   )
 }))
 is<Equals<typeof chained, Effect.Effect<User, HttpError | DbError | RE, Db | PP>>>()
+// data-first on its own
+declare const ofA: Classifier.Classifier<unknown, HttpError>
+const combined = Classifier.orElse(ofA, stripe)
+is<Equals<typeof combined, Classifier.Classifier<unknown, HttpError>>>()
 const dataFirstByTag = Rego.resilient(getUser("1"), "k.F", {
   classifier: Classifier.byTag({ HttpError: (e) => Outcome.retryable({ reason: String(e.status) }) })
 })

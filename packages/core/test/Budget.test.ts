@@ -1,0 +1,265 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Budget, Outcome, PolicyKey } from "@rego/core"
+import { Cause, Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Scope } from "effect"
+
+const key = PolicyKey.make("users.Get")
+
+const request: Budget.Request = { key, kind: "retry", cost: 1, attempt: { retry: 0, hedge: 0 }, now: 0 }
+
+const decide = (budget: Budget.Budget): Effect.Effect<Budget.Decision> =>
+  Effect.suspend(() => {
+    const decision = budget.tryAcquire(request)
+    return Effect.isEffect(decision) ? decision : Effect.succeed(decision)
+  })
+
+const grants = (budget: Budget.Budget, times: number) =>
+  Effect.map(
+    Effect.replicateEffect(decide(budget), times),
+    (decisions) => decisions.filter((decision) => decision._tag === "Granted").length
+  )
+
+const registered = (context: Context.Context<never>, name: string): Budget.Registered =>
+  Budget.findNamed(context, name) ?? assert.fail(`${name} is not registered`)
+
+const buildLayer = <N>(layer: Layer.Layer<N>) =>
+  Effect.map(Layer.build(layer), (context) => context as Context.Context<never>)
+
+/** What `Budget.build` needs: the scope of a layer. */
+const scopeOf = Effect.context<Scope.Scope>()
+
+const small = Budget.ratio({ ratio: 0, reserve: { burst: 2, start: 2, perSecond: 0 } })
+
+const refusal = (make: () => unknown): string => {
+  try {
+    make()
+  } catch (error) {
+    assert.instanceOf(error, RangeError)
+    return (error as RangeError).message
+  }
+  return assert.fail("was accepted")
+}
+
+describe("Budget", () => {
+  describe("ratio", () => {
+    it.effect("has a ratio of 0.1 of answered calls, a reserve of 5 of 10, and keeps a fifth for retries", () =>
+      Effect.gen(function*() {
+        const budget = yield* Budget.ratio()
+        assert.strictEqual(yield* grants(budget, 20), 5)
+        for (let i = 0; i < 100; i++) budget.onOutcome?.(Outcome.success, 0)
+        assert.strictEqual(yield* grants(budget, 20), 10)
+        assert.deepStrictEqual(budget.window, Duration.seconds(10))
+      }))
+
+    it("throws a RangeError that lists every option out of range [B05]", () => {
+      const options = {
+        ratio: 0.6,
+        of: "all",
+        window: "1 sec",
+        reserve: { burst: 101, start: -1, perSecond: NaN },
+        keepForRetries: 2,
+        rate: 1
+      }
+      assert.deepStrictEqual(refusal(() => Budget.ratio(options as unknown as Budget.RatioOptions)).split("\n"), [
+        "Budget.ratio: rate: is not a field that is known here, got 1",
+        "ratio: must be a number between 0 and 0.5, got 0.6",
+        "of: Expected \"successes\" | \"calls\", got \"all\"",
+        "window: must be a duration such as \"250 millis\", \"2 seconds\" or a number of milliseconds, got \"1 sec\"",
+        "reserve.burst: must be an integer between 0 and 100, got 101",
+        "reserve.start: must be an integer between 0 and 100, got -1",
+        "reserve.perSecond: must be a number between 0 and 10, got NaN",
+        "keepForRetries: must be a number between 0 and 1, got 2"
+      ])
+    })
+
+    it("refuses NaN and infinities wherever they stand", () => {
+      for (const bad of [NaN, Infinity, -Infinity]) {
+        const all = {
+          ratio: bad,
+          window: bad,
+          keepForRetries: bad,
+          reserve: { burst: bad, start: bad, perSecond: bad }
+        }
+        assert.lengthOf(refusal(() => Budget.ratio(all)).split("\n"), 6)
+      }
+    })
+
+    it("accepts the ends of its limits", () => {
+      const low = {
+        ratio: 0,
+        window: "1 second",
+        keepForRetries: 0,
+        reserve: { burst: 0, start: 0, perSecond: 0 }
+      } as const
+      const high = {
+        ratio: 0.5,
+        window: "10 minutes",
+        keepForRetries: 1,
+        reserve: { burst: 100, start: 100, perSecond: 10 }
+      } as const
+      assert.isTrue(Effect.isEffect(Budget.ratio(low)))
+      assert.isTrue(Effect.isEffect(Budget.ratio(high)))
+    })
+
+    it.effect("is a recipe: each run has a state of its own", () =>
+      Effect.gen(function*() {
+        const [one, two] = [yield* small, yield* small]
+        assert.strictEqual(yield* grants(one, 5), 2)
+        assert.strictEqual(yield* grants(two, 5), 2)
+      }))
+  })
+
+  describe("unlimited", () => {
+    it.effect("grants everything [B02]", () =>
+      Effect.gen(function*() {
+        const budget = yield* Budget.unlimited
+        assert.strictEqual(yield* grants(budget, 1_000), 1_000)
+        assert.deepStrictEqual(yield* budget.state, { balance: Infinity })
+      }))
+  })
+
+  describe("none", () => {
+    it.effect("denies everything", () =>
+      Effect.gen(function*() {
+        const budget = yield* Budget.none
+        assert.strictEqual(yield* grants(budget, 10), 0)
+        assert.deepStrictEqual(yield* budget.state, { balance: 0 })
+      }))
+  })
+
+  describe("build", () => {
+    it.effect("runs a recipe that takes no time at once", () =>
+      Effect.gen(function*() {
+        const budget = Budget.build(small, yield* scopeOf)
+        assert.isFalse(Effect.isEffect(budget.tryAcquire(request)))
+        assert.strictEqual(yield* grants(budget, 5), 1)
+      }))
+
+    it.effect("lets who asks wait for a recipe that takes time, and answers from its state afterwards", () =>
+      Effect.gen(function*() {
+        const ready = yield* Deferred.make<void>()
+        const budget = Budget.build(Effect.andThen(Deferred.await(ready), small), yield* scopeOf)
+        const asking = yield* Effect.forkChild(grants(budget, 3), { startImmediately: true })
+        assert.isUndefined(asking.pollUnsafe())
+        yield* Deferred.succeed(ready, undefined)
+        assert.strictEqual(yield* Fiber.join(asking), 2)
+        assert.strictEqual(yield* grants(budget, 3), 0)
+        assert.deepStrictEqual(yield* budget.state, { balance: 0 })
+      }))
+
+    it.effect("does not count what happened before such a recipe was done, and counts what happens after", () =>
+      Effect.gen(function*() {
+        const ready = yield* Deferred.make<void>()
+        const recipe = Budget.ratio({ ratio: 0.5, reserve: { burst: 0, start: 0, perSecond: 0 } })
+        const budget = Budget.build(Effect.andThen(Deferred.await(ready), recipe), yield* scopeOf)
+        const succeed = () => {
+          budget.onCall?.({ key, now: 0 })
+          budget.onOutcome?.(Outcome.success, 0)
+        }
+        for (let i = 0; i < 10; i++) succeed()
+        yield* Deferred.succeed(ready, undefined)
+        assert.strictEqual(yield* grants(budget, 5), 0)
+        for (let i = 0; i < 4; i++) succeed()
+        assert.strictEqual(yield* grants(budget, 5), 2)
+      }))
+
+    it.effect("asks a budget that answers with an effect", () =>
+      Effect.gen(function*() {
+        const ready = yield* Deferred.make<void>()
+        const remote: Budget.Make = Effect.as(Deferred.await(ready), {
+          tryAcquire: () => Effect.succeed<Budget.Decision>({ _tag: "Denied", reason: "remote" }),
+          state: Effect.succeed({ balance: 0 })
+        })
+        const budget = Budget.build(remote, yield* scopeOf)
+        yield* Deferred.succeed(ready, undefined)
+        assert.deepStrictEqual(yield* decide(budget), { _tag: "Denied", reason: "remote" })
+      }))
+
+    for (
+      const [what, recipe] of [
+        ["at once", Effect.die(new Error("no database"))],
+        ["later", Effect.andThen(Effect.yieldNow, Effect.die(new Error("no database")))]
+      ] as ReadonlyArray<readonly [string, Budget.Make]>
+    ) {
+      it.effect(`denies everything when its recipe dies ${what}`, () =>
+        Effect.gen(function*() {
+          const budget = Budget.build(recipe, yield* scopeOf)
+          assert.deepStrictEqual(yield* decide(budget), { _tag: "Denied", reason: "budget_defect" })
+          budget.onCall?.({ key, now: 0 })
+          budget.onOutcome?.(Outcome.success, 0)
+          assert.deepStrictEqual(yield* budget.state, { balance: 0 })
+        }))
+    }
+  })
+
+  describe("layer", () => {
+    it.effect("keeps a state for each key unless told otherwise: one operation cannot drain another's", () =>
+      Effect.gen(function*() {
+        const { forKey } = registered(yield* buildLayer(Budget.layer("own", small)), "own")
+        assert.strictEqual(yield* grants(forKey(), 5), 2)
+        assert.strictEqual(yield* grants(forKey(), 5), 2)
+      }))
+
+    it.effect("keeps one state for all keys with scope: shared", () =>
+      Effect.gen(function*() {
+        const { forKey } = registered(yield* buildLayer(Budget.layer("own", small, { scope: "shared" })), "own")
+        assert.strictEqual(yield* grants(forKey(), 1), 1)
+        assert.strictEqual(yield* grants(forKey(), 5), 1)
+      }))
+
+    it.effect("shares nothing with another build of the same layer", () =>
+      Effect.gen(function*() {
+        const layer = Budget.layer("own", small, { scope: "shared" })
+        const build = Effect.gen(function*() {
+          const context = yield* Layer.buildWithMemoMap(layer, yield* Layer.makeMemoMap, yield* Effect.scope)
+          return registered(context as Context.Context<never>, "own").forKey()
+        })
+        const [one, other] = [yield* build, yield* build]
+        assert.strictEqual(yield* grants(one, 5), 2)
+        assert.strictEqual(yield* grants(other, 5), 2)
+      }))
+
+    it.effect("merges with other layers; names that nobody registered are unknown [B09]", () =>
+      Effect.gen(function*() {
+        const context = yield* buildLayer(
+          Layer.merge(Budget.layer("one", small), Budget.layers({ two: small, three: small }))
+        )
+        for (const name of ["one", "two", "three"]) assert.isDefined(Budget.findNamed(context, name))
+        for (const name of ["", "four", "default", "constructor"]) assert.isUndefined(Budget.findNamed(context, name))
+      }))
+
+    it.effect("gives the recipe its services, and closes what it opened with the layer", () =>
+      Effect.gen(function*() {
+        class Size extends Context.Service<Size, number>()("test/Size") {}
+        const log: Array<string> = []
+        const recipe = Effect.gen(function*() {
+          const burst = yield* Size
+          yield* Effect.addFinalizer(() => Effect.sync(() => log.push("closed")))
+          return yield* Budget.ratio({ ratio: 0, reserve: { burst, start: burst, perSecond: 0 } })
+        })
+        const scope = yield* Scope.make()
+        const layer = Layer.provide(Budget.layer("own", recipe), Layer.succeed(Size, 3))
+        const context = yield* Layer.buildWithScope(layer, scope)
+        const { forKey } = registered(context as Context.Context<never>, "own")
+        assert.strictEqual(yield* grants(forKey(), 5), 3)
+        forKey()
+        assert.deepStrictEqual(log, [])
+        yield* Scope.close(scope, Exit.void)
+        assert.deepStrictEqual(log, ["closed", "closed"])
+      }))
+
+    it.effect("fails to build when the recipe of a shared budget dies", () =>
+      Effect.gen(function*() {
+        const dying: Budget.Make = Effect.die(new Error("no database"))
+        const exit = yield* Effect.exit(Layer.build(Budget.layer("own", dying, { scope: "shared" })))
+        assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+      }))
+
+    it("refuses the names default, unlimited and none", () => {
+      for (const name of ["default", "unlimited", "none"]) {
+        assert.strictEqual(refusal(() => Budget.layer(name, small)), `Budget.layer: ${name} cannot be redefined`)
+      }
+      const taken = { own: small, none: small, default: small }
+      assert.strictEqual(refusal(() => Budget.layers(taken)), "Budget.layer: none, default cannot be redefined")
+    })
+  })
+})

@@ -1,0 +1,92 @@
+import { assert, describe, it } from "@effect/vitest"
+import { PolicyKey } from "@rego/core"
+import { Cause, Exit } from "effect"
+import { AttemptFacts, CallRecord, Collector } from "../src/CallRecord.ts"
+import { integer, property } from "./arbitraries.ts"
+
+const make = (name = "users.Get"): CallRecord =>
+  new CallRecord(PolicyKey.make(name), { revision: "local", source: "local", retries: true }, 100, 1_000_100)
+
+describe("CallRecord", () => {
+  describe("add", () => {
+    property(
+      "keeps the first attempts and the latest one, and counts what it dropped",
+      { attempts: integer(1, 40), max: integer(1, 20) },
+      ({ attempts, max }) => {
+        const record = make()
+        for (let retry = 0; retry < attempts; retry++) record.add(new AttemptFacts(retry, 0, 0, 0), max)
+        const all = Array.from({ length: attempts }, (_, i) => i)
+        const kept = attempts <= max ? all : [...all.slice(0, max - 1), attempts - 1]
+        assert.deepStrictEqual(record.attempts.map((attempt) => attempt.retry), kept)
+        assert.strictEqual(record.droppedAttempts, attempts - kept.length)
+      }
+    )
+  })
+
+  describe("decide", () => {
+    it("keeps decisions in their order, and allocates nothing before the first", () => {
+      const record = make()
+      assert.strictEqual(record.decisions, undefined)
+      record.decide({ _tag: "BackoffScheduled", at: 1, delay: 10 })
+      record.decide({ _tag: "Stopped", at: 2, reason: "budget_denied" })
+      assert.deepStrictEqual(record.decisions, [
+        { _tag: "BackoffScheduled", at: 1, delay: 10 },
+        { _tag: "Stopped", at: 2, reason: "budget_denied" }
+      ])
+    })
+  })
+
+  describe("end", () => {
+    const both = (a: Cause.Cause<string>, b: Cause.Cause<string>) => Exit.failCause(Cause.combine(a, b))
+    const rows = [
+      ["a success", Exit.succeed(1), "success"],
+      ["a typed failure", Exit.fail("no"), "failure"],
+      ["a defect", Exit.die("bug"), "defect"],
+      ["an interruption", Exit.interrupt(1), "interrupted"],
+      ["a failure whose cleanup was interrupted", both(Cause.fail("no"), Cause.interrupt(1)), "failure"],
+      ["an interruption and a failure", both(Cause.interrupt(1), Cause.fail("no")), "failure"],
+      ["an interruption and a defect", both(Cause.interrupt(1), Cause.die("bug")), "defect"],
+      ["an empty cause", Exit.failCause(Cause.empty), "failure"],
+      ["a caller that went away", "interrupted", "interrupted"]
+    ] as const
+    for (const [what, exit, result] of rows) {
+      it(`calls ${what} ${result}`, () => {
+        const record = make()
+        record.end(150, exit)
+        assert.strictEqual(record.result, result)
+        assert.strictEqual(record.endedAt, 150)
+      })
+    }
+  })
+
+  describe("Collector", () => {
+    const names = (records: ReadonlyArray<CallRecord>) => records.map((record) => record.key)
+
+    it("keeps the first records up to its bound and counts the rest", () => {
+      const collector = new Collector(2, undefined)
+      for (const name of ["a", "b", "c", "d"]) collector.add(make(name))
+      assert.deepStrictEqual(names(collector.close()), ["a", "b"])
+      assert.strictEqual(collector.dropped, 2)
+    })
+
+    it("hides nothing from the collector around it, whatever its own bound is", () => {
+      const outer = new Collector(10, undefined)
+      const inner = new Collector(1, outer)
+      outer.add(make("before"))
+      inner.add(make("a"))
+      inner.add(make("b"))
+      assert.deepStrictEqual(names(inner.close()), ["a"])
+      assert.deepStrictEqual(names(outer.close()), ["before", "a", "b"])
+    })
+
+    it("takes nothing more once it is closed, and still passes on to the one around it", () => {
+      const outer = new Collector(10, undefined)
+      const inner = new Collector(10, outer)
+      const closed = inner.close()
+      inner.add(make("late"))
+      assert.deepStrictEqual(names(closed), [])
+      assert.strictEqual(inner.dropped, 0)
+      assert.deepStrictEqual(names(outer.close()), ["late"])
+    })
+  })
+})

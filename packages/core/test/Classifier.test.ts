@@ -1,0 +1,231 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Classifier, Outcome, PolicyKey, RegoError, Timeline } from "@rego/core"
+import { Cause, Context, Data, Duration, Effect, Exit, Layer, Option } from "effect"
+import { CallRecord } from "../src/CallRecord.ts"
+import { array, boolean, integer, property } from "./arbitraries.ts"
+
+const key = PolicyKey.make("inner.Get")
+
+const timedOut = RegoError.makeWithoutStack(key, {
+  _tag: "AttemptTimedOut",
+  perAttempt: Duration.seconds(1),
+  attempt: { retry: 0, hedge: 0 }
+})
+const missing = RegoError.makeWithoutStack(key, { _tag: "PolicyMissing" })
+
+/** The failure of a call inside, with or without a retry section. */
+const through = <E>(cause: Cause.Cause<E>, retries: boolean) =>
+  Exit.failCause(Timeline.annotate(cause, new CallRecord(key, { revision: "1", source: "local", retries }, 0, 0)))
+
+const together = <E>(...causes: ReadonlyArray<Cause.Cause<E>>): Exit.Exit<never, E> =>
+  Exit.failCause(causes.reduce(Cause.combine))
+
+class NotFound extends Data.TaggedError("NotFound") {}
+class Unavailable extends Data.TaggedError("Unavailable")<{ readonly after: number }> {}
+
+const verdict = (outcome: Outcome.Outcome | undefined): string =>
+  outcome === undefined ? "no opinion" : "reason" in outcome ? `${outcome._tag} ${outcome.reason}` : outcome._tag
+
+describe("Classifier", () => {
+  describe("typedFailures", () => {
+    const rows: ReadonlyArray<readonly [string, Exit.Exit<unknown, unknown>, string]> = [
+      ["a success [C01]", Exit.succeed(1), "Success"],
+      ["a success without a value", Exit.succeed(undefined), "Success"],
+      ["a typed failure [C01] [C13]", Exit.fail("no"), "Retryable typed_failure"],
+      ["a typed failure that is undefined", Exit.fail(undefined), "Retryable typed_failure"],
+      [
+        "a typed failure whose cleanup was interrupted",
+        together(Cause.fail("no"), Cause.interrupt(1)),
+        "Retryable typed_failure"
+      ],
+      ["our own attempt timeout [C01]", Exit.fail(timedOut), "Retryable attempt_timeout"],
+      ["the attempt timeout of a call inside", through(Cause.fail(timedOut), true), "NonRetryable nested_stop"],
+      [
+        "the attempt timeout of a call inside without retries",
+        through(Cause.fail(timedOut), false),
+        "NonRetryable nested_stop"
+      ],
+      ["another RegoError", Exit.fail(missing), "NonRetryable nested_stop"],
+      ["a failure that a call inside has retried", through(Cause.fail("no"), true), "NonRetryable retried_below"],
+      ["a failure of a call inside without retries", through(Cause.fail("no"), false), "Retryable typed_failure"],
+      [
+        "an open circuit breaker of Effect",
+        Exit.fail({ _tag: "CircuitBreakerError" }),
+        "NonRetryable rejected_locally"
+      ],
+      ["a rate limiter of Effect", Exit.fail({ _tag: "RateLimiterError" }), "NonRetryable rejected_locally"],
+      ["a defect", Exit.die(new Error("bug")), "NonRetryable defect"],
+      ["a defect beside a typed failure", together<string>(Cause.fail("no"), Cause.die("bug")), "NonRetryable defect"],
+      ["a defect beside an interruption", together(Cause.interrupt(1), Cause.die("bug")), "NonRetryable defect"],
+      [
+        "a defect beside our own timeout",
+        together<unknown>(Cause.fail(timedOut), Cause.die("bug")),
+        "NonRetryable defect"
+      ],
+      ["an interruption [C01]", Exit.interrupt(1), "Abort interrupted"],
+      ["two interruptions", together(Cause.interrupt(1), Cause.interrupt(2)), "Abort interrupted"],
+      ["an empty cause", Exit.failCause(Cause.empty), "Abort interrupted"]
+    ]
+    for (const [what, exit, expected] of rows) {
+      it(`judges ${what}: ${expected}`, () => {
+        assert.strictEqual(verdict(Classifier.typedFailures(exit)), expected)
+      })
+    }
+
+    it("claims of no failure that the server did nothing", () => {
+      for (const [, exit] of rows) {
+        const outcome = Classifier.typedFailures(exit)
+        if (outcome?._tag === "Retryable") assert.strictEqual(outcome.executed, "maybe")
+      }
+    })
+  })
+
+  describe("classifyDefault", () => {
+    it("retries what was retried below where the policy allows it", () => {
+      const exit = through(Cause.fail("no"), true)
+      assert.strictEqual(verdict(Classifier.classifyDefault(exit, false, "allow")), "Retryable typed_failure")
+      assert.strictEqual(verdict(Classifier.classifyDefault(exit, false, "refuse")), "NonRetryable retried_below")
+    })
+
+    it("never repeats a RegoError of a call inside, even where nested retries are allowed", () => {
+      const exit = through(Cause.fail(missing), true)
+      assert.strictEqual(verdict(Classifier.classifyDefault(exit, false, "allow")), "NonRetryable nested_stop")
+    })
+  })
+
+  describe("byTag", () => {
+    const users = Classifier.byTag<NotFound | Unavailable>({
+      NotFound: Outcome.nonRetryable({ reason: "not_found" }),
+      Unavailable: (error) => Outcome.retryable({ reason: "unavailable", retryAfter: error.after })
+    })
+
+    it("answers with the outcome of a tag, or with what its function says", () => {
+      assert.deepStrictEqual(users(Exit.fail(new NotFound())), Outcome.nonRetryable({ reason: "not_found" }))
+      const outcome = users(Exit.fail(new Unavailable({ after: 500 })))
+      assert.deepStrictEqual(outcome, Outcome.retryable({ reason: "unavailable", retryAfter: 500 }))
+    })
+
+    it("has no opinion on successes, defects, interruptions and tags that are not listed", () => {
+      const onlyNotFound = Classifier.byTag<NotFound | Unavailable>({
+        NotFound: Outcome.success,
+        Unavailable: undefined
+      })
+      assert.isUndefined(onlyNotFound(Exit.fail(new Unavailable({ after: 1 }))))
+      for (const exit of [Exit.succeed({ _tag: "NotFound" }), Exit.die(new NotFound()), Exit.interrupt(1)]) {
+        assert.isUndefined(onlyNotFound(exit))
+      }
+      assert.isUndefined(onlyNotFound(together<NotFound>(Cause.fail(new NotFound()), Cause.die("bug"))))
+    })
+
+    it("has no opinion on a tag that every object inherits", () => {
+      for (const tag of ["constructor", "toString", "hasOwnProperty", "__proto__", "valueOf"]) {
+        assert.isUndefined(users(Exit.fail({ _tag: tag } as unknown as NotFound)), tag)
+      }
+    })
+
+    it("has no opinion on errors without a tag that is text", () => {
+      const loose = Classifier.byTag<any>({ null: Outcome.success, undefined: Outcome.success, "1": Outcome.success })
+      for (const error of [null, undefined, "NotFound", 1, {}, { _tag: 1 }, { _tag: null }]) {
+        assert.isUndefined(loose(Exit.fail(error as never)))
+      }
+    })
+
+    it("may list RegoError, to decide about calls inside", () => {
+      const retryStops = Classifier.byTag<never>({ RegoError: Outcome.retryable({ reason: "again" }) })
+      assert.strictEqual(verdict(retryStops(Exit.fail(missing))), "Retryable again")
+    })
+
+    it("passes on what a case throws, for the guard of the call", () => {
+      const broken = Classifier.byTag<NotFound>({
+        NotFound: () => {
+          throw new Error("bug")
+        }
+      })
+      assert.throws(() => broken(Exit.fail(new NotFound())), "bug")
+    })
+  })
+
+  describe("fromPredicate", () => {
+    const even = Classifier.fromPredicate<number>((n) => n % 2 === 0)
+
+    it("calls what satisfies it Retryable unless given another outcome", () => {
+      assert.strictEqual(verdict(even(Exit.fail(2))), "Retryable predicate")
+      const final = Classifier.fromPredicate<number>((n) => n > 0, Outcome.nonRetryable({ reason: "final" }))
+      assert.strictEqual(verdict(final(Exit.fail(1))), "NonRetryable final")
+    })
+
+    it("is asked about typed failures of the effect only", () => {
+      const asked: Array<unknown> = []
+      const spy = Classifier.fromPredicate<unknown>((error) => asked.push(error) > 0)
+      const others = [Exit.succeed(2), Exit.die(2), Exit.interrupt(2), Exit.fail(missing)]
+      for (const exit of others) assert.isUndefined(spy(exit))
+      assert.isUndefined(even(Exit.fail(3)))
+      assert.deepStrictEqual(asked, [])
+    })
+  })
+
+  describe("orElse", () => {
+    const exits: ReadonlyArray<Exit.Exit<number, number>> = [
+      ...Array.from({ length: 6 }, (_, n) => Exit.fail(n)),
+      Exit.succeed(1),
+      Exit.die("bug"),
+      Exit.interrupt(1)
+    ]
+    /** Has an opinion on the failures in its list, one of its own on each. */
+    const made = array(integer(0, 5), { maxLength: 4 })
+    const make = (name: string, known: ReadonlyArray<number>): Classifier.Classifier<unknown, unknown> => (exit) => {
+      const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.findErrorOption(exit.cause)) : undefined
+      return known.includes(error as number) ? Outcome.nonRetryable({ reason: `${name} ${String(error)}` }) : undefined
+    }
+    const same = (a: Classifier.Classifier<unknown, unknown>, b: Classifier.Classifier<unknown, unknown>) => {
+      for (const exit of exits) assert.deepStrictEqual(a(exit), b(exit))
+    }
+
+    property("is associative", { a: made, b: made, c: made, total: boolean }, (values) => {
+      const [a, b] = [make("a", values.a), make("b", values.b)]
+      const c = values.total ? Classifier.typedFailures : make("c", values.c)
+      same(Classifier.orElse(Classifier.orElse(a, b), c), Classifier.orElse(a, Classifier.orElse(b, c)))
+    })
+
+    property("has never as its identity, on both sides", { known: made }, ({ known }) => {
+      const a = make("a", known)
+      same(Classifier.orElse(a, Classifier.never), a)
+      same(Classifier.orElse(Classifier.never, a), a)
+    })
+
+    it("does not ask the second where the first has an opinion, nor hide what the first throws", () => {
+      const unasked = Classifier.make(() => assert.fail("asked"))
+      const sure = Classifier.make(() => Outcome.success)
+      assert.deepStrictEqual(Classifier.orElse(sure, unasked)(Exit.fail(1)), Outcome.success)
+      const broken = Classifier.make(() => {
+        throw new Error("bug")
+      })
+      assert.throws(() => Classifier.orElse(broken, sure)(Exit.fail(1)), "bug")
+    })
+
+    it("takes its arguments first or last", () => {
+      const a = make("a", [1])
+      const b = make("b", [1, 2])
+      same(Classifier.orElse(b)(a), Classifier.orElse(a, b))
+      assert.strictEqual(verdict(Classifier.orElse(b)(a)(Exit.fail(1))), "NonRetryable a 1")
+    })
+  })
+
+  describe("layer", () => {
+    it.effect("registers classifiers by name; layers merge, and other names are unknown [C14]", () =>
+      Effect.gen(function*() {
+        const one = Classifier.make(() => Outcome.success)
+        const context = yield* Layer.build(
+          Layer.merge(
+            Classifier.layer({ one, two: Classifier.never }),
+            Classifier.layer({ three: Classifier.typedFailures })
+          )
+        )
+        const find = (name: string) => Classifier.findNamed(context as Context.Context<never>, name)
+        assert.strictEqual(find("one"), one)
+        assert.strictEqual(find("two"), Classifier.never)
+        assert.strictEqual(find("three"), Classifier.typedFailures)
+        for (const name of ["", "four", "constructor", "toString"]) assert.isUndefined(find(name))
+      }))
+  })
+})

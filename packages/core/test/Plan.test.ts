@@ -1,0 +1,81 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Backoff, Policy } from "@rego/core"
+import * as Plan from "../src/Plan.ts"
+
+const warnings = (input: Policy.Input) => Plan.warnings(Plan.fromSections(Policy.make(input).sections))
+
+describe("Plan", () => {
+  describe("fromSections", () => {
+    it("fills in the defaults of a section that is present [P04]", () => {
+      const { backoff, maxAttempts, maxRetryAfter, nested, retries } = Plan.fromSections({ retry: {} })
+      assert.deepStrictEqual({ backoff, maxAttempts, maxRetryAfter, nested, retries }, {
+        backoff: Backoff.exponential({ initial: 10, max: 250 }),
+        maxAttempts: 3,
+        maxRetryAfter: 10_000,
+        nested: "refuse",
+        retries: true
+      })
+    })
+
+    it("leaves off what is absent: one attempt, no limits, the default budget", () => {
+      const { budget, maxAttempts, overall, perAttempt, retries, retryCost } = Plan.singleAttempt
+      assert.deepStrictEqual({ budget, maxAttempts, overall, perAttempt, retries, retryCost }, {
+        budget: "default",
+        maxAttempts: 1,
+        overall: Infinity,
+        perAttempt: Infinity,
+        retries: false,
+        retryCost: 1
+      })
+    })
+
+    it("takes off for absent", () => {
+      assert.deepStrictEqual(Plan.fromSections({ retry: "off", timeout: "off" }), Plan.singleAttempt)
+    })
+
+    it("charges 1 for a budget that is only named [P19]", () => {
+      for (const budget of ["budget", { name: "budget" }]) {
+        const plan = Plan.fromSections({ budget })
+        assert.deepStrictEqual({ budget: plan.budget, retryCost: plan.retryCost }, { budget: "budget", retryCost: 1 })
+      }
+    })
+
+    it("keeps idempotent in its three states", () => {
+      assert.isUndefined(Plan.fromSections({}).idempotent)
+      assert.isTrue(Plan.fromSections({ idempotent: true }).idempotent)
+      assert.isFalse(Plan.fromSections({ idempotent: false }).idempotent)
+    })
+  })
+
+  describe("warnings", () => {
+    it("has none about a policy with retries and a timeout, or without retries", () => {
+      const quiet: ReadonlyArray<Policy.Input> = [
+        {},
+        { retry: "off" },
+        { retry: {}, timeout: { perAttempt: 1 } },
+        { retry: {}, timeout: { overall: 1 } },
+        { retry: {}, timeout: { perAttempt: 5, overall: 5 } },
+        { budget: "unlimited" }
+      ]
+      for (const input of quiet) assert.deepStrictEqual(warnings(input), [], JSON.stringify(input))
+    })
+
+    it("warns of retries without any timeout", () => {
+      const expected = ["retries are on and there is no timeout: an attempt that hangs is never retried"]
+      assert.deepStrictEqual(warnings({ retry: {} }), expected)
+      assert.deepStrictEqual(warnings({ retry: {}, timeout: "off" }), expected)
+    })
+
+    it("warns of a per-attempt timeout that can never apply", () => {
+      assert.deepStrictEqual(warnings({ timeout: { perAttempt: 6, overall: 5 } }), [
+        "timeout.perAttempt is longer than timeout.overall, so it never applies"
+      ])
+    })
+
+    it("warns of retries that nothing holds back", () => {
+      assert.deepStrictEqual(warnings({ retry: {}, timeout: { overall: 5 }, budget: "unlimited" }), [
+        "the budget is \"unlimited\": nothing holds back a retry storm"
+      ])
+    })
+  })
+})

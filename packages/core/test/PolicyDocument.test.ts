@@ -1,0 +1,403 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Backoff, Policy, PolicyDocument } from "@rego/core"
+import { Duration, Effect, Logger, References, Schema } from "effect"
+import type * as Arbitrary from "effect/Arbitrary"
+import {
+  array,
+  boolean,
+  decimal,
+  effectProperty,
+  integer,
+  json,
+  map,
+  oneOf,
+  partial,
+  pick,
+  record
+} from "./arbitraries.ts"
+
+const base = { schemaVersion: "1.0", revision: "r1", policies: {} }
+
+/** Every issue of a document, as text; none when it is accepted. */
+const issues = (input: unknown): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.match(PolicyDocument.decode(input), {
+    onFailure: (error) => error.message.split("\n"),
+    onSuccess: () => []
+  })
+
+/** Runs an effect with what it logs. */
+const logged = <A, E>(self: Effect.Effect<A, E>) =>
+  Effect.gen(function*() {
+    const lines: Array<string> = []
+    const logger = Logger.make(({ message }) => {
+      lines.push(String(message))
+    })
+    const result = yield* Effect.provide(self, Logger.layer([logger]))
+    return [result, lines] as const
+  })
+
+// -----------------------------------------------------------------------------
+// random documents
+// -----------------------------------------------------------------------------
+
+const duration = (min: number, max: number) =>
+  oneOf<Duration.Duration>(
+    map(integer(min, max), Duration.millis),
+    map(decimal(min, max), Duration.millis),
+    map(integer(min * 1_000, max * 1_000), (micros) => Duration.micros(BigInt(micros)))
+  )
+
+const backoff = map(
+  oneOf<Backoff.Backoff>(
+    map(integer(1, 30_000), (delay) => Backoff.constant(delay, { jitter: delay % 2 === 0 ? "equal" : "none" })),
+    map(
+      array(integer(1, 15_000), { minLength: 4, maxLength: 4 }),
+      ([initial = 1, more = 1, factor = 1, jitter = 1]) =>
+        Backoff.exponential({
+          initial,
+          max: initial + more,
+          factor: 1 + (factor % 900) / 100,
+          jitter: (["none", "full", "equal", "decorrelated"] as const)[jitter % 4]!
+        })
+    )
+  ),
+  (made) => made as typeof Backoff.Backoff.Type
+)
+
+const names = pick(["payments", "search", "b", "ü", "constructor"])
+
+const policy: Arbitrary.Arbitrary<PolicyDocument.PolicyDocument["policies"][string]> = partial({
+  retry: oneOf<PolicyDocument.PolicyDocument["policies"][string]["retry"]>(
+    pick(["off"] as const),
+    partial({
+      maxAttempts: integer(1, 10),
+      backoff,
+      maxRetryAfter: duration(0, 300_000),
+      nested: pick(["allow", "refuse"] as const)
+    })
+  ),
+  timeout: oneOf<PolicyDocument.PolicyDocument["policies"][string]["timeout"]>(
+    pick(["off"] as const),
+    partial({ perAttempt: duration(1, 86_400_000), overall: duration(1, 86_400_000) })
+  ),
+  budget: oneOf<PolicyDocument.PolicyDocument["policies"][string]["budget"]>(
+    names,
+    map(integer(1, 100), (cost) => ({ name: "payments", retryCost: cost, hedgeCost: 101 - cost }))
+  ),
+  classifier: names,
+  idempotent: boolean
+})
+
+const budget: Arbitrary.Arbitrary<typeof PolicyDocument.Budget.Type> = map(
+  partial({
+    scope: pick(["key", "shared"] as const),
+    ratio: decimal(0, 0.5),
+    of: pick(["successes", "calls"] as const),
+    window: duration(1_000, 600_000),
+    reserve: partial({ burst: integer(0, 100), start: integer(0, 100), perSecond: decimal(0, 10) }),
+    keepForRetries: decimal(0, 1)
+  }),
+  (options) => ({ type: "ratio", ...options })
+)
+
+const patterns = pick(["*", "a.*", "a.b.*", "a.Get", "users.1048576", "constructor", "__proto__x", "a/b:c-d_e"])
+
+const documents: Arbitrary.Arbitrary<PolicyDocument.PolicyDocument> = map(
+  partial({
+    defaults: policy,
+    budgets: record(names, budget, 3),
+    policies: record(patterns, policy, 5),
+    off: array(patterns, { maxLength: 3 }),
+    revision: pick(["2", "2026-11-23.1", "ü"])
+  }),
+  (fields) => ({ ...base, ...fields })
+)
+
+/** Puts a value somewhere into a document: what people and merge tools do to a file. */
+const damage = (document: unknown, value: unknown, steps: ReadonlyArray<number>): unknown => {
+  if (typeof document !== "object" || document === null || steps.length === 0) return value
+  const entries: ReadonlyArray<[string, unknown]> = Object.entries(document)
+  const [step = 0, ...rest] = steps
+  if (entries.length === 0 || step > 80) return { ...document, [`field ${step}`]: value }
+  const [name, inner] = entries[step % entries.length]!
+  return { ...document, [name]: damage(inner, value, rest) }
+}
+
+describe("PolicyDocument", () => {
+  describe("decode", () => {
+    it.effect("reads durations as text and as milliseconds, and fills in the defaults of a backoff", () =>
+      Effect.gen(function*() {
+        const document = yield* PolicyDocument.decode({
+          ...base,
+          policies: {
+            "users.*": {
+              retry: { maxAttempts: 4, backoff: { type: "exponential", initial: "10 millis", max: 250 } },
+              timeout: { perAttempt: 200, overall: "1 second" },
+              idempotent: true
+            }
+          },
+          budgets: { payments: { type: "ratio", ratio: 0.2, window: "1 minute" } },
+          off: ["orders.*"]
+        })
+        assert.deepStrictEqual(document, {
+          schemaVersion: "1.0",
+          revision: "r1",
+          policies: {
+            "users.*": {
+              retry: {
+                maxAttempts: 4,
+                backoff: Backoff.exponential({ initial: 10, max: 250 }) as typeof Backoff.Backoff.Type
+              },
+              timeout: { perAttempt: Duration.millis(200), overall: Duration.seconds(1) },
+              idempotent: true
+            }
+          },
+          budgets: { payments: { type: "ratio", ratio: 0.2, window: Duration.minutes(1) } },
+          off: ["orders.*"]
+        })
+      }))
+
+    const rows: ReadonlyArray<readonly [string, unknown, ReadonlyArray<string>]> = [
+      ["null", null, ["Expected object, got null"]],
+      ["an array", [], ["Expected object, got []"]],
+      ["an empty object", {}, [
+        "schemaVersion: is required, got nothing",
+        "revision: is required, got nothing",
+        "policies: is required, got nothing"
+      ]],
+      ["another major version", { ...base, schemaVersion: "2.0" }, [
+        "schemaVersion: must have the major version 1, got \"2.0\""
+      ]],
+      ["a version that is none", { ...base, schemaVersion: "1" }, [
+        "schemaVersion: must be \"major.minor\", got \"1\""
+      ]],
+      ["a version that is a number", { ...base, schemaVersion: 1 }, ["schemaVersion: Expected string, got 1"]],
+      ["an empty revision", { ...base, revision: "" }, [
+        "revision: Expected a value with a length of at least 1, got \"\""
+      ]],
+      ["an unknown field", { ...base, polices: {} }, ["polices: is not a field that is known here, got {}"]],
+      ["a typo deep inside", { ...base, policies: { "a.B": { retry: { maxAtempts: 4 } } } }, [
+        "policies[\"a.B\"].retry.maxAtempts: is not a field that is known here, got 4"
+      ]],
+      ["a wrong unit", { ...base, policies: { "a.B": { timeout: { overall: "1 sec" } } } }, [
+        "policies[\"a.B\"].timeout.overall: must be a duration such as \"250 millis\", \"2 seconds\" or a number of " +
+        "milliseconds, got \"1 sec\""
+      ]],
+      ["a timer over 2^31 ms", { ...base, policies: { a: { timeout: { overall: 2 ** 31 } } } }, [
+        "policies.a.timeout.overall: must be between 1ms and 1d, got 24d 20h 31m 23s 648ms"
+      ]],
+      ["a backoff under 1 ms", { ...base, policies: { a: { retry: { backoff: { type: "constant", delay: 0 } } } } }, [
+        "policies.a.retry.backoff.delay: must be between 1ms and 30s, got 0"
+      ]],
+      ["max under initial", {
+        ...base,
+        defaults: { retry: { backoff: { type: "exponential", initial: 200, max: 100 } } }
+      }, [
+        "defaults.retry.backoff.max: must not be less than initial (200ms), got 100ms"
+      ]],
+      ["names of entries that are no patterns", { ...base, policies: { "a b": {}, "*.x": {} }, off: ["a", ""] }, [
+        "policies[\"a b\"]: must be a key, \"prefix.*\" or \"*\", got \"a b\"",
+        "policies[\"*.x\"]: must be a key, \"prefix.*\" or \"*\", got \"*.x\"",
+        "off[1]: must be a key, \"prefix.*\" or \"*\", got \"\""
+      ]],
+      ["a budget with a name that is taken", { ...base, budgets: { none: { type: "ratio" } } }, [
+        "budgets.none: is a name that cannot be redefined, got \"none\""
+      ]],
+      ["a budget out of range", { ...base, budgets: { own: { type: "ratio", ratio: 2, reserve: { burst: 101 } } } }, [
+        "budgets.own.ratio: must be a number between 0 and 0.5, got 2",
+        "budgets.own.reserve.burst: must be an integer between 0 and 100, got 101"
+      ]]
+    ]
+    for (const [what, input, expected] of rows) {
+      it.effect(`refuses ${what}`, () =>
+        Effect.gen(function*() {
+          assert.deepStrictEqual(yield* issues(input), expected)
+        }))
+    }
+
+    it.effect("names the kinds of backoff that there are", () =>
+      Effect.gen(function*() {
+        const [only, ...others] = yield* issues({
+          ...base,
+          policies: { a: { retry: { backoff: { type: "linear" } } } }
+        })
+        assert.deepStrictEqual(others, [])
+        for (const part of ["policies.a.retry.backoff: ", "exponential", "constant", "linear"]) {
+          assert.include(only, part)
+        }
+      }))
+
+    it.effect("refuses NaN, which no JSON has but a file in another format may", () =>
+      Effect.gen(function*() {
+        const policies = { a: { timeout: { overall: NaN }, retry: { maxAttempts: NaN } } }
+        assert.sameMembers([...yield* issues({ ...base, policies })], [
+          "policies.a.timeout.overall: must be a duration, got NaN",
+          "policies.a.retry.maxAttempts: must be an integer between 1 and 10, got NaN"
+        ])
+      }))
+
+    it.effect("reports issues of several entries at once", () =>
+      Effect.gen(function*() {
+        const policies = { a: { retry: { maxAttempts: 0 } }, b: { timeout: { overall: 0 } } }
+        assert.lengthOf(yield* issues({ ...base, revision: "", policies, extra: 1 }), 4)
+      }))
+
+    it.effect("reports wrong names together with wrong values: every issue at once", () =>
+      Effect.gen(function*() {
+        const document = {
+          ...base,
+          policies: { "a b": { retry: { maxAttempts: 0 } } },
+          budgets: { none: { type: "ratio" } },
+          off: [""]
+        }
+        assert.sameMembers([...yield* issues(document)], [
+          "policies[\"a b\"].retry.maxAttempts: must be an integer between 1 and 10, got 0",
+          "policies[\"a b\"]: must be a key, \"prefix.*\" or \"*\", got \"a b\"",
+          "budgets.none: is a name that cannot be redefined, got \"none\"",
+          "off[0]: must be a key, \"prefix.*\" or \"*\", got \"\""
+        ])
+      }))
+
+    it.effect("keeps entries that are called like what every object inherits", () =>
+      Effect.gen(function*() {
+        const text = `{"schemaVersion":"1.0","revision":"r","policies":{"__proto__":{"retry":"off"},"constructor":{}}}`
+        const document = yield* PolicyDocument.decode(JSON.parse(text))
+        assert.deepStrictEqual(Object.keys(document.policies), ["__proto__", "constructor"])
+      }))
+
+    describe("of a newer minor version", () => {
+      const newer = {
+        ...base,
+        schemaVersion: "1.7",
+        later: [1],
+        policies: { a: { hedge: {}, retry: { maxAttempts: 2 } } }
+      }
+
+      it.effect("ignores fields that it does not know, and lists them in one warning", () =>
+        Effect.gen(function*() {
+          const [document, lines] = yield* logged(PolicyDocument.decode(newer))
+          assert.deepStrictEqual(document, {
+            ...base,
+            schemaVersion: "1.7",
+            policies: { a: { retry: { maxAttempts: 2 } } }
+          })
+          assert.deepStrictEqual(lines, [
+            "PolicyDocument: fields of a newer version were ignored\n" +
+            "later: is not a field that is known here, got [1]\n" +
+            "policies.a.hedge: is not a field that is known here, got {}"
+          ])
+        }))
+
+      it.effect("says nothing when there is nothing to ignore", () =>
+        Effect.gen(function*() {
+          const [, lines] = yield* logged(PolicyDocument.decode({ ...base, schemaVersion: "1.7" }))
+          assert.deepStrictEqual(lines, [])
+        }))
+
+      it.effect("still refuses wrong values and wrong names", () =>
+        Effect.gen(function*() {
+          const wrong = { ...newer, policies: { a: { hedge: {}, retry: { maxAttempts: 0 } } } }
+          assert.deepStrictEqual(yield* issues(wrong), [
+            "policies.a.retry.maxAttempts: must be an integer between 1 and 10, got 0"
+          ])
+          assert.deepStrictEqual(yield* issues({ ...newer, off: [""] }), [
+            "off[0]: must be a key, \"prefix.*\" or \"*\", got \"\""
+          ])
+        }))
+
+      it.effect("compares minor versions as numbers", () =>
+        Effect.gen(function*() {
+          assert.deepStrictEqual(yield* issues({ ...newer, schemaVersion: "1.10" }), [])
+          assert.lengthOf(yield* issues({ ...newer, schemaVersion: "1.0" }), 2)
+          assert.lengthOf(yield* issues({ ...newer, schemaVersion: "1.00" }), 2)
+        }))
+    })
+
+    const quiet = Effect.provideService(References.MinimumLogLevel, "None")
+
+    const survives = (input: unknown) =>
+      Effect.gen(function*() {
+        const before = JSON.stringify(input)
+        const result = yield* Effect.result(PolicyDocument.decode(input))
+        assert.strictEqual(JSON.stringify(input), before, "the input was changed")
+        if (result._tag === "Success") return
+        assert.instanceOf(result.failure, Policy.PolicyInvalid)
+        assert.isAbove(result.failure.issues.length, 0)
+        for (const issue of result.failure.issues) assert.isAbove(issue.message.length, 5)
+      }).pipe(quiet)
+
+    effectProperty(
+      "never throws and changes nothing, whatever JSON it is given",
+      { input: json },
+      ({ input }) => survives(input),
+      1_000
+    )
+
+    effectProperty(
+      "never throws and changes nothing when one value of a document is replaced by any JSON",
+      { document: documents, value: json, steps: array(integer(0, 100), { maxLength: 5 }), newer: boolean },
+      ({ document, newer, steps, value }) => {
+        const good = { ...PolicyDocument.encode(document) as object, ...(newer ? { schemaVersion: "1.3" } : {}) }
+        return survives(damage(JSON.parse(JSON.stringify(good)), value, steps))
+      },
+      1_000
+    )
+
+    it.effect("never throws, however deep the JSON is", () =>
+      Effect.gen(function*() {
+        const deep: unknown = JSON.parse(`${"[".repeat(20_000)}${"]".repeat(20_000)}`)
+        const places = [
+          deep,
+          { ...base, later: deep },
+          { ...base, policies: deep },
+          { ...base, policies: { a: { retry: { later: deep } } } },
+          { ...base, policies: { a: { timeout: { overall: deep } } } }
+        ]
+        for (const place of places) {
+          const exit = yield* Effect.exit(issues(place))
+          assert.strictEqual(exit._tag, "Success")
+        }
+      }))
+  })
+
+  describe("encode", () => {
+    effectProperty(
+      "has a JSON form that decodes to the same document",
+      { document: documents },
+      ({ document }) =>
+        Effect.gen(function*() {
+          const text = JSON.stringify(PolicyDocument.encode(document))
+          assert.deepStrictEqual(yield* PolicyDocument.decode(JSON.parse(text)), document)
+        }),
+      1_000
+    )
+
+    it("writes durations as text, so that people can read them", () => {
+      const document: PolicyDocument.PolicyDocument = {
+        ...base,
+        policies: {
+          a: {
+            timeout: { overall: Duration.seconds(1), perAttempt: Duration.micros(1_500n) },
+            retry: { backoff: Backoff.constant(5) as typeof Backoff.Backoff.Type }
+          }
+        }
+      }
+      assert.deepStrictEqual(PolicyDocument.encode(document), {
+        ...base,
+        policies: {
+          a: {
+            timeout: { overall: "1000 millis", perAttempt: "1500000 nanos" },
+            retry: { backoff: { type: "constant", delay: "5 millis", jitter: "full" } }
+          }
+        }
+      })
+    })
+  })
+
+  describe("PolicyDocument (schema)", () => {
+    it("is a Schema: it generates a JSON Schema for editors", () => {
+      const { schema } = Schema.toJsonSchemaDocument(PolicyDocument.PolicyDocument)
+      assert.include(JSON.stringify(schema), "schemaVersion")
+    })
+  })
+})

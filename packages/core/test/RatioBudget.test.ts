@@ -1,0 +1,517 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Budget, Outcome, PolicyKey } from "@rego/core"
+import { Clock, Duration, Effect } from "effect"
+import { TestClock } from "effect/testing"
+import { RatioBudget } from "../src/RatioBudget.ts"
+import { makeRandom, seed, withSeed } from "./arbitraries.ts"
+
+type Options = typeof Budget.RatioOptions.Type
+
+const key = PolicyKey.make("users.Get")
+const failed = Outcome.retryable({ reason: "http_503" })
+
+const ask = (budget: RatioBudget, now: number, options: { kind?: "retry" | "hedge"; cost?: number } = {}) =>
+  budget.tryAcquire({
+    key,
+    kind: options.kind ?? "retry",
+    cost: options.cost ?? 1,
+    attempt: { retry: 0, hedge: 0 },
+    now
+  })
+
+const permit = (decision: Budget.Decision): Budget.Permit =>
+  decision._tag === "Granted" ? decision.permit : assert.fail(`denied: ${decision.reason}`)
+
+const grants = (budget: RatioBudget, now: number, times: number, kind: "retry" | "hedge" = "retry"): number => {
+  let granted = 0
+  for (let i = 0; i < times; i++) if (ask(budget, now, { kind })._tag === "Granted") granted++
+  return granted
+}
+
+const succeed = (budget: RatioBudget, now: number, times: number): void => {
+  for (let i = 0; i < times; i++) budget.onOutcome(Outcome.success, now)
+}
+
+const noReserve = { burst: 0, start: 0, perSecond: 0 }
+
+// -----------------------------------------------------------------------------
+// the law
+// -----------------------------------------------------------------------------
+
+/** What happened, as an exact reference sees it: nothing is put into slots. */
+interface Extra {
+  readonly at: number
+  readonly cost: number
+  readonly hedge: boolean
+  /** deposits that had been made when it was granted */
+  readonly depositsBefore: number
+  refunded: boolean
+}
+
+/**
+ * A random life of one budget: calls, outcomes, retries and hedges of random cost, permits that are settled late, twice or
+ * never, idle times, bursts, and a clock that goes back. `at` is the time as the budget sees it: never going back.
+ */
+class Life {
+  readonly deposits: Array<number> = []
+  readonly extras: Array<Extra> = []
+  readonly budget: RatioBudget
+  readonly window: number
+  private readonly options: Options
+  private readonly random: () => number
+  private readonly open: Array<{ readonly permit: Budget.Permit; readonly extra: Extra }> = []
+  private readonly health: number
+  private readonly hurry: number
+  private clock: number
+  private at: number
+
+  constructor(options: Options, random: () => number) {
+    this.options = options
+    this.budget = new RatioBudget(options)
+    this.window = Duration.toMillis(this.budget.window)
+    this.random = random
+    this.clock = random() * 1e6
+    this.at = this.clock
+    this.health = random()
+    this.hurry = random() ** 3
+  }
+
+  private int(below: number): number {
+    return Math.floor(this.random() * below)
+  }
+
+  step(onGrant: (life: Life, extra: Extra) => void): void {
+    const choice = this.random()
+    if (choice < 0.15) this.move()
+    else if (choice < 0.55) this.call()
+    else if (choice < 0.85) this.want(onGrant)
+    else this.settle()
+  }
+
+  private move(): void {
+    const size = this.random()
+    const by = size < 0.1
+      ? this.window * 2 * this.random()
+      : size < 0.2
+      ? this.window / 20
+      : this.window * this.hurry * 0.05
+    // whole milliseconds meet the edges of slots, fractions do not
+    this.clock += this.random() < 0.05 ? -this.window * this.random() : this.random() < 0.5 ? Math.round(by) : by
+  }
+
+  /** The time at which the budget hears of something: one that goes back is none that it has seen. */
+  private now(): number {
+    this.at = Math.max(this.at, this.clock)
+    return this.clock
+  }
+
+  private call(): void {
+    this.budget.onCall({ key, now: this.now() })
+    const outcome = this.random() < this.health
+      ? this.random() < 0.5 ? Outcome.success : Outcome.nonRetryable({ reason: "not_found" })
+      : this.random() < 0.5
+      ? failed
+      : Outcome.abort({ reason: "interrupted" })
+    const answered = outcome._tag === "Success" || outcome._tag === "NonRetryable"
+    this.budget.onOutcome(outcome, this.clock)
+    if (this.options.of === "calls" || answered) this.deposits.push(this.at)
+  }
+
+  private want(onGrant: (life: Life, extra: Extra) => void): void {
+    const hedge = this.random() < 0.4
+    const cost = this.random() < 0.7 ? 1 : this.random() < 0.5 ? 1 + this.int(5) : 1 + this.int(30) / 10
+    const decision = ask(this.budget, this.now(), { kind: hedge ? "hedge" : "retry", cost })
+    if (decision._tag === "Denied") return
+    const extra = { at: this.at, cost, hedge, depositsBefore: this.deposits.length, refunded: false }
+    this.extras.push(extra)
+    this.open.push({ permit: decision.permit, extra })
+    onGrant(this, extra)
+  }
+
+  private settle(): void {
+    const [settled] = this.open.splice(this.int(this.open.length), 1)
+    if (settled === undefined) return
+    settled.extra.refunded = this.random() < 0.4
+    settled.permit.settle(settled.extra.refunded ? "unused" : "used")
+    // a second settlement, of either kind, changes nothing
+    if (this.random() < 0.3) settled.permit.settle(this.random() < 0.5 ? "unused" : "used")
+  }
+
+  inWindow(at: number, kind: "deposits" | "extras" | "hedges"): number {
+    let sum = 0
+    if (kind === "deposits") {
+      for (let i = this.deposits.length - 1; i >= 0 && this.deposits[i]! > at - this.window; i--) sum++
+      return sum
+    }
+    for (let i = this.extras.length - 1; i >= 0 && this.extras[i]!.at > at - this.window; i--) {
+      const extra = this.extras[i]!
+      if (!extra.refunded && (kind === "extras" || extra.hedge)) sum += extra.cost
+    }
+    return sum
+  }
+}
+
+const tolerance = 1e-6
+
+const randomOptions = (random: () => number, withReserve: boolean): Options => ({
+  ratio: random() < 0.1 ? 0 : Math.round(random() * 500) / 1_000,
+  of: random() < 0.5 ? "successes" : "calls",
+  window: Duration.millis(1_000 + Math.floor(random() * 20_000)),
+  keepForRetries: Math.round(random() * 10) / 10,
+  reserve: withReserve
+    ? { burst: Math.floor(random() * 101), start: Math.floor(random() * 101), perSecond: random() ** 2 * 10 }
+    : noReserve
+})
+
+/** Many lives of many budgets; each is told apart by the seed of its own. */
+const live = (
+  steps: number,
+  withReserve: boolean,
+  onGrant: (life: Life, extra: Extra, options: Options) => void,
+  onEnd: (life: Life, options: Options) => void = () => {}
+): { readonly granted: number } => {
+  const stepsOfALife = 2_000
+  let granted = 0
+  for (let done = 0, nth = 0; done < steps; done += stepsOfALife, nth++) {
+    const random = makeRandom(Math.imul(seed, 1_000_003) + nth)
+    const options = randomOptions(random, withReserve)
+    const life = new Life(options, random)
+    try {
+      for (let i = 0; i < stepsOfALife; i++) life.step((self, extra) => onGrant(self, extra, options))
+      onEnd(life, options)
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      throw new Error(withSeed(`life ${nth} of a budget ${JSON.stringify(options)}: ${message}`), { cause: error })
+    }
+    granted += life.extras.length
+  }
+  return { granted }
+}
+
+/**
+ * L2 for every interval at once: with g(s) = extras(s) - ratio × deposits(s - window) - perMilli × s, extras in (s, t] are
+ * within the law for all s < t exactly when the same sum at t does not exceed the least g before it by more than `burst`.
+ */
+const checkIntervals = (life: Life, options: Options): void => {
+  const ratio = options.ratio ?? 0.1
+  const perMilli = (options.reserve?.perSecond ?? 0.1) / 1_000
+  const burst = options.reserve?.burst ?? 10
+  let used = 0
+  let least = Infinity
+  let left = 0
+  for (const extra of life.extras) {
+    if (extra.refunded) continue
+    while (left < life.deposits.length && life.deposits[left]! < extra.at - life.window) left++
+    least = Math.min(least, used - ratio * left - perMilli * extra.at)
+    used += extra.cost
+    const over = used - ratio * extra.depositsBefore - perMilli * extra.at - least - burst
+    if (over > tolerance) assert.fail(`at ${extra.at} extras are ${over} over the law of some interval that ends there`)
+  }
+}
+
+describe("RatioBudget", () => {
+  describe("law", () => {
+    it("L1: at every grant, extras of the trailing window are at most ratio × its deposits, in 200,000 random steps", () => {
+      const { granted } = live(200_000, false, (life, extra, options) => {
+        const extras = life.inWindow(extra.at, "extras")
+        const allowed = (options.ratio ?? 0.1) * life.inWindow(extra.at, "deposits")
+        if (extras > allowed + tolerance) assert.fail(`${extras} extras at ${extra.at}, allowed are ${allowed}`)
+      })
+      assert.isAbove(granted, 5_000)
+    })
+
+    it("L1 for hedges: they take at most 1 - keepForRetries of it", () => {
+      const { granted } = live(100_000, false, (life, extra, options) => {
+        if (!extra.hedge) return
+        const share = 1 - (options.keepForRetries ?? 0.2)
+        const hedges = life.inWindow(extra.at, "hedges")
+        const allowed = (options.ratio ?? 0.1) * share * life.inWindow(extra.at, "deposits")
+        if (hedges > allowed + tolerance) assert.fail(`${hedges} hedges at ${extra.at}, allowed are ${allowed}`)
+      })
+      assert.isAbove(granted, 2_000)
+    })
+
+    it("L2: over any interval, extras are at most ratio × deposits + burst + perSecond × its length, in 200,000 random steps", () => {
+      const { granted } = live(200_000, true, () => {}, checkIntervals)
+      assert.isAbove(granted, 10_000)
+    })
+
+    it("L2 holds when a reserve that has refilled meanwhile gets a late refund", () => {
+      const budget = new RatioBudget({ ratio: 0, reserve: { burst: 10, start: 10, perSecond: 1 } })
+      const waiting = Array.from({ length: 10 }, () => permit(ask(budget, 0)))
+      const afterRefill = grants(budget, 10_000, 20)
+      for (const { settle } of waiting) settle("unused")
+      assert.isAtMost(afterRefill + grants(budget, 10_000, 20), 10)
+    })
+
+    it("is not much stricter than the exact window: what fits with one slot less is granted", () => {
+      for (const [deposits, at] of [[100, 0], [1_000, 777], [10, 123_456]] as const) {
+        const budget = new RatioBudget({ ratio: 0.1, window: Duration.seconds(10), reserve: noReserve })
+        succeed(budget, at, deposits)
+        assert.strictEqual(grants(budget, at + 9_500 - 1, deposits), deposits / 10)
+      }
+    })
+
+    it("forgets deposits after one window, and extras not before", () => {
+      const budget = new RatioBudget({ ratio: 0.1, window: Duration.seconds(10), reserve: noReserve })
+      succeed(budget, 0, 10)
+      assert.strictEqual(grants(budget, 10_000, 1), 0)
+      succeed(budget, 10_000, 10)
+      assert.strictEqual(grants(budget, 15_000, 2), 1)
+      succeed(budget, 20_000, 10)
+      assert.strictEqual(grants(budget, 24_999, 1), 0)
+      assert.strictEqual(grants(budget, 26_000, 2), 1)
+    })
+
+    it("counts a clock that goes back as no time passed", () => {
+      const budget = new RatioBudget({
+        ratio: 0.1,
+        window: Duration.seconds(10),
+        reserve: { burst: 1, start: 0, perSecond: 1 }
+      })
+      succeed(budget, 100_000, 10)
+      assert.strictEqual(grants(budget, -1e15, 5), 1)
+      assert.strictEqual(grants(budget, 100_500, 5), 0)
+      assert.strictEqual(grants(budget, 101_000, 5), 1)
+    })
+
+    it("is not a grant short where binary fractions are: 0.29 of 100 is 29", () => {
+      const budget = new RatioBudget({ ratio: 0.29, reserve: noReserve })
+      succeed(budget, 0, 100)
+      assert.strictEqual(grants(budget, 0, 100), 29)
+    })
+  })
+
+  describe("deposits", () => {
+    const balance = (budget: RatioBudget) => grants(budget, 0, 100)
+    const make = (of: "successes" | "calls") => new RatioBudget({ ratio: 0.5, of, reserve: noReserve })
+
+    it("come from what the dependency answered: Success and NonRetryable", () => {
+      const budget = make("successes")
+      budget.onCall({ key, now: 0 })
+      succeed(budget, 0, 2)
+      for (let i = 0; i < 2; i++) budget.onOutcome(Outcome.nonRetryable({ reason: "not_found" }), 0)
+      assert.strictEqual(balance(budget), 2)
+    })
+
+    it("do not come from failures, from what was given up, or from verdicts that say nothing about the dependency", () => {
+      const budget = make("successes")
+      const reasons = ["defect", "classifier_defect", "rejected_locally", "retried_below", "nested_stop"]
+      for (let i = 0; i < 10; i++) {
+        budget.onOutcome(failed, 0)
+        budget.onOutcome(Outcome.abort({ reason: "interrupted" }), 0)
+        for (const reason of reasons) budget.onOutcome(Outcome.nonRetryable({ reason }), 0)
+      }
+      assert.strictEqual(balance(budget), 0)
+    })
+
+    it("come from every call at its start, and from nothing else, with of: calls", () => {
+      const budget = make("calls")
+      succeed(budget, 0, 10)
+      assert.strictEqual(balance(budget), 0)
+      for (let i = 0; i < 4; i++) budget.onCall({ key, now: 0 })
+      assert.strictEqual(balance(budget), 2)
+    })
+  })
+
+  describe("hedges", () => {
+    it("leave keepForRetries of the ratio part to retries", () => {
+      const budget = new RatioBudget({ ratio: 0.1, keepForRetries: 0.2, reserve: noReserve })
+      succeed(budget, 0, 100)
+      assert.strictEqual(grants(budget, 0, 100, "hedge"), 8)
+      assert.strictEqual(grants(budget, 0, 100), 2)
+    })
+
+    it("leave keepForRetries × burst of the reserve to retries", () => {
+      const budget = new RatioBudget({ ratio: 0, keepForRetries: 0.2, reserve: { burst: 10, start: 10, perSecond: 0 } })
+      assert.strictEqual(grants(budget, 0, 100, "hedge"), 8)
+      assert.strictEqual(grants(budget, 0, 100), 2)
+    })
+
+    it("get nothing with keepForRetries 1, and all with 0", () => {
+      for (const [keepForRetries, hedges] of [[1, 0], [0, 10]] as const) {
+        const budget = new RatioBudget({ ratio: 0.1, keepForRetries, reserve: noReserve })
+        succeed(budget, 0, 100)
+        assert.strictEqual(grants(budget, 0, 100, "hedge"), hedges)
+      }
+    })
+  })
+
+  describe("permits", () => {
+    it("give the grant back once when their attempt never started", () => {
+      const budget = new RatioBudget({ ratio: 0.1, reserve: noReserve })
+      succeed(budget, 0, 10)
+      const one = permit(ask(budget, 0))
+      assert.strictEqual(grants(budget, 0, 1), 0)
+      for (let i = 0; i < 3; i++) one.settle("unused")
+      assert.strictEqual(grants(budget, 0, 3), 1)
+    })
+
+    it("give back what the reserve paid", () => {
+      const budget = new RatioBudget({ ratio: 0, reserve: { burst: 3, start: 3, perSecond: 0.1 } })
+      const open = [permit(ask(budget, 0)), permit(ask(budget, 0)), permit(ask(budget, 0))]
+      for (const { settle } of open) settle("unused")
+      assert.strictEqual(grants(budget, 0, 10), 3)
+    })
+
+    it("give nothing back once they are used, however often they are settled", () => {
+      const budget = new RatioBudget({ ratio: 0, reserve: { burst: 1, start: 1, perSecond: 0 } })
+      const one = permit(ask(budget, 0))
+      one.settle("used")
+      one.settle("unused")
+      assert.strictEqual(grants(budget, 0, 1), 0)
+    })
+
+    it("give back what a hedge took of the hedges' share", () => {
+      const budget = new RatioBudget({ ratio: 0.1, keepForRetries: 0.5, reserve: noReserve })
+      succeed(budget, 0, 20)
+      const hedge = permit(ask(budget, 0, { kind: "hedge" }))
+      assert.strictEqual(grants(budget, 0, 1, "hedge"), 0)
+      hedge.settle("unused")
+      assert.strictEqual(grants(budget, 0, 2, "hedge"), 1)
+    })
+
+    it("give back nothing that the window has already forgotten", () => {
+      const budget = new RatioBudget({ ratio: 0.1, window: Duration.seconds(1), reserve: noReserve })
+      succeed(budget, 0, 10)
+      const old = permit(ask(budget, 0))
+      succeed(budget, 5_000, 10)
+      old.settle("unused")
+      assert.strictEqual(grants(budget, 5_000, 5), 1)
+    })
+
+    it("never fill the reserve above its burst", () => {
+      const budget = new RatioBudget({ ratio: 0, reserve: { burst: 3, start: 3, perSecond: 1 } })
+      const open = [permit(ask(budget, 0)), permit(ask(budget, 0))]
+      assert.strictEqual(grants(budget, 60_000, 0), 0)
+      for (const { settle } of open) settle("unused")
+      assert.strictEqual(grants(budget, 60_000, 10), 3)
+    })
+  })
+
+  describe("reserve", () => {
+    it("starts at start, which is at most burst", () => {
+      const make = (burst: number, start: number) =>
+        new RatioBudget({ ratio: 0, reserve: { burst, start, perSecond: 0 } })
+      assert.strictEqual(grants(make(10, 5), 0, 100), 5)
+      assert.strictEqual(grants(make(2, 9), 0, 100), 2)
+      assert.strictEqual(grants(make(0, 0), 0, 100), 0)
+    })
+
+    it("refills by perSecond up to burst", () => {
+      const budget = new RatioBudget({ ratio: 0, reserve: { burst: 2, start: 2, perSecond: 0.5 } })
+      assert.strictEqual(grants(budget, 0, 5), 2)
+      assert.strictEqual(grants(budget, 1_999, 5), 0)
+      assert.strictEqual(grants(budget, 2_000, 5), 1)
+      assert.strictEqual(grants(budget, 3_600_000, 5), 2)
+    })
+
+    it("pays what it holds: 2 s after it was emptied, cost 1 leaves exactly 1, and cost 2 is denied [B04]", () => {
+      const budget = new RatioBudget({ ratio: 0, reserve: { burst: 2, start: 2, perSecond: 1 } })
+      permit(ask(budget, 0, { cost: 2 }))
+      permit(ask(budget, 2_000, { cost: 1 }))
+      assert.strictEqual(ask(budget, 2_000, { cost: 2 })._tag, "Denied")
+      permit(ask(budget, 2_000, { cost: 1 }))
+      assert.strictEqual(ask(budget, 2_000, { cost: 1 })._tag, "Denied")
+    })
+
+    it("grants what it holds and not one more when many ask: 100 of 200 [B01]", () => {
+      const budget = new RatioBudget({ ratio: 0, reserve: { burst: 100, start: 100, perSecond: 0 } })
+      assert.strictEqual(grants(budget, 0, 200), 100)
+    })
+  })
+
+  describe("retryAfter", () => {
+    const hint = (decision: Budget.Decision) =>
+      decision._tag === "Denied" ? decision.retryAfter : assert.fail("was granted")
+
+    it("is when the reserve will hold the cost", () => {
+      const budget = new RatioBudget({ ratio: 0, reserve: { burst: 5, start: 0, perSecond: 0.5 } })
+      assert.deepStrictEqual(hint(ask(budget, 0)), Duration.seconds(2))
+      assert.deepStrictEqual(hint(ask(budget, 0, { cost: 3 })), Duration.seconds(6))
+      assert.deepStrictEqual(hint(ask(budget, 0, { kind: "hedge" })), Duration.seconds(4))
+    })
+
+    it("is unknown where the reserve never refills, or never holds that much", () => {
+      assert.isUndefined(hint(ask(new RatioBudget({ ratio: 0, reserve: noReserve }), 0)))
+      const small = new RatioBudget({ ratio: 0, reserve: { burst: 2, start: 0, perSecond: 1 } })
+      assert.isUndefined(hint(ask(small, 0, { cost: 3 })))
+    })
+
+    it("is long enough: asking again then is granted", () => {
+      const random = makeRandom(seed)
+      for (let i = 0; i < 5_000; i++) {
+        const perSecond = 0.001 + random() * 9.999
+        const reserve = { burst: 10, start: Math.floor(random() * 10), perSecond }
+        const budget = new RatioBudget({ ratio: 0, keepForRetries: Math.round(random() * 10) / 10, reserve })
+        grants(budget, 0, 10)
+        const asked = { kind: random() < 0.5 ? "retry" : "hedge", cost: 1 + Math.floor(random() * 30) / 10 } as const
+        const now = Math.floor(random() * 1_000)
+        const decision = ask(budget, now, asked)
+        if (decision._tag === "Granted" || decision.retryAfter === undefined) continue
+        const again = ask(budget, now + Duration.toMillis(decision.retryAfter), asked)
+        assert.strictEqual(again._tag, "Granted", withSeed(`${JSON.stringify({ reserve, asked, now })}`))
+      }
+    })
+  })
+
+  describe("in a total outage", () => {
+    it("attempts per call fall to 1 + perSecond ÷ call rate within one window", () => {
+      const rate = 100
+      const perSecond = 2
+      const budget = new RatioBudget({
+        ratio: 0.1,
+        window: Duration.seconds(10),
+        reserve: { burst: 10, start: 5, perSecond }
+      })
+      let attempts = 0
+      let calls = 0
+      const second = (from: number, healthy: boolean) => {
+        attempts = 0
+        calls = 0
+        for (let i = 0; i < rate; i++) {
+          const now = from + i * 1_000 / rate
+          calls++
+          attempts++
+          budget.onCall({ key, now })
+          if (!healthy) { for (let retry = 0; retry < 2 && ask(budget, now)._tag === "Granted"; retry++) attempts++ }
+          budget.onOutcome(healthy ? Outcome.success : failed, now)
+        }
+        return attempts / calls
+      }
+      let at = 0
+      for (; at < 60_000; at += 1_000) assert.strictEqual(second(at, true), 1)
+      const outage = at
+      const perCall: Array<number> = []
+      for (; at < outage + 60_000; at += 1_000) perCall.push(second(at, false))
+      assert.isAbove(perCall[0]!, 1.5)
+      for (const [i, ratio] of perCall.entries()) {
+        // the reserve may pay one more in a second whose refill began in the one before
+        if (i >= 10) assert.isAtMost(ratio, 1 + (perSecond + 1) / rate, `second ${i}`)
+      }
+      const afterwards = perCall.slice(10).reduce((a, b) => a + b) / perCall.slice(10).length
+      assert.closeTo(afterwards, 1 + perSecond / rate, 0.001)
+    })
+  })
+
+  describe("state", () => {
+    it.effect("shows what is left, with the reserve as it is at that time of the clock", () =>
+      Effect.gen(function*() {
+        const budget = new RatioBudget({ ratio: 0.1, reserve: { burst: 10, start: 5, perSecond: 1 } })
+        const now = yield* Clock.currentTimeMillis
+        succeed(budget, now, 20)
+        assert.deepStrictEqual(yield* budget.state, { balance: 7 })
+        permit(ask(budget, now))
+        assert.deepStrictEqual(yield* budget.state, { balance: 6 })
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual(yield* budget.state, { balance: 8 })
+      }))
+  })
+
+  describe("window", () => {
+    it("is 10 seconds unless given: the age at which a permit is asked for again", () => {
+      assert.deepStrictEqual(new RatioBudget({}).window, Duration.seconds(10))
+      assert.deepStrictEqual(new RatioBudget({ window: Duration.minutes(1) }).window, Duration.minutes(1))
+    })
+  })
+})

@@ -1,0 +1,239 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Outcome, PolicyKey, Timeline } from "@rego/core"
+import { Cause, Effect, Exit, Schema } from "effect"
+import { AttemptFacts, CallRecord } from "../src/CallRecord.ts"
+
+const make = (name = "users.Get"): CallRecord =>
+  new CallRecord(PolicyKey.make(name), { revision: "7", source: "live", retries: true }, 100, 5_000)
+
+const attempt = (
+  retry: number,
+  startedAt: number,
+  fields: Partial<Pick<AttemptFacts, "endedAt" | "endedBy" | "outcome" | "cause">>,
+  hedge = 0,
+  backoffBefore = 0
+): AttemptFacts => Object.assign(new AttemptFacts(retry, hedge, startedAt, backoffBefore), fields)
+
+/** A failure, a wait, a success. */
+const rescued = (): CallRecord => {
+  const record = make()
+  const busy = Outcome.retryable({ reason: "http_503" })
+  record.add(
+    attempt(0, 100, { endedAt: 130, endedBy: "returned", outcome: busy, cause: Cause.fail(new Error("503")) }),
+    16
+  )
+  record.decide({ _tag: "BackoffScheduled", at: 130, delay: 20, retryAfter: 15 })
+  record.add(attempt(1, 150, { endedAt: 160, endedBy: "returned", outcome: Outcome.success }, 0, 20), 16)
+  record.end(160, Exit.succeed("ada"))
+  return record
+}
+
+const errorOf = (error: unknown): string | undefined => {
+  const record = make()
+  record.add(attempt(0, 100, { endedAt: 101, endedBy: "returned", cause: Cause.fail(error) }), 16)
+  return Timeline.fromRecord(record).attempts[0]?.error
+}
+
+describe("Timeline", () => {
+  describe("fromRecord", () => {
+    it("derives every stamp from the wall time at which the call began", () => {
+      const timeline = Timeline.fromRecord(rescued())
+      assert.strictEqual(timeline.startedAt, 5_000)
+      assert.strictEqual(timeline.endedAt, 5_060)
+      assert.deepStrictEqual(timeline.attempts.map((a) => [a.startedAt, a.endedAt]), [[5_000, 5_030], [5_050, 5_060]])
+      assert.deepStrictEqual(timeline.decisions, [{ _tag: "BackoffScheduled", at: 5_030, delay: 20, retryAfter: 15 }])
+    })
+
+    it("keeps what each attempt was and how it ended", () => {
+      const timeline = Timeline.fromRecord(rescued())
+      assert.strictEqual(timeline.key, "users.Get")
+      assert.strictEqual(timeline.policyRevision, "7")
+      assert.strictEqual(timeline.policySource, "live")
+      assert.strictEqual(timeline.result, "success")
+      assert.deepStrictEqual({ ...timeline.attempts[0] }, {
+        attempt: { retry: 0, hedge: 0 },
+        startedAt: 5_000,
+        endedAt: 5_030,
+        endedBy: "returned",
+        outcome: "Retryable",
+        reason: "http_503",
+        error: "Error: 503"
+      })
+      assert.deepStrictEqual({ ...timeline.attempts[1] }, {
+        attempt: { retry: 1, hedge: 0 },
+        startedAt: 5_050,
+        endedAt: 5_060,
+        endedBy: "returned",
+        outcome: "Success",
+        backoffBefore: 20
+      })
+    })
+
+    it("gives an abandoned attempt no end: its fiber still ran", () => {
+      const record = make()
+      record.add(attempt(0, 100, { endedAt: 120, endedBy: "abandoned" }), 16)
+      record.end(120, "interrupted")
+      const [only] = Timeline.fromRecord(record).attempts
+      assert.strictEqual(only?.endedBy, "abandoned")
+      assert.notProperty(only, "endedAt")
+    })
+
+    it("says how many attempts it has no room for", () => {
+      const record = make()
+      for (let retry = 0; retry < 10; retry++) record.add(attempt(retry, 100, { endedAt: 101, endedBy: "returned" }), 3)
+      record.end(110, Exit.fail("no"))
+      const timeline = Timeline.fromRecord(record)
+      assert.deepStrictEqual(timeline.attempts.map((a) => a.attempt.retry), [0, 1, 9])
+      assert.deepStrictEqual(timeline.attributes, { droppedAttempts: "7" })
+      assert.deepStrictEqual(Timeline.fromRecord(rescued()).attributes, {})
+    })
+
+    it("summarizes an error in one line of 200 characters", () => {
+      assert.strictEqual(errorOf(new TypeError("first\nsecond")), "TypeError: first")
+      assert.strictEqual(errorOf("text"), "text")
+      assert.strictEqual(errorOf(undefined), "undefined")
+      const long = errorOf("x".repeat(1_000))
+      assert.strictEqual(long, `${"x".repeat(200)}…`)
+    })
+
+    it("survives an error that cannot be printed", () => {
+      const hostile = {
+        get _tag(): string {
+          throw new Error("no")
+        }
+      }
+      assert.strictEqual(errorOf(hostile), "(an error that cannot be printed)")
+      assert.strictEqual(errorOf(Object.create(null)), "{}")
+      assert.strictEqual(errorOf({ _tag: "Busy", after: 1 }), "Busy")
+    })
+
+    it("has a JSON form that is the same timeline again", () => {
+      const timeline = Timeline.fromRecord(rescued())
+      const json: unknown = JSON.parse(JSON.stringify(Schema.encodeSync(Timeline.Timeline)(timeline)))
+      assert.deepStrictEqual(Schema.decodeUnknownSync(Timeline.Timeline)(json), timeline)
+    })
+  })
+
+  describe("render", () => {
+    it("draws a line for each attempt, to scale, then the decisions", () => {
+      assert.deepStrictEqual(Timeline.render(Timeline.fromRecord(rescued())).split("\n"), [
+        "users.Get: success after 60ms, 2 attempts, policy live 7",
+        `  first           │${"█".repeat(16).padEnd(32)}│ 0ms + 30ms  Retryable http_503  Error: 503`,
+        `  retry 1         │${" ".repeat(27)}${"█".repeat(5)}│ 50ms + 10ms  Success`,
+        "  at 30ms: wait 20ms (the server asked for 15ms)"
+      ])
+    })
+
+    it("says who ended an attempt, and every kind of decision", () => {
+      const record = make()
+      record.add(attempt(0, 100, { endedAt: 150, endedBy: "timed_out" }), 16)
+      record.add(attempt(0, 120, { endedBy: "abandoned" }, 1), 16)
+      record.decide({
+        _tag: "BudgetDenied",
+        at: 150,
+        kind: "hedge",
+        budget: "default",
+        reason: "ratio_exhausted",
+        count: 3
+      })
+      record.decide({ _tag: "BudgetDenied", at: 150, kind: "retry", budget: "default", reason: "none", count: 1 })
+      record.decide({ _tag: "Stopped", at: 150, reason: "budget_denied" })
+      record.end(150, Exit.fail("no"))
+      const lines = Timeline.render(Timeline.fromRecord(record)).split("\n")
+      assert.strictEqual(lines[0], "users.Get: failure after 50ms, 2 attempts, policy live 7")
+      assert.isTrue(lines[1]?.endsWith("│ 0ms + 50ms   (timed_out)"), lines[1])
+      assert.isTrue(lines[2]?.startsWith("  first hedge 1   │"), lines[2])
+      assert.isTrue(lines[2]?.endsWith("│ 20ms + 30ms   (abandoned)"), lines[2])
+      assert.deepStrictEqual(lines.slice(3), [
+        "  at 50ms: budget \"default\" denied a hedge: ratio_exhausted (3 times)",
+        "  at 50ms: budget \"default\" denied a retry: none",
+        "  at 50ms: stopped, budget_denied"
+      ])
+    })
+
+    it("draws a call that took no time, and one without attempts", () => {
+      const instant = make()
+      instant.add(attempt(0, 100, { endedAt: 100, endedBy: "returned", outcome: Outcome.success }), 16)
+      instant.end(100, Exit.succeed(1))
+      const bar = Timeline.render(Timeline.fromRecord(instant)).split("\n")[1]?.split("│")[1]
+      assert.strictEqual(bar, "█".padEnd(32))
+      const empty = make()
+      empty.end(100, Exit.fail("no"))
+      assert.strictEqual(
+        Timeline.render(Timeline.fromRecord(empty)),
+        "users.Get: failure after 0ms, 0 attempts, policy live 7"
+      )
+    })
+  })
+
+  describe("fromCause", () => {
+    it("answers with the calls that a failure went through, outermost first", () => {
+      const inner = Timeline.annotate(Cause.fail("no"), make("inner.Get"))
+      const outer = Timeline.annotate(inner, make("outer.Get"))
+      assert.deepStrictEqual(Timeline.fromCause(outer).map((timeline) => timeline.key), ["outer.Get", "inner.Get"])
+      assert.deepStrictEqual(Timeline.fromCause(inner).map((timeline) => timeline.key), ["inner.Get"])
+      assert.deepStrictEqual(Timeline.fromCause(Cause.fail("no")), [])
+    })
+
+    it.effect("survives mapError, catchTag of another tag, ensuring and a span", () =>
+      Effect.gen(function*() {
+        const failing = Effect.failCause(Timeline.annotate(Cause.fail({ _tag: "A" } as const), make()))
+        const exit = yield* failing.pipe(
+          Effect.mapError(() => ({ _tag: "B" } as const)),
+          Effect.catchTag("C" as never, () => Effect.void),
+          Effect.ensuring(Effect.void),
+          Effect.withSpan("span"),
+          Effect.exit
+        )
+        assert.isTrue(Exit.isFailure(exit))
+        if (Exit.isFailure(exit)) assert.lengthOf(Timeline.fromCause(exit.cause), 1)
+      }))
+  })
+
+  /** A call as the driver ends it: it hands its record to the collector of its fiber. */
+  const call = (name: string) =>
+    Effect.withFiber((fiber) =>
+      Effect.sync(() => {
+        const record = make(name)
+        record.end(110, Exit.succeed(1))
+        fiber.getRef(Timeline.CurrentCollector)?.add(record)
+      })
+    )
+
+  const keys = (timelines: ReadonlyArray<Timeline.Timeline>) => timelines.map((timeline) => timeline.key)
+
+  describe("captureWith", () => {
+    it.effect("keeps at most as many timelines as it is told, and counts the rest", () =>
+      Effect.gen(function*() {
+        const captured = yield* Timeline.captureWith({ maxTimelines: 2 })(Effect.forEach(["a", "b", "c"], call))
+        assert.deepStrictEqual(keys(captured.timelines), ["a", "b"])
+        assert.strictEqual(captured.dropped, 1)
+      }))
+
+    it.effect("keeps 1,000 unless told", () =>
+      Effect.gen(function*() {
+        const { dropped, timelines } = yield* Timeline.captureWith({})(Effect.replicateEffect(call("a"), 1_005))
+        assert.strictEqual(timelines.length, 1_000)
+        assert.strictEqual(dropped, 5)
+      }))
+  })
+
+  describe("capture", () => {
+    it.effect("answers with the exit, a failure too, and the calls that were made", () =>
+      Effect.gen(function*() {
+        const [exit, timelines] = yield* Timeline.capture(Effect.andThen(call("a"), Effect.fail("no")))
+        assert.deepStrictEqual(exit, Exit.fail("no"))
+        assert.deepStrictEqual(keys(timelines), ["a"])
+      }))
+
+    it.effect("shows an outer capture the calls of an inner one [E48]", () =>
+      Effect.gen(function*() {
+        const [inner, outer] = yield* Timeline.capture(
+          Effect.andThen(call("before"), Timeline.capture(call("inside")))
+        )
+        assert.deepStrictEqual(keys(outer), ["before", "inside"])
+        assert.isTrue(Exit.isSuccess(inner))
+        if (Exit.isSuccess(inner)) assert.deepStrictEqual(keys(inner.value[1]), ["inside"])
+      }))
+  })
+})

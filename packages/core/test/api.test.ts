@@ -1,0 +1,119 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Core from "@rego/core"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+
+const sourceOf = (module: string): string => readFileSync(join(import.meta.dirname, `../src/${module}.ts`), "utf8")
+
+const exported =
+  /(?<doc>\/\*\*(?:(?!\*\/)[\s\S])*\*\/\s*)?^export (?<kind>const|class|interface|type|function) (?<name>\w+)/gm
+
+interface Exports {
+  readonly values: ReadonlyArray<string>
+  readonly internal: ReadonlyArray<string>
+  readonly types: ReadonlyArray<string>
+}
+
+/** What a module exports, as its source says; what is marked `@internal` is no part of the API. */
+const exportsOf = (source: string): Exports => {
+  const [values, internal, types] = [new Set<string>(), new Set<string>(), new Set<string>()]
+  for (const { groups } of source.matchAll(exported)) {
+    const { doc = "", kind = "", name = "" } = groups ?? {}
+    const isType = kind === "interface" || kind === "type"
+    if (doc.includes("@internal")) (isType ? new Set<string>() : internal).add(name)
+    else (isType ? types : values).add(name)
+  }
+  return { values: [...values].toSorted(), internal: [...internal].toSorted(), types: [...types].toSorted() }
+}
+
+const api = (): Record<string, { readonly values: string; readonly types: string }> =>
+  Object.fromEntries(
+    Object.keys(Core).map((module) => {
+      const { types, values } = exportsOf(sourceOf(module))
+      return [module, { values: values.join(" "), types: types.join(" ") }]
+    })
+  )
+
+describe("API", () => {
+  // a name that comes, goes or changes place is a change of the API: it belongs into this list and into the changelog
+  it("has these names", () => {
+    assert.deepStrictEqual(
+      api(),
+      {
+        Attempt: {
+          values: "CurrentAttempt format",
+          types: "Attempt Id"
+        },
+        Backoff: {
+          values: "Backoff BackoffFromJson constant decorrelated exponential isBackoff none toSchedule",
+          types: "Backoff Constant Exponential Input Jitter None"
+        },
+        Budget: {
+          values: "RatioOptions layer layers none ratio unlimited",
+          types: "Budget Call Decision Make Named Permit RatioOptions Request Scoping"
+        },
+        Classifier: {
+          values: "byTag fromPredicate layer make never orElse typedFailures",
+          types: "Any Cases Classifier Named"
+        },
+        Deadline: {
+          values: "CurrentDeadline none remaining withDeadline",
+          types: "Deadline"
+        },
+        Outcome: {
+          values: "abort isOutcome nonRetryable retryable success",
+          types: "Abort Attributes NonRetryable Outcome Retryable Success"
+        },
+        Policy: {
+          values: "PolicyInvalid backgroundJob database defaults http isPolicy llm lowLatency make",
+          types: "BudgetInput Input Names Policy RetryInput TimeoutInput"
+        },
+        PolicyDocument: {
+          values: "Budget PolicyDocument decode encode",
+          types: "PolicyDocument"
+        },
+        PolicyKey: {
+          values: "isValid make namespace overflow overflowOf",
+          types: "Input PolicyKey"
+        },
+        PolicyLayer: {
+          values: "defaults fromDocument make",
+          types: "Limits OnMissing Options"
+        },
+        PolicyProvider: {
+          values: "PolicyProvider",
+          types: "PolicyStatus"
+        },
+        Rego: {
+          values: "makeResilient resilient resilientWithTimeline",
+          types: "Options Resilient"
+        },
+        RegoError: {
+          values: "RegoError isRegoError",
+          types: "AdmissionDenied AttemptTimedOut DeadlineExceeded PolicyMissing Reason"
+        },
+        Timeline: {
+          values: "AttemptRecord Decision StopReason Timeline capture captureWith fromCause render",
+          types: "CaptureOptions Decision StopReason"
+        }
+      }
+    )
+  })
+
+  it("is read from the sources as it is at run time", () => {
+    for (const [module, names] of Object.entries(Core)) {
+      const { internal, values } = exportsOf(sourceOf(module))
+      assert.deepStrictEqual(Object.keys(names).toSorted(), [...values, ...internal].toSorted(), module)
+    }
+  })
+
+  it("consists of modules that say since when they are there", () => {
+    for (const module of Object.keys(Core)) assert.match(sourceOf(module), /@since \d+\.\d+\.\d+/, module)
+  })
+
+  it("notices a name that is new, and leaves internal ones out", () => {
+    const source =
+      "export const make = 1\n\n/** @internal */\nexport const secret = 1\n\n/** x */\nexport interface Options {}\n"
+    assert.deepStrictEqual(exportsOf(source), { values: ["make"], internal: ["secret"], types: ["Options"] })
+  })
+})

@@ -1,0 +1,151 @@
+/** Generators and the seed of all random tests. */
+import { it } from "@effect/vitest"
+import type { Vitest } from "@effect/vitest"
+import { Effect, Schema } from "effect"
+import * as Arbitrary from "effect/Arbitrary"
+
+/** Set in `vitest.config.ts`: a property that fails must fail again. */
+export const seed = Number(process.env["REGO_SEED"] ?? "20260401")
+
+export const withSeed = (message: string): string => `${message}\nreproduce with REGO_SEED=${seed}`
+
+const options = (runs: number) => ({ arbitrary: { runs, seed } })
+
+type Values<Arbs> = { [K in keyof Arbs]: Arbs[K] extends Arbitrary.Arbitrary<infer A> ? A : never }
+
+const rethrow = (error: unknown): never => {
+  throw new Error(withSeed(error instanceof Error ? error.message : String(error)), { cause: error })
+}
+
+/** A property of pure code; the check fails by throwing. */
+export const property = <const Arbs extends { readonly [name: string]: Arbitrary.Arbitrary<any> }>(
+  name: string,
+  arbitraries: Arbs,
+  check: (values: Values<Arbs>) => void,
+  runs = 200
+): void =>
+  it.prop(name, arbitraries as Vitest.Arbitraries, (values) => {
+    try {
+      check(values as Values<Arbs>)
+    } catch (error) {
+      rethrow(error)
+    }
+  }, options(runs))
+
+/** A property of an effect. */
+export const effectProperty = <const Arbs extends { readonly [name: string]: Arbitrary.Arbitrary<any> }>(
+  name: string,
+  arbitraries: Arbs,
+  check: (values: Values<Arbs>) => Effect.Effect<void, unknown>,
+  runs = 200
+): void =>
+  it.effect.prop(
+    name,
+    arbitraries as Vitest.Arbitraries,
+    (values) => Effect.catchDefect(check(values as Values<Arbs>), (defect) => Effect.sync(() => rethrow(defect))),
+    options(runs)
+  )
+
+export const constant = <const A>(value: A): Arbitrary.Arbitrary<A> => Arbitrary.Constant(value)
+
+export const integer = (minimum: number, maximum: number): Arbitrary.Arbitrary<number> =>
+  Arbitrary.schema(Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum, maximum }))))
+
+/** A number with three decimals, bounds included. */
+export const decimal = (minimum: number, maximum: number): Arbitrary.Arbitrary<number> =>
+  Arbitrary.map(integer(0, 1_000), (share) => minimum + (maximum - minimum) * share / 1_000)
+
+export const boolean: Arbitrary.Arbitrary<boolean> = Arbitrary.map(integer(0, 1), (n) => n === 1)
+
+export const pick = <const A>(values: ReadonlyArray<A>): Arbitrary.Arbitrary<A> =>
+  Arbitrary.map(integer(0, values.length - 1), (i) => values[i]!)
+
+export const oneOf = <A>(...choices: ReadonlyArray<Arbitrary.Arbitrary<A>>): Arbitrary.Arbitrary<A> =>
+  Arbitrary.flatMap(integer(0, choices.length - 1), (i) => choices[i]!)
+
+export const array = Arbitrary.array
+
+export const map = Arbitrary.map
+
+/** A record in which each field may be absent. */
+export const partial = <const Fields extends { readonly [name: string]: Arbitrary.Arbitrary<any> }>(
+  fields: Fields
+): Arbitrary.Arbitrary<
+  { -readonly [K in keyof Fields]?: Fields[K] extends Arbitrary.Arbitrary<infer A> ? A : never }
+> =>
+  map(
+    Arbitrary.all(
+      Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, Arbitrary.all([boolean, field])]))
+    ),
+    (all) => Object.fromEntries(Object.entries(all).filter(([, [is]]) => is).map(([name, [, value]]) => [name, value]))
+  ) as any
+
+export const record = <A>(
+  keys: Arbitrary.Arbitrary<string>,
+  values: Arbitrary.Arbitrary<A>,
+  maxLength: number
+): Arbitrary.Arbitrary<Record<string, A>> =>
+  map(array(Arbitrary.all([keys, values]), { maxLength }), (entries) => Object.fromEntries(entries))
+
+export const text: Arbitrary.Arbitrary<string> = map(
+  array(pick([..."abzAZ019_./:- *\"\\\nü💥"]), { maxLength: 12 }),
+  (characters) => characters.join("")
+)
+
+/** What `JSON.parse` can answer, three levels deep; names and values that the schemas look for are among them. */
+export const json: Arbitrary.Arbitrary<unknown> = (() => {
+  const names = oneOf(
+    text,
+    pick([
+      "schemaVersion",
+      "revision",
+      "policies",
+      "defaults",
+      "budgets",
+      "off",
+      "retry",
+      "timeout",
+      "overall",
+      "backoff",
+      "type",
+      "_tag",
+      "constructor",
+      "toString",
+      "length"
+    ])
+  )
+  const leaf: Arbitrary.Arbitrary<unknown> = oneOf<unknown>(
+    pick([
+      null,
+      true,
+      false,
+      "off",
+      "1.0",
+      "1.7",
+      "ratio",
+      "exponential",
+      "250 millis",
+      "1 sec",
+      0,
+      -1,
+      1e308,
+      2 ** 31
+    ]),
+    integer(-1_000_000, 1_000_000),
+    text
+  )
+  const deeper = (inner: Arbitrary.Arbitrary<unknown>): Arbitrary.Arbitrary<unknown> =>
+    oneOf<unknown>(leaf, array(inner, { maxLength: 4 }), record(names, inner, 5))
+  return deeper(deeper(deeper(leaf)))
+})()
+
+/** A random number generator for long scripts, where drawing each step from an arbitrary would be slow. */
+export const makeRandom = (start: number): () => number => {
+  let state = start >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
+  }
+}

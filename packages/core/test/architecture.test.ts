@@ -1,0 +1,181 @@
+import { assert, describe, it } from "@effect/vitest"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+
+/**
+ * The house. At run time a module imports only from lower storeys, or from modules listed before it on its own storey.
+ * Types may point anywhere: they are gone when the code runs.
+ */
+const storeys: ReadonlyArray<ReadonlyArray<string>> = [
+  // vocabulary
+  ["Issue", "PolicyKey", "Outcome", "Attempt", "RegoError", "CallRecord", "Timeline"],
+  // policy: types, data, recipes
+  ["Backoff", "Classifier", "RatioBudget", "Budget", "Policy", "PolicySet", "Plan", "PolicyDocument"],
+  // services
+  ["Supervisor", "PolicyProvider"],
+  // decisions
+  ["Deadline", "Retry"],
+  // executor
+  ["Timer", "AttemptRun", "Cleanup", "Executor"],
+  // facade
+  ["PolicyLayer", "Rego", "index"]
+]
+
+/** Stable parts of Effect; other sub-paths may be unstable, and load what a small program does not need. */
+const allowedPackages: ReadonlySet<string> = new Set(["effect", "effect/Function"])
+
+/** Time and randomness come from the fiber's `Clock` and `Random`. */
+const ambient =
+  /\bDate\s*\.\s*now\b|\bnew\s+Date\b|\bperformance\s*\.\s*now\b|\bMath\s*\.\s*random\b|\bhrtime\b|\brandomUUID\b/g
+
+const position: ReadonlyMap<string, readonly [storey: number, place: number]> = new Map(
+  storeys.flatMap((modules, storey) => modules.map((name, place) => [name, [storey, place]] as const))
+)
+
+const withoutComments = (source: string): string =>
+  source.replaceAll(
+    /("(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g,
+    (_, text?: string) => text ?? ""
+  )
+
+const statement = /\b(?:import|export)\s+(?<type>type\s+)?(?<names>[^"';()=]*?)\s*from\s*"(?<from>[^"]+)"/g
+const bare = /\bimport\s*\(?\s*"(?<from>[^"]+)"/g
+
+const isTypeOnly = (names: string): boolean => {
+  const listed = /^\{(?<list>[^}]*)\}$/.exec(names.trim())?.groups?.["list"]?.split(",").map((name) => name.trim())
+  const named = listed?.filter((name) => name !== "") ?? []
+  return named.length > 0 && named.every((name) => name.startsWith("type "))
+}
+
+/** What a module loads when it runs. */
+const imports = (code: string): ReadonlyArray<string> => [
+  ...[...code.matchAll(statement)]
+    .filter(({ groups }) => groups?.["type"] === undefined && !isTypeOnly(groups?.["names"] ?? ""))
+    .map(({ groups }) => groups?.["from"] ?? ""),
+  ...[...code.matchAll(bare)].map(({ groups }) => groups?.["from"] ?? "")
+]
+
+const violation = (name: string, from: string): string | undefined => {
+  if (!from.startsWith(".")) {
+    return allowedPackages.has(from)
+      ? undefined
+      : `${name} imports ${from}, which is not among the stable ones`
+  }
+  const target = /^\.\/(?<name>\w+)\.ts$/.exec(from)?.groups?.["name"] ?? from
+  const [here, there] = [position.get(name), position.get(target)]
+  if (here === undefined || there === undefined) return undefined
+  const below = there[0] < here[0] || (there[0] === here[0] && there[1] < here[1])
+  return below
+    ? undefined
+    : `${name} (storey ${here[0]}) imports ${target} (storey ${there[0]}), which does not stand before it`
+}
+
+/** Every breach of the house rules in a set of modules. */
+const violations = (modules: Readonly<Record<string, string>>): ReadonlyArray<string> => {
+  const found: Array<string> = []
+  for (const [name, source] of Object.entries(modules)) {
+    const code = withoutComments(source)
+    if (!position.has(name)) found.push(`${name} has no storey`)
+    for (const from of imports(code)) {
+      const broken = violation(name, from)
+      if (broken !== undefined) found.push(broken)
+    }
+    for (const [use] of code.matchAll(ambient)) found.push(`${name} uses ${use}`)
+  }
+  return found
+}
+
+const directory = join(import.meta.dirname, "../src")
+
+const sources: Readonly<Record<string, string>> = Object.fromEntries(
+  readdirSync(directory, { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".ts"))
+    .map((file) => [file.slice(0, -".ts".length), readFileSync(join(directory, file), "utf8")])
+)
+
+describe("architecture", () => {
+  it("every module keeps to its storey, to stable imports and to the fiber's clock", () => {
+    assert.deepStrictEqual(violations(sources), [])
+  })
+
+  it("every module of the table exists, and stands in it once", () => {
+    const listed = storeys.flat()
+    assert.deepStrictEqual(listed.filter((name) => !(name in sources)), [])
+    assert.strictEqual(new Set(listed).size, listed.length)
+  })
+
+  it("sees the imports of real modules", () => {
+    assert.includeMembers([...imports(withoutComments(sources["Classifier"] ?? ""))], [
+      "effect",
+      "effect/Function",
+      "./Outcome.ts",
+      "./Timeline.ts"
+    ])
+    assert.isAbove(imports(withoutComments(sources["index"] ?? "")).length, 10)
+  })
+
+  describe("notices", () => {
+    const rows: ReadonlyArray<readonly [string, Readonly<Record<string, string>>, ReadonlyArray<string>]> = [
+      ["an import from a higher storey", { Outcome: `import * as Retry from "./Retry.ts"` }, [
+        "Outcome (storey 0) imports Retry (storey 3), which does not stand before it"
+      ]],
+      ["an import of a later module of the same storey", { Backoff: `import { none } from "./Budget.ts"` }, [
+        "Backoff (storey 1) imports Budget (storey 1), which does not stand before it"
+      ]],
+      ["an import of itself", { Rego: `import * as Rego from "./Rego.ts"` }, [
+        "Rego (storey 5) imports Rego (storey 5), which does not stand before it"
+      ]],
+      ["an upward re-export", { Issue: `export * as Rego from "./Rego.ts"` }, [
+        "Issue (storey 0) imports Rego (storey 5), which does not stand before it"
+      ]],
+      ["an upward import over several lines, a type among its names", {
+        Issue: `import {\n  type Input,\n  make\n} from "./Policy.ts"`
+      }, ["Issue (storey 0) imports Policy (storey 1), which does not stand before it"]],
+      ["an upward dynamic import, and one for its side effects", {
+        Issue: `import "./Rego.ts"\nconst x = import("./Plan.ts")`
+      }, [
+        "Issue (storey 0) imports Rego (storey 5), which does not stand before it",
+        "Issue (storey 0) imports Plan (storey 1), which does not stand before it"
+      ]],
+      ["a module without a storey", { Helpers: "export const x = 1", "internal/x": "" }, [
+        "Helpers has no storey",
+        "internal/x has no storey"
+      ]],
+      ["an import that is not among the stable ones", {
+        Rego: `import * as A from "effect/Arbitrary"\nimport fs from "node:fs"\nimport { x } from "effect/persistence"`
+      }, [
+        "Rego imports effect/Arbitrary, which is not among the stable ones",
+        "Rego imports node:fs, which is not among the stable ones",
+        "Rego imports effect/persistence, which is not among the stable ones"
+      ]],
+      ["time and randomness from outside of the fiber", {
+        Timer: `const t = Date.now() + performance.now() * Math.random() + Number(new Date())`
+      }, ["Timer uses Date.now", "Timer uses performance.now", "Timer uses Math.random", "Timer uses new Date"]]
+    ]
+    for (const [what, modules, expected] of rows) {
+      it(what, () => {
+        assert.deepStrictEqual(violations(modules), expected)
+      })
+    }
+  })
+
+  describe("allows", () => {
+    const rows: ReadonlyArray<readonly [string, Readonly<Record<string, string>>]> = [
+      ["imports of lower storeys and of earlier modules", {
+        Budget: `import * as O from "./Outcome.ts"\nimport { R } from "./RatioBudget.ts"`
+      }],
+      ["imports of types from anywhere", {
+        Issue:
+          `import type { Rego } from "./Rego.ts"\nimport { type A, type B } from "./Policy.ts"\nexport type { C } from "./Plan.ts"`
+      }],
+      ["words in comments and in text", {
+        Issue: `// Date.now()\n/* Math.random() import { x } from "./Rego.ts" */\nconst a = "http://x" // new Date`
+      }]
+    ]
+    for (const [what, modules] of rows) {
+      it(what, () => {
+        assert.deepStrictEqual(violations(modules), [])
+      })
+    }
+  })
+})
