@@ -38,6 +38,8 @@ export class AttemptRun {
   readonly visible: Option.Option<Visible>
   readonly scope: Scope.Closeable | undefined
   readonly permit: Permit | undefined
+  /** `Infinity` for never */
+  readonly endsAt: number
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   timer: Timer | undefined = undefined
   /** over for the call: ended by itself, timed out, lost, or the call is over */
@@ -49,6 +51,8 @@ export class AttemptRun {
   exit: Exit.Exit<any, any> | undefined = undefined
   retryable: Retryable | undefined = undefined
   abandoned = false
+  /** in flight when the caller was interrupted, who waits for its end */
+  awaited = false
   /** its scope is closed or closing and its value discarded: never twice */
   released = false
 
@@ -69,6 +73,7 @@ export class AttemptRun {
     )
     this.scope = options.parentScope === undefined ? undefined : Scope.makeUnsafe(options.parentScope.strategy)
     this.permit = options.permit
+    this.endsAt = options.endsAt
   }
 
   /** Nothing of the attempt counts for the call any more; its fiber may still run. */

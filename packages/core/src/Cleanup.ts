@@ -35,7 +35,7 @@ export class Cleanup {
   keep(attempt: AttemptRun, parent: Scope.Scope): void {
     const { scope } = attempt
     if (scope === undefined || scope.state._tag !== "Open") return
-    this.background(Scope.addFinalizerExit(parent, (exit) => Scope.close(scope, exit)))
+    this.background(Scope.addFinalizerExit(parent, (exit) => Scope.close(scope, exit)), false)
   }
 
   /** Ends what an attempt that is not returned has left, once its fiber has ended. */
@@ -43,20 +43,24 @@ export class Cleanup {
     const exit = attempt.fiberExit
     if (exit === undefined || attempt.released) return
     attempt.released = true
+    // What was given up before is not waited for, and so are not its scope and its value.
+    const awaited = this.waiting && !attempt.abandoned
     const success = exit._tag === "Success"
     const closing = attempt.scope && Scope.closeUnsafe(attempt.scope, success ? Exit.interrupt() : exit)
-    if (closing !== undefined) this.background(closing)
+    if (closing !== undefined) this.background(closing, awaited)
     const { onDiscard } = this
-    if (success && onDiscard !== undefined) this.background(Effect.suspend(() => onDiscard(exit.value as never)))
+    if (success && onDiscard !== undefined) {
+      this.background(Effect.suspend(() => onDiscard(exit.value as never)), awaited)
+    }
   }
 
-  private background(effect: Effect.Effect<unknown, unknown>): void {
+  private background(effect: Effect.Effect<unknown, unknown>, awaited: boolean): void {
     const fiber = Effect.runForkWith(this.context)(effect, { uninterruptible: true })
     fiber.addObserver((exit) => {
       if (exit._tag === "Failure") this.onDefect(exit.cause)
     })
     if (fiber.pollUnsafe() !== undefined) return
-    if (!this.waiting) return this.supervisor.add(fiber)
+    if (!awaited) return this.supervisor.add(fiber)
     this.oneMore()
     fiber.addObserver(() => this.oneLess())
   }

@@ -52,7 +52,19 @@ type Resume = (effect: Effect.Effect<any, any>) => void
 type ScheduleStep = (now: number, input: Backoff.Input) => Pull.Pull<[unknown, Duration.Duration], never, unknown>
 
 const noOptions: CallOptions = {}
-const denied = (reason: string): Budget.Decision => ({ _tag: "Denied", reason })
+
+/** What a budget is taken to say that has a defect: no extra attempt, and no call refused. */
+const budgetDefect: Budget.Decision = { _tag: "Denied", reason: "budget_defect" }
+const freePass: Budget.Decision = { _tag: "Granted", permit: { settle: () => {} } }
+
+/** Sums of floating point milliseconds do not meet exactly. */
+const oneMicrosecond = 0.001
+
+const isInheritedDeadline = (cause: Cause.Cause<unknown>): boolean => {
+  const error = Cause.findErrorOption(cause)
+  return Option.isSome(error) && RegoError.isRegoError(error.value) &&
+    error.value.reason._tag === "DeadlineExceeded" && error.value.reason.overall === undefined
+}
 
 class Call {
   private readonly self: Effect.Effect<any, any>
@@ -139,21 +151,28 @@ class Call {
     const admit = this.binding.budget.admit
     if (admit === undefined) return this.admitted(undefined)
     const call = { key: this.binding.key, now: this.record.startedAt }
-    this.ask(() => admit(call), (decision) =>
-      decision._tag === "Granted" ? this.admitted(decision.permit) : this.fail({
-        _tag: "AdmissionDenied",
-        budget: this.binding.plan.budget,
-        detail: decision.reason,
-        retryAfter: Option.fromUndefinedOr(decision.retryAfter)
-      }, "admission_denied"))
+    this.ask(
+      () => admit(call),
+      freePass,
+      (decision) =>
+        decision._tag === "Granted" ? this.admitted(decision.permit) : this.fail({
+          _tag: "AdmissionDenied",
+          budget: this.binding.plan.budget,
+          detail: decision.reason,
+          retryAfter: Option.fromUndefinedOr(decision.retryAfter)
+        }, "admission_denied")
+    )
   }
 
   private admitted(permit: Budget.Permit | undefined): void {
+    this.permit = permit
     const onCall = this.binding.budget.onCall
     if (onCall !== undefined) {
       this.guard("budget.onCall", () => onCall({ key: this.binding.key, now: this.record.startedAt }))
     }
-    this.permit = permit
+    if (this.ended) return
+    // An admission that took time may have used up all there was.
+    if (this.now() >= this.deadline) return this.deadlinePassed()
     this.start(0)
   }
 
@@ -185,7 +204,7 @@ class Call {
     if (attempt.fiberExit !== undefined) return
     // The attempt's own first step may have ended the call, and could not be interrupted before it was known here.
     if (attempt.settled) return this.interruptAttempt(attempt)
-    if (endsAt !== Infinity) this.armAttempt(attempt, endsAt - startedAt, endsAt === this.deadline)
+    if (endsAt !== Infinity) this.armAttempt(attempt, endsAt - startedAt)
   }
 
   private contextOf(attempt: AttemptRun, endsAt: number): Context.Context<never> {
@@ -194,21 +213,36 @@ class Call {
     return attempt.scope === undefined ? context : Context.add(context, Scope.Scope, attempt.scope)
   }
 
-  private armAttempt(attempt: AttemptRun, millis: number, isDeadline: boolean): void {
+  private armAttempt(attempt: AttemptRun, millis: number): void {
     attempt.timer = arm(this.clock, this.context, millis, () => {
-      if (this.ended || attempt.settled) return
-      this.protect(() => isDeadline ? this.deadlinePassed() : this.timeOut(attempt))
+      if (!this.ended && !attempt.settled) this.protect(() => this.onTimer(attempt))
     })
   }
 
   private onFiberEnd(attempt: AttemptRun, exit: AnyExit): void {
     attempt.fiberExit = exit
     this.protect(() => {
+      const late = attempt.settled
+      if (!late) attempt.settle("returned", this.now())
       this.settlePermit(attempt.permit, "used")
-      if (attempt.settled) return this.onLateEnd(attempt)
-      attempt.settle("returned", this.now())
+      if (late) return this.onLateEnd(attempt)
+      if (this.ended) return
+      if (this.ranOut(attempt, exit)) return this.onTimer(attempt)
       this.judge(attempt, exit)
     })
+  }
+
+  /**
+   * A call inside inherits the instant of this attempt. Which of the two timers comes first depends on what was started
+   * first; it is this attempt's timeout in both cases, or nested calls would keep it from being retried.
+   */
+  private ranOut(attempt: AttemptRun, exit: AnyExit): boolean {
+    return exit._tag === "Failure" && attempt.endsAt - this.now() < oneMicrosecond && isInheritedDeadline(exit.cause)
+  }
+
+  private onTimer(attempt: AttemptRun): void {
+    if (attempt.endsAt === this.deadline) this.deadlinePassed()
+    else this.timeOut(attempt)
   }
 
   /** The caller never waits for an attempt that timed out, even if it does not stop. */
@@ -228,9 +262,7 @@ class Call {
   /** An attempt that is still running after it was told to stop is supervised, and counted while it runs. */
   private interruptAttempt(attempt: AttemptRun): void {
     attempt.fiber?.interruptUnsafe(this.fiberId)
-    if (attempt.fiber === undefined || attempt.fiberExit !== undefined || attempt.abandoned || this.cleanup.waiting) {
-      return
-    }
+    if (attempt.fiber === undefined || attempt.fiberExit !== undefined || attempt.abandoned || attempt.awaited) return
     attempt.abandoned = true
     if (this.left === undefined) this.left = [attempt]
     else this.left.push(attempt)
@@ -241,7 +273,7 @@ class Call {
   private onLateEnd(attempt: AttemptRun): void {
     if (attempt.abandoned) this.binding.state.abandoned--
     this.cleanup.release(attempt)
-    if (this.cleanup.waiting) this.cleanup.oneLess()
+    if (attempt.awaited) this.cleanup.oneLess()
   }
 
   // ---------------------------------------------------------------------------
@@ -255,6 +287,7 @@ class Call {
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
     const onOutcome = this.binding.budget.onOutcome
     if (onOutcome !== undefined) this.guard("budget.onOutcome", () => onOutcome(outcome, attempt.facts.endedAt))
+    if (this.ended) return
     if (outcome._tag !== "Retryable") return this.conclude(attempt, Retry.endReason(outcome))
     attempt.retryable = outcome
     if (this.group.every((other) => other.settled)) this.groupFailed()
@@ -367,7 +400,7 @@ class Call {
       attempt: { retry: this.retry + 1, hedge: 0 },
       now: this.now()
     }
-    this.ask(() => budget.tryAcquire(request), (decision) => {
+    this.ask(() => budget.tryAcquire(request), budgetDefect, (decision) => {
       if (decision._tag === "Denied") return this.deny(last, decision.reason, "budget_denied", decision.retryAfter)
       this.permit = decision.permit
       granted()
@@ -397,19 +430,37 @@ class Call {
       delay: wait,
       ...(retryAfter === undefined ? {} : { retryAfter })
     })
-    this.timer = arm(this.clock, this.context, wait, () => this.protect(() => this.wake(last, wait)))
+    this.setTimer(wait, () => this.wake(last, wait))
+  }
+
+  /** A wait too short for the clock is over before `arm` returns: what it led to may have a timer of its own by then. */
+  private setTimer(millis: number, then: () => void): void {
+    let fired = false
+    const timer = arm(this.clock, this.context, millis, () => {
+      fired = true
+      this.timer = undefined
+      if (!this.ended) this.protect(then)
+    })
+    if (!fired) this.timer = timer
   }
 
   private wake(last: AttemptRun, waited: number): void {
-    this.timer = undefined
-    if (this.ended) return
-    if (this.binding.switchedOff()) return this.conclude(last, "switched_off")
-    // Late timers happen on a busy host: what would start now would be cut at once.
-    if (this.now() >= this.deadline) return this.conclude(last, "deadline_would_pass")
+    const stop = this.stopNow()
+    if (stop !== undefined) return this.conclude(last, stop)
     const window = this.binding.budget.window
     if (window === undefined || waited <= Duration.toMillis(window)) return this.next(last, waited)
     this.settlePermit(this.takePermit(), "unused")
-    this.askBudget(last, () => this.next(last, waited))
+    if (this.ended) return
+    this.askBudget(last, () => {
+      const stop = this.stopNow()
+      return stop === undefined ? this.next(last, waited) : this.conclude(last, stop)
+    })
+  }
+
+  /** Late timers and answers happen on a busy host: what would start now would be cut at once. */
+  private stopNow(): StopReason | undefined {
+    if (this.binding.switchedOff()) return "switched_off"
+    return this.now() >= this.deadline ? "deadline_would_pass" : undefined
   }
 
   private next(last: AttemptRun, waited: number): void {
@@ -426,18 +477,19 @@ class Call {
 
   private ask(
     question: () => Budget.Decision | Effect.Effect<Budget.Decision>,
+    onDefect: Budget.Decision,
     answer: (decision: Budget.Decision) => void
   ): void {
-    const asked = this.guard("budget", question)
-    if (asked === undefined) return answer(denied("budget_defect"))
-    if (!Effect.isEffect(asked)) return answer(asked)
+    const giveBack = (decision: Budget.Decision) => {
+      if (decision._tag === "Granted") this.settlePermit(decision.permit, "unused")
+    }
+    const asked = this.guard("budget", question) ?? onDefect
+    if (!Effect.isEffect(asked)) return this.ended ? giveBack(asked) : answer(asked)
     this.help(asked, (exit) => {
       if (exit._tag === "Success") return answer(exit.value)
       this.reportDefect("budget", exit.cause)
-      answer(denied("budget_defect"))
-    }, (decision) => {
-      if (decision._tag === "Granted") this.settlePermit(decision.permit, "unused")
-    })
+      if (!this.ended) answer(onDefect)
+    }, giveBack)
   }
 
   /** Runs an effect of a mechanism inside the deadline and the interruption of the call. */
@@ -457,14 +509,17 @@ class Call {
       })
     )
     // Its own first step has ended the call.
-    if (!counted) return fiber.interruptUnsafe(this.fiberId)
+    if (!counted) return this.dropHelper(fiber)
     if (this.helper !== fiber || this.deadline === Infinity) return
-    this.timer = arm(this.clock, this.context, this.deadline - this.now(), () => this.protect(() => this.helpTooLate()))
+    this.setTimer(this.deadline - this.now(), () => this.helpTooLate())
+  }
+
+  private dropHelper(fiber: Fiber.Fiber<unknown, unknown>): void {
+    fiber.interruptUnsafe(this.fiberId)
+    this.bindings.supervisor.add(fiber)
   }
 
   private helpTooLate(): void {
-    this.timer = undefined
-    if (this.ended) return
     const last = this.group[0]
     if (last === undefined) this.deadlinePassed()
     else this.conclude(last, "deadline_would_pass")
@@ -499,16 +554,26 @@ class Call {
   ): void {
     if (this.ended) return
     this.ended = true
-    const now = this.now()
-    this.endWaits()
+    let result: AnyExit
+    try {
+      const now = this.now()
+      this.endWaits()
+      this.endGroup(returned, running, now)
+      this.closeRecord(now, stop, exit)
+      result = this.result(exit)
+    } catch (defect) {
+      result = Exit.die(defect)
+    }
+    this.resume(result)
+  }
+
+  private endGroup(returned: AttemptRun | undefined, running: "interrupted_loser" | "timed_out", now: number): void {
     for (const attempt of this.group) if (!attempt.settled) attempt.settle(running, now)
     for (const attempt of this.group) {
       if (attempt.fiberExit === undefined) this.interruptAttempt(attempt)
       else if (attempt !== returned || attempt.timedOut) this.cleanup.release(attempt)
       else if (this.parentScope !== undefined) this.cleanup.keep(attempt, this.parentScope)
     }
-    this.closeRecord(now, stop, exit)
-    this.resume(this.result(exit))
   }
 
   private closeRecord(now: number, stop: StopReason | undefined, exit: AnyExit | "interrupted"): void {
@@ -537,6 +602,7 @@ class Call {
       if (attempt.fiberExit !== undefined) this.cleanup.release(attempt)
       else if (!attempt.abandoned) {
         attempt.settle("interrupted_caller", now)
+        attempt.awaited = true
         this.cleanup.oneMore()
         this.interruptAttempt(attempt)
       }

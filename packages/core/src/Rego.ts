@@ -58,8 +58,9 @@ export interface Options<in A = unknown, in E = unknown> {
   /** asked before the classifier of the policy */
   readonly classifier?: Classifier.Classifier<A, E> | undefined
   /**
-   * Runs for every success that is not returned, because it lost a race, came too late, or was classified Retryable and
-   * tried again: a response that must be closed. Supervised and never waited for.
+   * Runs for every success that is not returned, because it was classified Retryable and tried again, or lost in the same
+   * tick: a response that must be closed. Supervised and never waited for. An attempt that was interrupted ends without a
+   * value, so that what it had acquired is released by its scope and finalizers only.
    */
   readonly onDiscard?: ((value: A) => Effect.Effect<void>) | undefined
 }

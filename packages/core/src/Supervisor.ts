@@ -27,16 +27,23 @@ export class Supervisor {
   /** Interrupts what is left, waits for it for at most `timeout`, then leaves it and says how many. */
   close(timeout: Duration.Duration): Effect.Effect<void> {
     return Effect.suspend(() => {
-      this.closed = true
-      const left = [...this.fibers]
-      if (left.length === 0) return Effect.void
-      for (const fiber of left) fiber.interruptUnsafe()
-      return Fiber.awaitAll(left).pipe(
+      for (const fiber of Array.from(this.fibers)) fiber.interruptUnsafe()
+      return this.awaitEmpty().pipe(
         Effect.timeoutOption(timeout),
         Effect.provideService(Clock.Clock, liveClock),
-        Effect.andThen(Effect.suspend(() => this.size === 0 ? Effect.void : this.report(timeout)))
+        Effect.andThen(Effect.suspend(() => {
+          this.closed = true
+          return this.size === 0 ? Effect.void : this.report(timeout)
+        }))
       )
     })
+  }
+
+  /** An attempt that ends may leave a scope to close, so the set is looked at again after each end. */
+  private awaitEmpty(): Effect.Effect<void> {
+    return Effect.suspend(() =>
+      this.size === 0 ? Effect.void : Effect.andThen(Fiber.awaitAll(Array.from(this.fibers)), this.awaitEmpty())
+    )
   }
 
   private report(timeout: Duration.Duration): Effect.Effect<void> {
