@@ -1,0 +1,166 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Backoff, Budget, PolicyKey, PolicyLayer, PolicyProvider, Rego, Timeline } from "@rego/core"
+import { Effect, Layer, Option } from "effect"
+import type { Line, Policies } from "./support.ts"
+import { under } from "./support.ts"
+
+/** The keys under which calls end up, by the texts of their call sites. */
+const keysOf = (layer: Policies, texts: ReadonlyArray<string>, log?: Array<Line>) =>
+  Effect.gen(function*() {
+    const calls = Effect.forEach(texts, (text) => Rego.resilient(Effect.void, text))
+    const [, timelines] = yield* Timeline.capture(calls).pipe((self) => under(self, layer, log))
+    return timelines.map((timeline) => timeline.key)
+  })
+
+// a layer of its own for each test: one that is built often says so
+const any = () => PolicyLayer.make({ policies: { "*": {} } })
+const messages = (log: ReadonlyArray<Line>) => log.map(({ level, message }) => `${level} ${message}`)
+
+describe("PolicyProvider", () => {
+  describe("keys that are no keys", () => {
+    const cases: ReadonlyArray<readonly [text: string, key: string]> = [
+      ["users.Get.1048576", "users._overflow"],
+      ["users.550e8400-e29b-41d4-a716-446655440000", "users._overflow"],
+      ["users.Get one", "users._overflow"],
+      ["users.Größe", "users._overflow"],
+      ["1048576", "_overflow"],
+      ["1048576.Get", "_overflow"],
+      ["", "_overflow"],
+      ["   ", "_overflow"],
+      ["a".repeat(129), "_overflow"],
+      [`users.${"a".repeat(129)}`, "users._overflow"]
+    ]
+    for (const [text, key] of cases) {
+      it.effect(`run under ${key}: ${JSON.stringify(text.slice(0, 50))}`, () =>
+        Effect.gen(function*() {
+          const log: Array<Line> = []
+          assert.deepStrictEqual(yield* keysOf(any(), [text, text], log), [key, key])
+          assert.deepStrictEqual(messages(log), [
+            `Warn rego ${key}: calls run under ${key}: ${JSON.stringify(text)} is no valid key`
+          ])
+        }))
+    }
+
+    it.effect("are warned about once for each namespace", () =>
+      Effect.gen(function*() {
+        const log: Array<Line> = []
+        const texts = Array.from({ length: 20 }, (_, i) => [`users.${1_000_000 + i}`, `orders.${1_000_000 + i}`]).flat()
+        const keys = yield* keysOf(any(), texts, log)
+        assert.deepStrictEqual([...new Set(keys)], ["users._overflow", "orders._overflow"])
+        assert.strictEqual(log.length, 2)
+      }))
+
+    it.effect("get the policy of their namespace, and never make a call fail", () =>
+      Effect.gen(function*() {
+        let runs = 0
+        const failing = Effect.suspend(() => Effect.fail(`failure ${++runs}`))
+        const layer = PolicyLayer.make({
+          policies: { "users.*": { retry: { maxAttempts: 2, backoff: Backoff.none } } }
+        })
+        const error = yield* failing.pipe(
+          Rego.resilient("users.1048576"),
+          Effect.flip,
+          (self) => under(self, layer)
+        )
+        assert.strictEqual(error, "failure 2")
+        assert.deepStrictEqual(yield* keysOf(layer, ["users.1048576"]), ["users._overflow"])
+      }))
+
+    it.effect("are accepted when a policy names them exactly, without a warning", () =>
+      Effect.gen(function*() {
+        const log: Array<Line> = []
+        const layer = PolicyLayer.make({ policies: { "jobs.20240101": {}, "*": {} } })
+        assert.deepStrictEqual(yield* keysOf(layer, ["jobs.20240101", "jobs.20240102"], log), [
+          "jobs.20240101",
+          "jobs._overflow"
+        ])
+        assert.strictEqual(log.length, 1)
+      }))
+
+    it.effect("are accepted in any spelling of a name that a policy has", () =>
+      Effect.gen(function*() {
+        const layer = PolicyLayer.make({ policies: { "jobs.20240101": {} } })
+        assert.deepStrictEqual(yield* keysOf(layer, [" jobs.20240101 ", "jobs . 20240101"]), [
+          "jobs.20240101",
+          "jobs.20240101"
+        ])
+      }))
+  })
+
+  it.effect("takes all spellings of a key for the same one", () =>
+    Effect.gen(function*() {
+      const log: Array<Line> = []
+      const texts = ["users.Get", " users.Get", "users . Get ", PolicyKey.make("users.Get")]
+      assert.deepStrictEqual([...new Set(yield* keysOf(any(), texts, log))], ["users.Get"])
+      assert.deepStrictEqual(log, [])
+    }))
+
+  it.effect("answers for the policy of a key in all its spellings, as a call would get it", () =>
+    Effect.gen(function*() {
+      const layer = PolicyLayer.make({ policies: { "users.Get": { idempotent: true } } })
+      const known = Effect.flatMap(
+        PolicyProvider.PolicyProvider,
+        (provider) => Effect.forEach(["users.Get", " users.Get ", "users . Get"], (text) => provider.policy(text))
+      )
+      const policies = yield* under(known, layer)
+      assert.deepStrictEqual(policies.map(Option.isSome), [true, true, true])
+    }))
+
+  describe("the bound on keys", () => {
+    it.effect("sends further keys to the overflow key of their namespace, with one warning", () =>
+      Effect.gen(function*() {
+        const log: Array<Line> = []
+        const layer = PolicyLayer.make({ policies: { "*": {} }, limits: { maxKeys: 3 } })
+        const keys = yield* keysOf(layer, ["a.1", "a.2", "a.3", "a.4", "a.5", "a.1", "a.4"], log)
+        assert.deepStrictEqual(keys, ["a.1", "a.2", "a.3", "a._overflow", "a._overflow", "a.1", "a._overflow"])
+        assert.deepStrictEqual(messages(log), [
+          "Warn rego a._overflow: calls run under a._overflow: \"a.4\" is one key too many"
+        ])
+      }))
+
+    it.effect("does not hold back a key that a policy names exactly", () =>
+      Effect.gen(function*() {
+        const layer = PolicyLayer.make({ policies: { "*": {}, "a.Important": {} }, limits: { maxKeys: 2 } })
+        assert.deepStrictEqual(yield* keysOf(layer, ["a.1", "a.2", "a.3", "a.Important"]), [
+          "a.1",
+          "a.2",
+          "a._overflow",
+          "a.Important"
+        ])
+      }))
+
+    /** How many states a layer builds, at one budget for each. */
+    const statesOf = (texts: ReadonlyArray<string>, maxKeys: number) =>
+      Effect.gen(function*() {
+        let built = 0
+        const counted: Budget.Make = Effect.andThen(Effect.sync(() => built++), Budget.none)
+        const layer = PolicyLayer.make({ policies: { "*": { budget: "counted" } }, limits: { maxKeys } }).pipe(
+          Layer.provide(Budget.layer("counted", counted))
+        )
+        yield* keysOf(layer, [...texts, ...texts])
+        return built
+      })
+    const thousand = Array.from({ length: 1_000 }, (_, i) => i)
+
+    it.effect("bounds the states of a layer with many names in one namespace", () =>
+      Effect.gen(function*() {
+        assert.strictEqual(yield* statesOf(thousand.map((i) => `users.Get${i}`), 10), 11)
+      }))
+
+    it.effect("bounds the states of a layer with as many namespaces as keys", () =>
+      Effect.gen(function*() {
+        // the keys, as many overflow keys, and the one that has no namespace
+        assert.isAtMost(yield* statesOf(thousand.map((i) => `tenant${i}.Get`), 10), 21)
+      }))
+
+    it.effect("bounds the states of a layer with many namespaces of keys that are no keys", () =>
+      Effect.gen(function*() {
+        assert.isAtMost(yield* statesOf(thousand.map((i) => `tenant${i}.1048576`), 10), 21)
+      }))
+
+    it.effect("bounds the states of a layer with many spellings of one key", () =>
+      Effect.gen(function*() {
+        assert.strictEqual(yield* statesOf(thousand.map((i) => `users${" ".repeat(i % 500)}.Get`), 10), 1)
+      }))
+  })
+})
