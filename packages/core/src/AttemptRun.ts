@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import type { Exit, Fiber } from "effect"
+import type { Clock, Exit, Fiber } from "effect"
 import { Option, Scope } from "effect"
 import type { Attempt } from "./Attempt.ts"
 import type { Permit } from "./Budget.ts"
@@ -20,9 +20,18 @@ class Visible implements Attempt, Deadline {
   readonly retry: number
   readonly hedge: number
   readonly at: number
+  readonly clock: Clock.Clock
   private readonly last: Exit.Exit<unknown, unknown> | undefined
-  constructor(key: PolicyKey, retry: number, hedge: number, at: number, last: Exit.Exit<unknown, unknown> | undefined) {
+  constructor(
+    key: PolicyKey,
+    retry: number,
+    hedge: number,
+    at: number,
+    clock: Clock.Clock,
+    last: Exit.Exit<unknown, unknown> | undefined
+  ) {
     this.key = key
+    this.clock = clock
     this.retry = retry
     this.hedge = hedge
     this.at = at
@@ -62,6 +71,7 @@ export class AttemptRun {
     readonly hedge: number
     readonly startedAt: number
     readonly endsAt: number
+    readonly clock: Clock.Clock
     readonly backoffBefore: number
     readonly previous: Exit.Exit<unknown, unknown> | undefined
     readonly permit: Permit | undefined
@@ -69,7 +79,7 @@ export class AttemptRun {
   }) {
     this.facts = new AttemptFacts(options.retry, options.hedge, options.startedAt, options.backoffBefore)
     this.visible = Option.some(
-      new Visible(options.key, options.retry, options.hedge, options.endsAt, options.previous)
+      new Visible(options.key, options.retry, options.hedge, options.endsAt, options.clock, options.previous)
     )
     this.scope = options.parentScope === undefined ? undefined : Scope.makeUnsafe(options.parentScope.strategy)
     this.permit = options.permit

@@ -43,7 +43,7 @@
 import type { Exit } from "effect"
 import { Duration, Effect, Random, Schedule, Schema, SchemaTransformation } from "effect"
 import type { Id } from "./Attempt.ts"
-import { durationBetween, DurationFromInput, numberBetween, parseDuration, show } from "./Issue.ts"
+import { durationBetween, DurationFromInput, numberBetween, parseDuration, show, zeroOrBetween } from "./Issue.ts"
 import type { Retryable } from "./Outcome.ts"
 
 // -----------------------------------------------------------------------------
@@ -204,9 +204,8 @@ export const isBackoff = (u: unknown): u is Backoff =>
 // -----------------------------------------------------------------------------
 
 const jitters = ["none", "full", "equal", "decorrelated"] as const
-const wait = (minimum: Duration.Input) => Schema.Duration.pipe(Schema.check(durationBetween(minimum, "30 seconds")))
-const waitFromInput = (minimum: Duration.Input) =>
-  DurationFromInput.pipe(Schema.check(durationBetween(minimum, "30 seconds")))
+const wait = Schema.Duration.pipe(Schema.check(zeroOrBetween("1 millis", "30 seconds")))
+const waitFromInput = DurationFromInput.pipe(Schema.check(durationBetween("1 millis", "30 seconds")))
 const factor = Schema.Number.pipe(Schema.check(numberBetween(1, 10)))
 const notBelowInitial = Schema.makeFilter<{ readonly initial: Duration.Duration; readonly max: Duration.Duration }>(
   ({ initial, max }) =>
@@ -219,33 +218,33 @@ const notBelowInitial = Schema.makeFilter<{ readonly initial: Duration.Duration;
 )
 
 /**
- * A backoff within the limits of a policy: waits from 0 to 30 seconds, factors from 1 to 10.
+ * A backoff within the limits of a policy: waits of 0 or from 1 millisecond to 30 seconds, factors from 1 to 10.
  *
  * @category schemas
  * @since 0.1.0
  */
 export const Backoff = Schema.Union([
   Schema.TaggedStruct("Exponential", {
-    initial: wait(0),
-    max: wait(0),
+    initial: wait,
+    max: wait,
     factor,
     jitter: Schema.Literals(jitters)
   }).pipe(Schema.check(notBelowInitial)),
-  Schema.TaggedStruct("Constant", { delay: wait(0), jitter: Schema.Literals(["none", "full", "equal"]) }),
+  Schema.TaggedStruct("Constant", { delay: wait, jitter: Schema.Literals(["none", "full", "equal"]) }),
   Schema.TaggedStruct("None", {})
 ])
 
 const ExponentialJson = Schema.Struct({
   type: Schema.Literal("exponential"),
-  initial: waitFromInput(1),
-  max: waitFromInput(1),
+  initial: waitFromInput,
+  max: waitFromInput,
   factor: Schema.optionalKey(factor),
   jitter: Schema.optionalKey(Schema.Literals(jitters))
 }).pipe(Schema.check(notBelowInitial))
 
 const ConstantJson = Schema.Struct({
   type: Schema.Literal("constant"),
-  delay: waitFromInput(1),
+  delay: waitFromInput,
   jitter: Schema.optionalKey(Schema.Literals(["none", "full", "equal"]))
 })
 

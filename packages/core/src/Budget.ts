@@ -45,9 +45,12 @@
  *
  * @since 0.1.0
  */
-import type { Duration, Scope } from "effect"
-import { Cause, Context, Effect, Fiber, Layer, Schema } from "effect"
+import type { Scope } from "effect"
+import { Cause, Context, Duration, Effect, Fiber, Layer, Schema } from "effect"
+import { AdaptiveThrottle } from "./AdaptiveThrottle.ts"
 import type { Id } from "./Attempt.ts"
+import { CombinedBudget } from "./CombinedBudget.ts"
+import { ConcurrencyBudget } from "./ConcurrencyBudget.ts"
 import {
   durationBetween,
   DurationFromInput,
@@ -60,6 +63,8 @@ import {
 import type { Outcome } from "./Outcome.ts"
 import type { PolicyKey } from "./PolicyKey.ts"
 import { RatioBudget } from "./RatioBudget.ts"
+import { SuccessTokens } from "./SuccessTokens.ts"
+import { TokenBucket } from "./TokenBucket.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -76,6 +81,8 @@ export interface Request {
   readonly attempt: Id
   /** milliseconds on the monotonic line of the call's clock; a budget reads no clock of its own */
   readonly now: number
+  /** Effect's `Random` of the call, between 0 and 1 */
+  readonly random: () => number
 }
 
 /**
@@ -106,6 +113,7 @@ export type Decision =
 export interface Call {
   readonly key: PolicyKey
   readonly now: number
+  readonly random: () => number
 }
 
 /**
@@ -116,14 +124,21 @@ export interface Call {
  * @since 0.1.0
  */
 export interface Budget {
-  /** one atomic step: check and take */
+  /**
+   * One atomic step: check and take. An answer that takes time may be interrupted, and is lost then: take in its last step,
+   * or give back in `Effect.onInterrupt`.
+   */
   readonly tryAcquire: (request: Request) => Decision | Effect.Effect<Decision>
   /** a call begins */
   readonly onCall?: ((call: Call) => void) | undefined
+  /** a call that began has ended, whatever its result */
+  readonly onCallEnd?: ((call: Call) => void) | undefined
   /** an attempt has ended with this verdict, as the call saw it; lost attempts have none */
   readonly onOutcome?: ((outcome: Outcome, now: number) => void) | undefined
   /** only on budgets that may refuse a call before its first attempt */
   readonly admit?: ((call: Call) => Decision | Effect.Effect<Decision>) | undefined
+  /** the highest cost that can ever be granted, where there is one: a policy that asks for more is refused at boot */
+  readonly maxCost?: number | undefined
   /** a permit that waited longer than this is asked for again before its attempt starts */
   readonly window?: Duration.Duration | undefined
   readonly state: Effect.Effect<{ readonly balance: number }>
@@ -146,6 +161,13 @@ export type Make<R = never> = Effect.Effect<Budget, never, R | Scope.Scope>
 export interface Named<in out Name extends string> {
   readonly "~@rego/core/Budget": Name
 }
+
+/**
+ * One requirement for each name, so that a layer of several satisfies policies that use one of them.
+ *
+ * @internal
+ */
+export type AllNamed<Names extends string> = { readonly [Name in Names]: Named<Name> }[Names]
 
 // -----------------------------------------------------------------------------
 // ratio
@@ -193,7 +215,20 @@ export const RatioOptions = Schema.Struct({
   keepForRetries: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 1))))
 })
 
-const decodeRatioOptions = Schema.decodeUnknownResult(RatioOptions, parseOptions)
+/**
+ * Decodes the options of a constructor, or throws one error that names every option out of range.
+ *
+ * @internal
+ */
+export const readOptions = <S extends Schema.Constraint>(
+  constructor: string,
+  schema: S,
+  options: unknown
+): S["Type"] => {
+  const decoded = Schema.decodeUnknownResult(schema as never, parseOptions)(options)
+  if (decoded._tag === "Success") return decoded.success
+  throw new RangeError(`Budget.${constructor}: ${formatAll(fromSchemaError(decoded.failure))}`)
+}
 
 /**
  * Extra attempts in proportion to what the dependency still answers, and a small reserve for clients with few calls.
@@ -217,12 +252,162 @@ const decodeRatioOptions = Schema.decodeUnknownResult(RatioOptions, parseOptions
  * @since 0.1.0
  */
 export const ratio = (options: RatioOptions = {}): Make => {
-  const decoded = decodeRatioOptions(options)
-  if (decoded._tag === "Failure") {
-    throw new RangeError(`Budget.ratio: ${formatAll(fromSchemaError(decoded.failure))}`)
-  }
-  return Effect.sync(() => new RatioBudget(decoded.success))
+  const numbers = readOptions("ratio", RatioOptions, options)
+  return Effect.sync(() => new RatioBudget(numbers))
 }
+
+// -----------------------------------------------------------------------------
+// buckets, tokens, reservations
+// -----------------------------------------------------------------------------
+
+// The numbers of each budget, for the constructors and for documents.
+
+const positive = Schema.Number.pipe(Schema.check(numberBetween(0.001, 1_000_000)))
+const notNegative = Schema.Number.pipe(Schema.check(numberBetween(0, 1_000_000)))
+
+/** @internal */
+export const TokenBucketNumbers = Schema.Struct({ capacity: positive, refillPerSecond: notNegative })
+
+const tokens = Schema.Number.pipe(Schema.check(numberBetween(0.001, 1_000)))
+
+/** @internal */
+export const SuccessTokensNumbers = Schema.Struct({ maxTokens: tokens, tokenRatio: tokens })
+
+/** @internal */
+export const ConcurrencyNumbers = Schema.Struct({
+  min: Schema.optional(notNegative),
+  ratio: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 10)))),
+  max: Schema.optional(notNegative)
+})
+
+/** @internal */
+export const ThrottleNumbers = Schema.Struct({
+  k: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(1.5, 10)))),
+  window: Schema.optional(DurationFromInput.pipe(Schema.check(durationBetween("1 second", "10 minutes")))),
+  maxReject: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 0.99)))),
+  minRequests: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(1, 1_000_000))))
+})
+
+/**
+ * A bucket that holds `capacity` tokens at most, full at first, refilled at a constant rate.
+ *
+ * **Gotchas**
+ *
+ * It knows nothing of the traffic: the same bucket is too small for a busy client and too large for a quiet one. Prefer
+ * `ratio` unless the dependency itself names a number.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const tokenBucket = (options: { readonly capacity: number; readonly refillPerSecond: number }): Make => {
+  const { capacity, refillPerSecond } = readOptions("tokenBucket", TokenBucketNumbers, options)
+  return Effect.sync(() => new TokenBucket(capacity, refillPerSecond))
+}
+
+/**
+ * The retry throttling of gRPC: tokens start at `maxTokens` (0 to 1,000), each Retryable attempt takes one, each success
+ * gives `tokenRatio` back, and extra attempts start only while more than half are left.
+ *
+ * **Details**
+ *
+ * gRFC A6, "Client Retry Design". Costs do not count: an attempt is paid for by its failure. Abort and NonRetryable change
+ * nothing.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const successTokens = (options: { readonly maxTokens: number; readonly tokenRatio: number }): Make => {
+  const { maxTokens, tokenRatio } = readOptions("successTokens", SuccessTokensNumbers, options)
+  return Effect.sync(() => new SuccessTokens(maxTokens, tokenRatio))
+}
+
+/**
+ * A bound on extra attempts that exist at the same time, those that wait in a backoff included: `max` of them, or `ratio`
+ * × the calls in flight, and at least `min` (3 unless given).
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const concurrency = (
+  options: { readonly min?: number | undefined } & ({ readonly ratio: number } | { readonly max: number })
+): Make => {
+  const numbers = readOptions("concurrency", ConcurrencyNumbers, options)
+  const { max = Infinity, ratio = 0 } = numbers
+  const min = numbers.ratio === undefined && numbers.max !== undefined ? max : numbers.min ?? 3
+  return Effect.sync(() => new ConcurrencyBudget({ min, max, ratio }))
+}
+
+/**
+ * Refuses attempts, primaries included, in proportion to how many the dependency does not answer.
+ *
+ * **Details**
+ *
+ * An attempt is refused with the probability `(requests - k × accepts) / (requests + 1)`, at most `maxReject` (0.9), over
+ * the trailing `window` (30 seconds), once there were `minRequests` (20). `k` is 2 unless given, 1.5 to 10: lower refuses
+ * earlier. A request is every attempt that was wanted, an accept one that the dependency answered. Source: "Handling
+ * Overload", Site Reliability Engineering (O'Reilly 2016), chapter 21; the ceiling is ours: without it a long outage would
+ * leave nobody to find out that it is over.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const adaptiveThrottle = (options: {
+  readonly k?: number | undefined
+  readonly window?: Duration.Input | undefined
+  readonly maxReject?: number | undefined
+  readonly minRequests?: number | undefined
+} = {}): Make => {
+  const numbers = readOptions("adaptiveThrottle", ThrottleNumbers, options)
+  return Effect.sync(() =>
+    new AdaptiveThrottle({
+      k: numbers.k ?? 2,
+      window: numbers.window ?? Duration.seconds(30),
+      maxReject: numbers.maxReject ?? 0.9,
+      minRequests: numbers.minRequests ?? 20
+    })
+  )
+}
+
+// -----------------------------------------------------------------------------
+// combinators
+// -----------------------------------------------------------------------------
+
+/**
+ * Grants what both grant. What the first granted is given back when the second denies.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const all = <R1, R2>(self: Make<R1>, that: Make<R2>): Make<R1 | R2> =>
+  Effect.zipWith(self, that, (first, second): Budget => new CombinedBudget(first, second))
+
+/** The parents of a layer: a parent is built once for all of its names and keys, however many children it has. */
+type Parents = Map<Make<any>, Make<any>>
+
+const CurrentParents = Context.Reference<Parents | undefined>("@rego/core/Budget/CurrentParents", {
+  defaultValue: () => undefined
+})
+
+const parentOf = <R>(parent: Make<R>): Make<R> =>
+  Effect.flatMap(CurrentParents, (parents) => {
+    if (parents === undefined) return parent
+    const known = parents.get(parent)
+    if (known !== undefined) return known
+    // kept before it is run: while one that takes time is built, other keys wait for the same
+    return Effect.flatMap(Effect.cached(parent), (once) => {
+      parents.set(parent, once)
+      return once
+    })
+  })
+
+/**
+ * A budget for each key under one parent for all keys of the layer: one operation cannot drain another's, and all of them
+ * together stay within the parent.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const child = <R1, R2>(self: Make<R1>, parent: Make<R2>): Make<R1 | R2> => all(self, parentOf(parent))
 
 // -----------------------------------------------------------------------------
 // unlimited, none
@@ -283,15 +468,35 @@ const broken = (reason: string): Budget => ({
 /** Until a recipe that takes time has ended, who asks waits for it; what happened meanwhile is not counted. */
 const pending = (fiber: Fiber.Fiber<Budget>): Budget => {
   const built = Effect.map(Fiber.await(fiber), (exit) => exit._tag === "Success" ? exit.value : broken("budget_defect"))
+  const ready = () => {
+    const exit = fiber.pollUnsafe()
+    return exit?._tag === "Success" ? exit.value : undefined
+  }
+  /** calls that the budget has not heard of: their end is none for it either */
+  let unheard = 0
   return {
+    // Whether it gates primaries, and how long its permits hold, is known once it is built.
+    get admit() {
+      return ready()?.admit
+    },
+    get window() {
+      return ready()?.window
+    },
     tryAcquire: (request) =>
       Effect.flatMap(built, (budget) => {
         const decision = budget.tryAcquire(request)
         return Effect.isEffect(decision) ? decision : Effect.succeed(decision)
       }),
-    onCall: (call) => fiber.pollUnsafe()?._tag === "Success" ? readBuilt(fiber).onCall?.(call) : undefined,
-    onOutcome: (outcome, now) =>
-      fiber.pollUnsafe()?._tag === "Success" ? readBuilt(fiber).onOutcome?.(outcome, now) : undefined,
+    onCall: (call) => {
+      const budget = ready()
+      if (budget === undefined) unheard++
+      else budget.onCall?.(call)
+    },
+    onCallEnd: (call) => {
+      if (unheard > 0) unheard--
+      else ready()?.onCallEnd?.(call)
+    },
+    onOutcome: (outcome, now) => ready()?.onOutcome?.(outcome, now),
     state: Effect.flatMap(built, (budget) => budget.state)
   }
 }
@@ -313,12 +518,18 @@ export const build = (make: Make, context: Context.Context<Scope.Scope>): Budget
   return fiber.pollUnsafe() === undefined ? pending(fiber) : readBuilt(fiber)
 }
 
-const register = <R>(make: Make<R>, scope: "key" | "shared"): Effect.Effect<Registered, never, R | Scope.Scope> =>
-  scope === "shared"
-    ? Effect.map(make, (budget) => ({ forKey: () => budget }))
-    : Effect.map(Effect.context<R | Scope.Scope>(), (context) => ({
-      forKey: () => build(Effect.provide(make, context) as Make, context)
-    }))
+const register = <R>(
+  make: Make<R>,
+  scope: "key" | "shared",
+  parents: Parents
+): Effect.Effect<Registered, never, R | Scope.Scope> =>
+  Effect.flatMap(Effect.context<R | Scope.Scope>(), (outer) => {
+    const context = Context.add(outer, CurrentParents, parents)
+    const recipe = Effect.provide(make, context) as Make
+    return scope === "shared"
+      ? Effect.map(recipe, (budget) => ({ forKey: () => budget }))
+      : Effect.succeed({ forKey: () => build(recipe, context) })
+  })
 
 /**
  * Registers a budget under a name that policies can use. Provide it *to* the policy layer.
@@ -347,16 +558,17 @@ export const layer = <const Name extends string, R = never>(
 export const layers = <const B extends Readonly<Record<string, Make<any>>>>(
   budgets: B,
   options?: Scoping
-): Layer.Layer<Named<keyof B & string>, never, Exclude<Effect.Services<B[keyof B]>, Scope.Scope>> => {
+): Layer.Layer<AllNamed<keyof B & string>, never, Exclude<Effect.Services<B[keyof B]>, Scope.Scope>> => {
   const names = Object.keys(budgets)
   const taken = names.filter((name) => reservedNames.has(name))
   if (taken.length > 0) throw new RangeError(`Budget.layer: ${taken.join(", ")} cannot be redefined`)
   return Layer.effectContext(Effect.gen(function*() {
     const services = new Map<string, Registered>()
+    const parents: Parents = new Map()
     for (const name of names) {
-      services.set(`${registryPrefix}${name}`, yield* register(budgets[name]!, options?.scope ?? "key"))
+      services.set(`${registryPrefix}${name}`, yield* register(budgets[name]!, options?.scope ?? "key", parents))
     }
-    return Context.makeUnsafe<Named<keyof B & string>>(services)
+    return Context.makeUnsafe<AllNamed<keyof B & string>>(services)
   })) as any
 }
 

@@ -44,10 +44,11 @@ export type StopReason = typeof stopReasons[number]
 export type Decision =
   | { readonly _tag: "BackoffScheduled"; readonly at: number; readonly delay: number; readonly retryAfter?: number }
   | {
-    readonly _tag: "BudgetDenied"
+    readonly _tag: "Denied"
     readonly at: number
     readonly kind: "retry" | "hedge"
-    readonly budget: string
+    /** absent where a rule refused before any budget was asked */
+    readonly budget?: string
     readonly reason: string
     readonly retryAfter?: number
     readonly count: number

@@ -85,6 +85,13 @@ export interface Named<in out Name extends string> {
   readonly "~@rego/core/Classifier": Name
 }
 
+/**
+ * One requirement for each name, so that a layer of several satisfies policies that use one of them.
+ *
+ * @internal
+ */
+export type AllNamed<Names extends string> = { readonly [Name in Names]: Named<Name> }[Names]
+
 // -----------------------------------------------------------------------------
 // constructors
 // -----------------------------------------------------------------------------
@@ -160,6 +167,14 @@ export const notAnAnswer: ReadonlySet<string> = new Set([
   "retried_below",
   "nested_stop"
 ])
+
+/**
+ * Whether the dependency itself answered.
+ *
+ * @internal
+ */
+export const isAnswer = (outcome: Outcome.Outcome): boolean =>
+  outcome._tag === "Success" || (outcome._tag === "NonRetryable" && !notAnAnswer.has(outcome.reason))
 
 const interrupted = Outcome.abort({ reason: "interrupted" })
 const defect = Outcome.nonRetryable({ reason: "defect" })
@@ -256,11 +271,11 @@ const registryPrefix = "@rego/core/Classifier/"
  */
 export const layer = <const C extends Readonly<Record<string, Any>>>(
   classifiers: C
-): Layer.Layer<Named<keyof C & string>> => {
+): Layer.Layer<AllNamed<keyof C & string>> => {
   const services = new Map<string, Any>(
     Object.entries(classifiers).map(([name, classifier]) => [`${registryPrefix}${name}`, classifier])
   )
-  return Layer.succeedContext(Context.makeUnsafe<Named<keyof C & string>>(services))
+  return Layer.succeedContext(Context.makeUnsafe<AllNamed<keyof C & string>>(services))
 }
 
 /** @internal */

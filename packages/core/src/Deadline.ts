@@ -29,6 +29,8 @@
  */
 import { Clock, Context, Duration, Effect, Option } from "effect"
 import { dual } from "effect/Function"
+import { parseDuration } from "./Issue.ts"
+import { nowMillis } from "./Time.ts"
 
 /**
  * @category models
@@ -39,6 +41,8 @@ export interface Deadline {
   readonly at: number
   /** false once what it bounds has ended */
   readonly active: boolean
+  /** the clock that `at` is on: under another one (`TestClock.withLive`) the deadline says nothing */
+  readonly clock: Clock.Clock
 }
 
 /**
@@ -50,17 +54,16 @@ export const CurrentDeadline: Context.Reference<Option.Option<Deadline>> = Conte
   { defaultValue: Option.none<Deadline> }
 )
 
-/** @internal */
-export const nowMillis = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-
 /**
- * The enclosing deadline, `Infinity` for none.
+ * The enclosing deadline on a clock, `Infinity` for none.
  *
  * @internal
  */
-export const enclosing = (context: Context.Context<never>): number => {
+export const enclosing = (context: Context.Context<never>, clock: Clock.Clock): number => {
   const deadline = Context.get(context, CurrentDeadline)
-  return deadline._tag === "Some" && deadline.value.active ? deadline.value.at : Infinity
+  return deadline._tag === "Some" && deadline.value.active && deadline.value.clock === clock
+    ? deadline.value.at
+    : Infinity
 }
 
 /**
@@ -70,20 +73,28 @@ export const enclosing = (context: Context.Context<never>): number => {
  * @since 0.1.0
  */
 export const remaining: Effect.Effect<Option.Option<Duration.Duration>> = Effect.withFiber((fiber) => {
-  const at = enclosing(fiber.context)
+  const clock = fiber.getRef(Clock.Clock)
+  const at = enclosing(fiber.context, clock)
   return Effect.succeed(
-    at === Infinity
-      ? Option.none()
-      : Option.some(Duration.millis(Math.max(0, at - nowMillis(fiber.getRef(Clock.Clock)))))
+    at === Infinity ? Option.none() : Option.some(Duration.millis(Math.max(0, at - nowMillis(clock))))
   )
 })
+
+const readMillis = (duration: Duration.Input): number => {
+  const parsed = parseDuration(duration)
+  if (typeof parsed === "string") throw new RangeError(`Deadline.withDeadline: ${parsed}`)
+  if (Duration.isNegative(parsed)) {
+    throw new RangeError(`Deadline.withDeadline: must not be negative, got ${Duration.format(parsed)}`)
+  }
+  return Duration.toMillis(parsed)
+}
 
 /**
  * Bounds all calls inside an effect, as if they were made inside a call with this overall timeout.
  *
  * **Gotchas**
  *
- * It bounds the calls, not the effect: code between them is not interrupted (`Effect.timeout` does that). An enclosing
+ * Throws a `RangeError` for what is no duration, or a negative one. It bounds the calls, not the effect: code between them is not interrupted (`Effect.timeout` does that). An enclosing
  * deadline that is earlier stays in force.
  *
  * @category combinators
@@ -92,21 +103,21 @@ export const remaining: Effect.Effect<Option.Option<Duration.Duration>> = Effect
 export const withDeadline: {
   (duration: Duration.Input): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E, R>
-} = dual(
-  2,
-  <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E, R> =>
-    Effect.withFiber((fiber) => {
-      const own = nowMillis(fiber.getRef(Clock.Clock)) + Duration.toMillis(Duration.fromInputUnsafe(duration))
-      const deadline = { at: Math.min(own, enclosing(fiber.context)), active: true }
-      return Effect.onExit(
-        Effect.provideService(self, CurrentDeadline, Option.some<Deadline>(deadline)),
-        () =>
-          Effect.sync(() => {
-            deadline.active = false
-          })
-      )
-    })
-)
+} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E, R> => {
+  const millis = readMillis(duration)
+  return Effect.withFiber((fiber) => {
+    const clock = fiber.getRef(Clock.Clock)
+    const at = Math.min(nowMillis(clock) + millis, enclosing(fiber.context, clock))
+    const deadline = { at, active: true, clock }
+    return Effect.onExit(
+      Effect.provideService(self, CurrentDeadline, Option.some<Deadline>(deadline)),
+      () =>
+        Effect.sync(() => {
+          deadline.active = false
+        })
+    )
+  })
+})
 
 /**
  * Frees an effect from the deadline around it: for work that must go on after the call, such as filling a cache.

@@ -9,7 +9,7 @@
  * 3. *admission*: once per call and before any work, where refusing is cheapest;
  * 4. *retry loop*: one group of attempts after the other, with the budget asked before each wait, so that a call that will
  *    be refused does not sleep first;
- * 5. *group*: the attempts that run at the same time (today always one; hedges join it);
+ * 5. *group*: the first attempt and its hedges, which start after it, through the gates and the budget;
  * 6. *attempt*: a fiber, a timer and a scope of its own;
  * 7. *the effect*, and whatever its author put inside: a circuit breaker, a rate limiter, a span;
  * 8. *classifier*: on the exit of each attempt, timeouts included.
@@ -21,25 +21,31 @@
  *
  * @internal
  */
-import type { Random as Randoms } from "effect"
-import { Cause, Clock, Context, Duration, Effect, Exit, Fiber, Option, Pull, Random, Schedule, Scope } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Exit, Fiber, Option, Random, Scope } from "effect"
+import type { Attempt } from "./Attempt.ts"
 import { CurrentAttempt } from "./Attempt.ts"
 import { AttemptRun } from "./AttemptRun.ts"
-import * as Backoff from "./Backoff.ts"
+import { Between } from "./Between.ts"
 import type * as Budget from "./Budget.ts"
-import type { StopReason } from "./CallRecord.ts"
+import type { BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
+import type { EndedBy, StopReason } from "./CallRecord.ts"
 import { CallRecord } from "./CallRecord.ts"
 import * as Classifier from "./Classifier.ts"
 import { Cleanup } from "./Cleanup.ts"
-import { CurrentDeadline, enclosing, nowMillis } from "./Deadline.ts"
+import { CurrentDeadline, enclosing } from "./Deadline.ts"
+import { GroupHedger } from "./GroupHedger.ts"
+import type * as Hedge from "./Hedge.ts"
+import { show } from "./Issue.ts"
 import * as Outcome from "./Outcome.ts"
-import type { Binding, Bindings } from "./PolicyProvider.ts"
+import type { Binding, Bindings, Bounds } from "./PolicyProvider.ts"
 import { reportOnce } from "./PolicyProvider.ts"
+import { Questions } from "./Questions.ts"
 import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
+import { ScheduleSteps } from "./ScheduleSteps.ts"
+import { nowMillis, oneMicrosecond } from "./Time.ts"
 import * as Timeline from "./Timeline.ts"
-import type { Timer } from "./Timer.ts"
-import { arm } from "./Timer.ts"
+import { arm, endOfTick } from "./Timer.ts"
 
 export interface CallOptions {
   readonly idempotent?: boolean | undefined
@@ -49,16 +55,19 @@ export interface CallOptions {
 
 type AnyExit = Exit.Exit<any, any>
 type Resume = (effect: Effect.Effect<any, any>) => void
-type ScheduleStep = (now: number, input: Backoff.Input) => Pull.Pull<[unknown, Duration.Duration], never, unknown>
 
 const noOptions: CallOptions = {}
 
-/** What a budget is taken to say that has a defect: no extra attempt, and no call refused. */
-const budgetDefect: Budget.Decision = { _tag: "Denied", reason: "budget_defect" }
+const callerGone = Outcome.abort({ reason: "caller_interrupted" })
+
+/** A defect of ours never refuses a call. */
 const freePass: Budget.Decision = { _tag: "Granted", permit: { settle: () => {} } }
 
-/** Sums of floating point milliseconds do not meet exactly. */
-const oneMicrosecond = 0.001
+/** The hedge that runs the current code, however deep below it. */
+const EnclosingHedge: Context.Reference<Option.Option<Attempt>> = Context.Reference(
+  "@rego/core/Executor/EnclosingHedge",
+  { defaultValue: Option.none<Attempt> }
+)
 
 const isInheritedDeadline = (cause: Cause.Cause<unknown>): boolean => {
   const error = Cause.findErrorOption(cause)
@@ -66,38 +75,43 @@ const isInheritedDeadline = (cause: Cause.Cause<unknown>): boolean => {
     error.value.reason._tag === "DeadlineExceeded" && error.value.reason.overall === undefined
 }
 
-class Call {
+class Call implements BetweenHost, HedgerHost {
+  readonly binding: Binding
+  readonly bounds: Bounds
+  readonly context: Context.Context<never>
+  readonly clock: Clock.Clock
+  readonly fiberId: number
+  readonly deadline: number
+  readonly random: () => number
+  ended = false
+  /** index of the retry group */
+  retry = 0
+
   private readonly self: Effect.Effect<any, any>
   private readonly options: CallOptions
   private readonly bindings: Bindings
-  private readonly binding: Binding
-  private readonly context: Context.Context<never>
-  private readonly fiberId: number
-  private readonly clock: Clock.Clock
   private readonly parentScope: Scope.Scope | undefined
   private readonly resume: Resume
   private readonly withTimeline: boolean
   private readonly record: CallRecord
-  private readonly deadline: number
   private readonly ownDeadline: boolean
+  private readonly cleanup: Cleanup
+  private readonly questions: Questions
+  private readonly between: Between
 
-  private retry = 0
   private attempts = 0
+  private admitted = false
   /** the attempts of the current retry group, in the order of their hedge index */
   private group: Array<AttemptRun> = []
+  private hedger: GroupHedger | undefined = undefined
+  private trigger: Hedge.Trigger | ScheduleSteps<Hedge.State> | undefined = undefined
+  /** definite outcomes that arrived in this tick while others still run: the best of them wins, not the first */
+  private arrived: Array<AttemptRun> | undefined = undefined
   /** how the group before ended */
   private previous: AnyExit | undefined = undefined
   private delayBefore = 0
-  private step: ScheduleStep | undefined = undefined
-  /** held through a backoff; handed to the attempt that starts after it */
-  private permit: Budget.Permit | undefined = undefined
-  private timer: Timer | undefined = undefined
-  /** a schedule's step or a budget's answer that takes time */
-  private helper: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** attempts that were told to stop and did not at once */
   private left: Array<AttemptRun> | undefined = undefined
-  private ended = false
-  private readonly cleanup: Cleanup
 
   constructor(
     self: Effect.Effect<any, any>,
@@ -111,34 +125,39 @@ class Call {
     this.self = self
     this.options = options
     this.bindings = bindings
+    this.bounds = bindings.bounds
     this.context = fiber.context
     this.fiberId = fiber.id
     this.resume = resume
     this.withTimeline = withTimeline
     this.clock = Context.get(this.context, Clock.Clock)
     const startedAt = this.now()
-    this.binding = bindings.get(key, this.context)
+    // JavaScript may pass anything, and a call never fails because of its key.
+    this.binding = bindings.get(typeof key === "string" ? key : String(key), this.context)
     this.parentScope = Context.getOrUndefined(this.context as Context.Context<Scope.Scope>, Scope.Scope)
-    const around = enclosing(this.context)
+    const random = Context.get(this.context, Random.Random)
+    this.random = () => random.nextDoubleUnsafe()
+    const around = enclosing(this.context, this.clock)
     const own = startedAt + this.binding.plan.overall
     this.ownDeadline = own <= around
     this.deadline = this.ownDeadline ? own : around
-    this.record = new CallRecord(
-      this.binding.key,
-      this.binding.facts,
-      startedAt,
-      this.clock.currentTimeMillisUnsafe()
-    )
+    this.record = new CallRecord(this.binding.key, this.binding.facts, startedAt, this.clock.currentTimeMillisUnsafe())
     this.cleanup = new Cleanup(
       this.context,
       bindings.supervisor,
       options.onDiscard,
       (defect) => this.reportDefect("finalizer", defect)
     )
+    this.questions = new Questions(this, this.cleanup, bindings.supervisor)
+    this.between = new Between(this, this.questions)
   }
 
-  private now(): number {
+  now(): number {
     return nowMillis(this.clock)
+  }
+
+  groupStartedAt(): number {
+    return this.group[0]!.facts.startedAt
   }
 
   // ---------------------------------------------------------------------------
@@ -149,38 +168,60 @@ class Call {
     if (this.binding.refused) return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
     if (this.record.startedAt >= this.deadline) return this.deadlinePassed()
     const admit = this.binding.budget.admit
-    if (admit === undefined) return this.admitted(undefined)
-    const call = { key: this.binding.key, now: this.record.startedAt }
-    this.ask(
-      () => admit(call),
+    if (admit === undefined) return this.admit(undefined)
+    this.questions.askBudget(
+      () => admit(this.asCall(this.record.startedAt)),
       freePass,
       (decision) =>
-        decision._tag === "Granted" ? this.admitted(decision.permit) : this.fail({
+        decision._tag === "Granted" ? this.admit(decision.permit) : this.fail({
           _tag: "AdmissionDenied",
           budget: this.binding.plan.budget,
           detail: decision.reason,
           retryAfter: Option.fromUndefinedOr(decision.retryAfter)
-        }, "admission_denied")
+        }, "admission_denied"),
+      true
     )
   }
 
-  private admitted(permit: Budget.Permit | undefined): void {
-    this.permit = permit
-    const onCall = this.binding.budget.onCall
-    if (onCall !== undefined) {
-      this.guard("budget.onCall", () => onCall({ key: this.binding.key, now: this.record.startedAt }))
-    }
-    if (this.ended) return
+  private asCall(now: number): Budget.Call {
+    return { key: this.binding.key, now, random: this.random }
+  }
+
+  private admit(permit: Budget.Permit | undefined): void {
+    const { startedAt } = this.record
+    const { onCall } = this.binding.observed
+    this.admitted = true
+    if (onCall !== undefined) this.questions.guard("budget.onCall", () => onCall(this.asCall(startedAt)))
+    if (this.ended) return this.questions.settle(permit, "unused")
     // An admission that took time may have used up all there was.
-    if (this.now() >= this.deadline) return this.deadlinePassed()
-    this.start(0)
+    if (this.now() >= this.deadline) {
+      this.questions.settle(permit, "unused")
+      return this.deadlinePassed()
+    }
+    this.binding.state.hedging?.onCall(startedAt)
+    if (this.mayHedge()) this.trigger = ScheduleSteps.from(this.binding.trigger!)
+    this.startGroup(permit)
+  }
+
+  /** A call inside a hedge does not hedge again, nor does a call inside that one. */
+  private mayHedge(): boolean {
+    return this.binding.trigger !== undefined && this.idempotent() === true &&
+      !Option.exists(Context.get(this.context, EnclosingHedge), (attempt) => attempt.active)
+  }
+
+  private startGroup(permit: Budget.Permit | undefined): void {
+    this.group = []
+    this.hedger = this.trigger === undefined
+      ? undefined
+      : new GroupHedger(this, this.questions, this.binding.state.hedging!, this.trigger)
+    this.start(0, permit)
   }
 
   // ---------------------------------------------------------------------------
   // an attempt
   // ---------------------------------------------------------------------------
 
-  private start(hedge: number): void {
+  start(hedge: number, permit: Budget.Permit | undefined): void {
     const startedAt = this.now()
     const endsAt = Math.min(startedAt + this.binding.plan.perAttempt, this.deadline)
     const attempt = new AttemptRun({
@@ -189,31 +230,36 @@ class Call {
       hedge,
       startedAt,
       endsAt,
-      backoffBefore: this.delayBefore,
+      clock: this.clock,
+      backoffBefore: hedge === 0 ? this.delayBefore : 0,
       previous: this.previous,
-      permit: this.permit,
+      permit,
       parentScope: this.parentScope
     })
-    this.permit = undefined
     this.attempts++
     this.group.push(attempt)
-    this.record.add(attempt.facts, this.bindings.bounds.maxAttemptRecords)
-    const fiber = Effect.runForkWith(this.contextOf(attempt, endsAt))(this.self)
-    attempt.fiber = fiber
-    fiber.addObserver((exit) => this.onFiberEnd(attempt, exit))
-    if (attempt.fiberExit !== undefined) return
+    this.record.add(attempt.facts, this.bounds.maxAttemptRecords)
+    this.questions.cancelDeadline()
+    const { hedger } = this
+    hedger?.onStart(startedAt)
+    this.run(attempt, endsAt)
     // The attempt's own first step may have ended the call, and could not be interrupted before it was known here.
-    if (attempt.settled) return this.interruptAttempt(attempt)
-    if (endsAt !== Infinity) this.armAttempt(attempt, endsAt - startedAt)
+    if (attempt.settled && attempt.fiberExit === undefined) return this.interruptAttempt(attempt)
+    if (!attempt.settled && endsAt !== Infinity) this.arm(attempt, endsAt - startedAt)
+    hedger?.onRunning()
   }
 
-  private contextOf(attempt: AttemptRun, endsAt: number): Context.Context<never> {
+  private run(attempt: AttemptRun, endsAt: number): void {
     let context = Context.add(this.context, CurrentAttempt, attempt.visible)
     if (endsAt !== Infinity) context = Context.add(context, CurrentDeadline, attempt.visible)
-    return attempt.scope === undefined ? context : Context.add(context, Scope.Scope, attempt.scope)
+    if (attempt.scope !== undefined) context = Context.add(context, Scope.Scope, attempt.scope)
+    if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, attempt.visible)
+    const fiber = Effect.runForkWith(context)(this.self)
+    attempt.fiber = fiber
+    fiber.addObserver((exit) => this.onFiberEnd(attempt, exit))
   }
 
-  private armAttempt(attempt: AttemptRun, millis: number): void {
+  private arm(attempt: AttemptRun, millis: number): void {
     attempt.timer = arm(this.clock, this.context, millis, () => {
       if (!this.ended && !attempt.settled) this.protect(() => this.onTimer(attempt))
     })
@@ -224,7 +270,7 @@ class Call {
     this.protect(() => {
       const late = attempt.settled
       if (!late) attempt.settle("returned", this.now())
-      this.settlePermit(attempt.permit, "used")
+      this.questions.settle(attempt.permit, "used")
       if (late) return this.onLateEnd(attempt)
       if (this.ended) return
       if (this.ranOut(attempt, exit)) return this.onTimer(attempt)
@@ -261,13 +307,14 @@ class Call {
 
   /** An attempt that is still running after it was told to stop is supervised, and counted while it runs. */
   private interruptAttempt(attempt: AttemptRun): void {
-    attempt.fiber?.interruptUnsafe(this.fiberId)
-    if (attempt.fiber === undefined || attempt.fiberExit !== undefined || attempt.abandoned || attempt.awaited) return
+    const { fiber } = attempt
+    fiber?.interruptUnsafe(this.fiberId)
+    if (fiber === undefined || attempt.fiberExit !== undefined || attempt.abandoned || attempt.awaited) return
     attempt.abandoned = true
     if (this.left === undefined) this.left = [attempt]
     else this.left.push(attempt)
     this.binding.state.abandoned++
-    this.bindings.supervisor.add(attempt.fiber)
+    this.bindings.supervisor.add(fiber)
   }
 
   private onLateEnd(attempt: AttemptRun): void {
@@ -282,15 +329,44 @@ class Call {
 
   private judge(attempt: AttemptRun, exit: AnyExit): void {
     const outcome = this.classify(exit, attempt.timedOut)
-    attempt.exit = exit
+    const { endedAt, startedAt } = attempt.facts
     attempt.facts.outcome = outcome
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
-    const onOutcome = this.binding.budget.onOutcome
-    if (onOutcome !== undefined) this.guard("budget.onOutcome", () => onOutcome(outcome, attempt.facts.endedAt))
+    const { onOutcome } = this.binding.observed
+    if (onOutcome !== undefined) this.questions.guard("budget.onOutcome", () => onOutcome(outcome, endedAt))
+    this.binding.state.hedging?.onOutcome(outcome, startedAt, endedAt)
     if (this.ended) return
-    if (outcome._tag !== "Retryable") return this.conclude(attempt, Retry.endReason(outcome))
+    // Last, because what is called above may end other attempts: a group is judged when all of its attempts are.
+    attempt.exit = exit
+    if (outcome._tag !== "Retryable") return this.arrive(attempt)
     attempt.retryable = outcome
-    if (this.group.every((other) => other.settled)) this.groupFailed()
+    this.onRetryable(outcome)
+  }
+
+  private idle(): boolean {
+    return this.group.every((attempt) => attempt.exit !== undefined)
+  }
+
+  /** Waits for the attempts still running, and where no retry would follow for a hedge that starts at once. */
+  private onRetryable(outcome: Outcome.Retryable): void {
+    const idle = this.idle()
+    const waits = this.hedger?.onFailure(Outcome.retryAfterMillis(outcome), !this.binding.plan.retries, idle) === true
+    if (!idle || this.ended || this.arrived !== undefined) return
+    if (!waits) return this.groupFailed()
+    if (this.idle()) this.questions.armDeadline()
+  }
+
+  /** A definite outcome ends its group at once; those of one tick are ranked, so that their order does not matter. */
+  private arrive(attempt: AttemptRun): void {
+    if (this.arrived !== undefined) {
+      this.arrived.push(attempt)
+      return
+    }
+    this.hedger?.close()
+    if (this.idle()) return this.conclude(attempt)
+    const arrived = [attempt]
+    this.arrived = arrived
+    endOfTick(this.clock, this.context, () => this.protect(() => this.conclude(Retry.best(arrived))))
   }
 
   private classify(exit: AnyExit, timedOut: boolean): Outcome.Outcome {
@@ -299,14 +375,20 @@ class Call {
       const outcome = this.options.classifier?.(any) ?? this.binding.classifier?.(any)
       if (outcome === undefined) return Classifier.classifyDefault(exit, timedOut, this.binding.plan.nested)
       if (Outcome.isOutcome(outcome)) return outcome
-      throw new TypeError(`a classifier must return an Outcome or undefined, got ${String(outcome)}`)
+      throw new TypeError(`a classifier must return an Outcome or undefined, got ${show(outcome)}`)
     } catch (defect) {
       this.reportDefect("classifier", defect)
       return Outcome.nonRetryable({ reason: "classifier_defect" })
     }
   }
 
-  private groupFailed(): void {
+  /** A call site's word counts more than the policy's. */
+  private idempotent(): boolean | undefined {
+    return this.options.idempotent ?? this.binding.plan.idempotent
+  }
+
+  groupFailed(): void {
+    this.hedger?.close()
     const last = this.group[0]!
     const outcome = Retry.combine(this.group.map((attempt) => attempt.retryable!))
     const stop = Retry.refusal({
@@ -318,208 +400,46 @@ class Call {
       switchedOff: this.binding.switchedOff()
     })
     if (stop !== undefined) return this.conclude(last, stop)
-    this.askBackoff(last, outcome)
-  }
-
-  /** A call site's word counts more than the policy's. */
-  private idempotent(): boolean | undefined {
-    return this.options.idempotent ?? this.binding.plan.idempotent
+    this.between.begin({ last, outcome, retry: this.retry, delayBefore: this.delayBefore })
   }
 
   // ---------------------------------------------------------------------------
-  // between attempts: how long, may we, wait
+  // between groups
   // ---------------------------------------------------------------------------
 
-  private random(): Randoms.Random {
-    return Context.get(this.context, Random.Random)
+  next(last: AttemptRun, waited: number, permit: Budget.Permit | undefined): void {
+    // Only now is it sure that the last exit is not returned: a wait may still end the call with it.
+    for (const attempt of this.group) this.cleanup.release(attempt)
+    if (this.ended) return this.questions.settle(permit, "unused")
+    this.countHedges(undefined)
+    this.previous = last.exit
+    this.retry++
+    this.delayBefore = waited
+    this.startGroup(permit)
   }
 
-  private askBackoff(last: AttemptRun, outcome: Outcome.Retryable): void {
-    const backoff = this.binding.plan.backoff
-    const floor = Retry.floorOf(outcome)
-    if (Schedule.isSchedule(backoff)) return this.askSchedule(backoff, last, outcome, floor)
-    const random = this.random()
-    const delay = Backoff.delayMillis(backoff, this.retry, this.delayBefore, () => random.nextDoubleUnsafe(), floor)
-    this.plan(last, outcome, delay)
-  }
-
-  /** A user's schedule is built at the first failure, and each of its steps is an effect that may take time or fail. */
-  private askSchedule(
-    schedule: Schedule.Schedule<unknown, Backoff.Input>,
-    last: AttemptRun,
-    outcome: Outcome.Retryable,
-    floor: number
-  ): void {
-    const input = { exit: last.exit!, outcome, attempt: { retry: this.retry, hedge: last.facts.hedge } }
-    const now = this.clock.currentTimeMillisUnsafe()
-    const built = this.step === undefined ? Schedule.toStep(schedule) : Effect.succeed(this.step)
-    const delay = Effect.flatMap(built, (step) => {
-      this.step = step
-      return Pull.matchEffect(step(now, input), {
-        onSuccess: ([, duration]) => Effect.succeed<number | undefined>(Duration.toMillis(duration)),
-        onDone: () => Effect.succeed(undefined),
-        onFailure: Effect.failCause
-      })
-    })
-    this.help(delay, (exit) => {
-      if (exit._tag === "Failure") {
-        this.reportDefect("backoff schedule", exit.cause)
-        return this.conclude(last, "schedule_defect")
-      }
-      if (exit.value === undefined) return this.conclude(last, "schedule_done")
-      this.plan(last, outcome, Math.max(floor, Retry.clampScheduleDelay(exit.value)))
-    })
-  }
-
-  private plan(last: AttemptRun, outcome: Outcome.Retryable, delay: number): void {
-    const random = this.random()
-    const wait = Retry.wait({
-      plan: this.binding.plan,
-      outcome,
-      delay,
-      left: this.deadline - this.now(),
-      random: () => random.nextDoubleUnsafe()
-    })
-    if (typeof wait !== "number") return this.conclude(last, wait)
-    this.askBudget(last, () => {
-      // An answer that took time may have used up what was left.
-      if (this.deadline - this.now() <= wait) return this.conclude(last, "deadline_would_pass")
-      this.pause(last, wait, Retry.retryAfterMillis(outcome))
-    })
-  }
-
-  private askBudget(last: AttemptRun, granted: () => void): void {
-    const { budget, key, plan, state } = this.binding
-    if (state.abandoned >= this.bindings.bounds.maxAbandoned) {
-      return this.deny(last, "abandoned", "abandoned", undefined)
-    }
-    const request = {
-      key,
-      kind: "retry" as const,
-      cost: plan.retryCost,
-      attempt: { retry: this.retry + 1, hedge: 0 },
-      now: this.now()
-    }
-    this.ask(() => budget.tryAcquire(request), budgetDefect, (decision) => {
-      if (decision._tag === "Denied") return this.deny(last, decision.reason, "budget_denied", decision.retryAfter)
-      this.permit = decision.permit
-      granted()
-    })
-  }
-
-  private deny(last: AttemptRun, reason: string, stop: StopReason, retryAfter: Duration.Duration | undefined): void {
-    this.record.decide({
-      _tag: "BudgetDenied",
-      at: this.now(),
-      kind: "retry",
-      budget: this.binding.plan.budget,
-      reason,
-      count: 1,
-      ...(retryAfter === undefined ? {} : { retryAfter: Duration.toMillis(retryAfter) })
-    })
-    this.conclude(last, stop)
-  }
-
-  private pause(last: AttemptRun, wait: number, retryAfter: number | undefined): void {
-    this.group.forEach((attempt) => this.cleanup.release(attempt))
-    if (this.ended) return
-    if (wait <= 0) return this.next(last, wait)
+  recordBackoff(delay: number, retryAfter: number | undefined): void {
     this.record.decide({
       _tag: "BackoffScheduled",
       at: this.now(),
-      delay: wait,
+      delay,
       ...(retryAfter === undefined ? {} : { retryAfter })
     })
-    this.setTimer(wait, () => this.wake(last, wait))
   }
 
-  /** A wait too short for the clock is over before `arm` returns: what it led to may have a timer of its own by then. */
-  private setTimer(millis: number, then: () => void): void {
-    let fired = false
-    const timer = arm(this.clock, this.context, millis, () => {
-      fired = true
-      this.timer = undefined
-      if (!this.ended) this.protect(then)
-    })
-    if (!fired) this.timer = timer
-  }
-
-  private wake(last: AttemptRun, waited: number): void {
-    const stop = this.stopNow()
-    if (stop !== undefined) return this.conclude(last, stop)
-    const window = this.binding.budget.window
-    if (window === undefined || waited <= Duration.toMillis(window)) return this.next(last, waited)
-    this.settlePermit(this.takePermit(), "unused")
-    if (this.ended) return
-    this.askBudget(last, () => {
-      const stop = this.stopNow()
-      return stop === undefined ? this.next(last, waited) : this.conclude(last, stop)
+  recordDenied(kind: "retry" | "hedge", { budget, reason, retryAfter }: Denial, count: number): void {
+    this.record.decide({
+      _tag: "Denied",
+      at: this.now(),
+      kind,
+      reason,
+      count,
+      ...(budget === undefined ? {} : { budget }),
+      ...(retryAfter === undefined ? {} : { retryAfter: Duration.toMillis(retryAfter) })
     })
   }
 
-  /** Late timers and answers happen on a busy host: what would start now would be cut at once. */
-  private stopNow(): StopReason | undefined {
-    if (this.binding.switchedOff()) return "switched_off"
-    return this.now() >= this.deadline ? "deadline_would_pass" : undefined
-  }
-
-  private next(last: AttemptRun, waited: number): void {
-    this.previous = last.exit
-    this.retry++
-    this.group = []
-    this.delayBefore = waited
-    this.start(0)
-  }
-
-  // ---------------------------------------------------------------------------
-  // questions that may take time
-  // ---------------------------------------------------------------------------
-
-  private ask(
-    question: () => Budget.Decision | Effect.Effect<Budget.Decision>,
-    onDefect: Budget.Decision,
-    answer: (decision: Budget.Decision) => void
-  ): void {
-    const giveBack = (decision: Budget.Decision) => {
-      if (decision._tag === "Granted") this.settlePermit(decision.permit, "unused")
-    }
-    const asked = this.guard("budget", question) ?? onDefect
-    if (!Effect.isEffect(asked)) return this.ended ? giveBack(asked) : answer(asked)
-    this.help(asked, (exit) => {
-      if (exit._tag === "Success") return answer(exit.value)
-      this.reportDefect("budget", exit.cause)
-      if (!this.ended) answer(onDefect)
-    }, giveBack)
-  }
-
-  /** Runs an effect of a mechanism inside the deadline and the interruption of the call. */
-  private help<A>(effect: Effect.Effect<A>, done: (exit: Exit.Exit<A>) => void, tooLate?: (value: A) => void): void {
-    const fiber = Effect.runForkWith(this.context)(effect)
-    const counted = !this.ended
-    if (counted) this.helper = fiber
-    fiber.addObserver((exit) =>
-      this.protect(() => {
-        if (this.helper === fiber) {
-          this.helper = undefined
-          this.cancelTimer()
-          return done(exit)
-        }
-        if (exit._tag === "Success") tooLate?.(exit.value)
-        if (counted && this.cleanup.waiting) this.cleanup.oneLess()
-      })
-    )
-    // Its own first step has ended the call.
-    if (!counted) return this.dropHelper(fiber)
-    if (this.helper !== fiber || this.deadline === Infinity) return
-    this.setTimer(this.deadline - this.now(), () => this.helpTooLate())
-  }
-
-  private dropHelper(fiber: Fiber.Fiber<unknown, unknown>): void {
-    fiber.interruptUnsafe(this.fiberId)
-    this.bindings.supervisor.add(fiber)
-  }
-
-  private helpTooLate(): void {
+  readonly onDeadline = (): void => {
     const last = this.group[0]
     if (last === undefined) this.deadlinePassed()
     else this.conclude(last, "deadline_would_pass")
@@ -529,8 +449,8 @@ class Call {
   // ends
   // ---------------------------------------------------------------------------
 
-  private conclude(attempt: AttemptRun, stop: StopReason | undefined): void {
-    this.finish(attempt.exit!, attempt, stop, "interrupted_loser")
+  conclude(attempt: AttemptRun, stop?: StopReason): void {
+    this.finish(attempt.exit!, attempt, stop ?? Retry.endReason(attempt.facts.outcome!), "interrupted_loser")
   }
 
   private fail(reason: RegoError.Reason, stop: StopReason): void {
@@ -542,8 +462,14 @@ class Call {
       _tag: "DeadlineExceeded",
       overall: this.ownDeadline ? Duration.millis(this.binding.plan.overall) : undefined,
       attempts: this.attempts,
-      lastCause: this.previous?._tag === "Failure" ? Option.some(this.previous.cause) : Option.none()
+      lastCause: this.lastCause()
     }, "deadline_exceeded")
+  }
+
+  /** Of the attempts that have failed: one of the group that still runs, else the one that stood for the group before. */
+  private lastCause(): Option.Option<Cause.Cause<unknown>> {
+    const last = this.group.find((attempt) => attempt.exit?._tag === "Failure")?.exit ?? this.previous
+    return last?._tag === "Failure" ? Option.some(last.cause) : Option.none()
   }
 
   private finish(
@@ -557,7 +483,7 @@ class Call {
     let result: AnyExit
     try {
       const now = this.now()
-      this.endWaits()
+      this.endParts()
       this.endGroup(returned, running, now)
       this.closeRecord(now, stop, exit)
       result = this.result(exit)
@@ -568,12 +494,63 @@ class Call {
   }
 
   private endGroup(returned: AttemptRun | undefined, running: "interrupted_loser" | "timed_out", now: number): void {
-    for (const attempt of this.group) if (!attempt.settled) attempt.settle(running, now)
+    for (const attempt of this.group) if (!attempt.settled) this.cut(attempt, running, now)
     for (const attempt of this.group) {
       if (attempt.fiberExit === undefined) this.interruptAttempt(attempt)
       else if (attempt !== returned || attempt.timedOut) this.cleanup.release(attempt)
       else if (this.parentScope !== undefined) this.cleanup.keep(attempt, this.parentScope)
     }
+    this.countHedges(returned)
+  }
+
+  /** The caller was interrupted: interrupts what runs and waits for its end, but not for what was given up before. */
+  onInterrupt(): Effect.Effect<void> {
+    if (this.ended) return Effect.void
+    this.ended = true
+    this.cleanup.waiting = true
+    const now = this.now()
+    this.endParts()
+    this.reportAbort(now)
+    for (const attempt of this.group) {
+      if (attempt.fiberExit !== undefined) this.cleanup.release(attempt)
+      else if (!attempt.abandoned) {
+        this.cut(attempt, "interrupted_caller", now)
+        attempt.awaited = true
+        this.cleanup.oneMore()
+        this.interruptAttempt(attempt)
+      }
+    }
+    this.countHedges(undefined)
+    this.closeRecord(now, "interrupted", "interrupted")
+    return this.cleanup.quiet
+  }
+
+  /** The questions first: what the parts take back themselves is waited for by nobody. */
+  /** An attempt whose caller has gone says nothing about the dependency, and a budget that counts attempts must know. */
+  private reportAbort(now: number): void {
+    const { onOutcome } = this.binding.observed
+    if (onOutcome === undefined || this.idle()) return
+    this.questions.guard("budget.onOutcome", () => onOutcome(callerGone, now))
+  }
+
+  private endParts(): void {
+    this.questions.end()
+    this.hedger?.close()
+    this.between.end()
+  }
+
+  /** An attempt that is cut short took at least as long as it has run. */
+  private cut(attempt: AttemptRun, endedBy: EndedBy, now: number): void {
+    attempt.settle(endedBy, now)
+    this.binding.state.hedging?.onCut(now - attempt.facts.startedAt, now)
+  }
+
+  private countHedges(returned: AttemptRun | undefined): void {
+    const hedges = this.group.length - 1
+    if (hedges <= 0) return
+    const now = this.now()
+    const won = returned?.retryable === undefined ? returned?.facts.hedge ?? 0 : 0
+    this.binding.state.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
   }
 
   private closeRecord(now: number, stop: StopReason | undefined, exit: AnyExit | "interrupted"): void {
@@ -581,6 +558,10 @@ class Call {
       if (attempt.fiberExit === undefined) attempt.facts.endedBy = "abandoned"
     })
     if (stop !== undefined) this.record.decide({ _tag: "Stopped", at: now, reason: stop })
+    const { onCallEnd } = this.binding.observed
+    if (this.admitted && onCallEnd !== undefined) {
+      this.questions.guard("budget.onCallEnd", () => onCallEnd(this.asCall(now)))
+    }
     this.record.end(now, exit)
     Context.get(this.context, Timeline.CurrentCollector)?.add(this.record)
   }
@@ -590,65 +571,11 @@ class Call {
     return this.withTimeline ? Exit.succeed([exit.value, Timeline.fromRecord(this.record)]) : exit
   }
 
-  /** The caller was interrupted: interrupts what runs and waits for its end, but not for what was given up before. */
-  onInterrupt(): Effect.Effect<void> {
-    if (this.ended) return Effect.void
-    this.ended = true
-    this.cleanup.waiting = true
-    const now = this.now()
-    if (this.helper !== undefined) this.cleanup.oneMore()
-    this.endWaits()
-    for (const attempt of this.group) {
-      if (attempt.fiberExit !== undefined) this.cleanup.release(attempt)
-      else if (!attempt.abandoned) {
-        attempt.settle("interrupted_caller", now)
-        attempt.awaited = true
-        this.cleanup.oneMore()
-        this.interruptAttempt(attempt)
-      }
-    }
-    this.closeRecord(now, "interrupted", "interrupted")
-    return this.cleanup.quiet
-  }
-
-  private cancelTimer(): void {
-    this.timer?.cancel()
-    this.timer = undefined
-  }
-
-  private takePermit(): Budget.Permit | undefined {
-    const permit = this.permit
-    this.permit = undefined
-    return permit
-  }
-
-  private endWaits(): void {
-    this.cancelTimer()
-    this.settlePermit(this.takePermit(), "unused")
-    const helper = this.helper
-    this.helper = undefined
-    helper?.interruptUnsafe(this.fiberId)
-    if (helper !== undefined && !this.cleanup.waiting) this.bindings.supervisor.add(helper)
-  }
-
   // ---------------------------------------------------------------------------
   // guards
   // ---------------------------------------------------------------------------
 
-  private settlePermit(permit: Budget.Permit | undefined, use: "used" | "unused"): void {
-    if (permit !== undefined) this.guard("budget.settle", () => permit.settle(use))
-  }
-
-  private guard<A>(what: string, f: () => A): A | undefined {
-    try {
-      return f()
-    } catch (defect) {
-      this.reportDefect(what, defect)
-      return undefined
-    }
-  }
-
-  private reportDefect(what: string, defect: unknown): void {
+  reportDefect(what: string, defect: unknown): void {
     const cause = Cause.isCause(defect) ? defect : Cause.die(defect)
     reportOnce(this.binding, this.context, what, `a defect in the ${what} changes nothing for the caller`, cause)
   }

@@ -124,6 +124,16 @@ export const durationBetween = (minimum: Duration.Input, maximum: Duration.Input
   )
 }
 
+/** No wait at all, or one that a timer can tell from none. */
+export const zeroOrBetween = (minimum: Duration.Input, maximum: Duration.Input) => {
+  const min = Duration.fromInputUnsafe(minimum)
+  const max = Duration.fromInputUnsafe(maximum)
+  return rule<Duration.Duration>(
+    (d) => Duration.isZero(d) || (Duration.isFinite(d) && Duration.between(d, { minimum: min, maximum: max })),
+    `0 or between ${Duration.format(min)} and ${Duration.format(max)}`
+  )
+}
+
 export const numberBetween = (min: number, max: number) =>
   rule<number>((n) => n >= min && n <= max, `a number between ${min} and ${max}`)
 

@@ -22,7 +22,7 @@
  *
  * @since 0.1.0
  */
-import { Duration } from "effect"
+import { Duration, Predicate } from "effect"
 import { parseDuration } from "./Issue.ts"
 
 // -----------------------------------------------------------------------------
@@ -154,6 +154,22 @@ export const abort = (options: {
 }): Outcome => ({ _tag: "Abort", ...options })
 
 // -----------------------------------------------------------------------------
+// getters
+// -----------------------------------------------------------------------------
+
+/**
+ * The wait that was asked for. A hint is foreign input, whoever made the outcome: what is no number is no hint, and a
+ * negative one means now.
+ *
+ * @internal
+ */
+export const retryAfterMillis = (outcome: Retryable): number | undefined => {
+  if (outcome.retryAfter === undefined) return undefined
+  const millis = Duration.toMillis(outcome.retryAfter)
+  return Number.isNaN(millis) ? undefined : Math.max(0, millis)
+}
+
+// -----------------------------------------------------------------------------
 // guards
 // -----------------------------------------------------------------------------
 
@@ -163,5 +179,9 @@ const tags: ReadonlySet<unknown> = new Set(["Success", "Retryable", "NonRetryabl
  * @category guards
  * @since 0.1.0
  */
-export const isOutcome = (u: unknown): u is Outcome =>
-  typeof u === "object" && u !== null && "_tag" in u && tags.has(u._tag)
+export const isOutcome = (u: unknown): u is Outcome => {
+  if (!Predicate.hasProperty(u, "_tag") || !tags.has(u._tag)) return false
+  if (u._tag === "Success") return true
+  const { reason, retryAfter } = u as { reason?: unknown; retryAfter?: unknown }
+  return typeof reason === "string" && (retryAfter === undefined || Duration.isDuration(retryAfter))
+}

@@ -7,7 +7,17 @@ import type { Schedule } from "effect"
 import { Duration } from "effect"
 import type * as Backoff from "./Backoff.ts"
 import type * as Classifier from "./Classifier.ts"
+import type * as Hedge from "./Hedge.ts"
+import type { Issue } from "./Issue.ts"
 import * as Policy from "./Policy.ts"
+
+export interface HedgePlan {
+  readonly trigger: Hedge.Trigger | Schedule.Schedule<unknown, Hedge.State> | string
+  readonly maxHedges: number
+  readonly maxFailing: number
+  readonly precise: boolean
+  readonly budget: string | undefined
+}
 
 export interface Plan {
   /** whether the policy has a retry section at all */
@@ -21,6 +31,8 @@ export interface Plan {
   readonly overall: number
   readonly budget: string
   readonly retryCost: number
+  readonly hedgeCost: number
+  readonly hedge: HedgePlan | undefined
   readonly classifier: Classifier.Any | string | undefined
   readonly idempotent: boolean | undefined
 }
@@ -31,6 +43,17 @@ const limit = (duration: Duration.Duration | undefined): number =>
   duration === undefined ? Infinity : Duration.toMillis(duration)
 
 const section = <S extends object>(value: S | "off" | undefined): S | undefined => value === "off" ? undefined : value
+
+const hedgeOf = (sections: Policy.Sections): HedgePlan | undefined => {
+  const hedge = section(sections.hedge)
+  return hedge === undefined ? undefined : {
+    trigger: hedge.trigger,
+    maxHedges: hedge.maxHedges ?? 1,
+    maxFailing: hedge.maxFailing ?? 0.05,
+    precise: hedge.precise ?? false,
+    budget: hedge.budget
+  }
+}
 
 export const fromSections = (sections: Policy.Sections): Plan => {
   const retry = section(sections.retry)
@@ -46,6 +69,8 @@ export const fromSections = (sections: Policy.Sections): Plan => {
     overall: limit(timeout?.overall),
     budget: budget?.name ?? "default",
     retryCost: budget?.retryCost ?? 1,
+    hedgeCost: budget?.hedgeCost ?? 1,
+    hedge: hedgeOf(sections),
     classifier: sections.classifier,
     idempotent: sections.idempotent
   }
@@ -54,17 +79,33 @@ export const fromSections = (sections: Policy.Sections): Plan => {
 /** One attempt, no limits: what a key gets that no policy matches. */
 export const singleAttempt: Plan = fromSections({})
 
+const maxRuns = 12
+
+/** What only the merged policy can show. */
+export const problems = (plan: Plan): ReadonlyArray<Issue> => {
+  const runs = plan.maxAttempts * (1 + (plan.hedge?.maxHedges ?? 0))
+  return runs <= maxRuns ? [] : [{
+    path: ["hedge", "maxHedges"],
+    message:
+      `attempts × (1 + hedges) must be at most ${maxRuns}, got ${plan.maxAttempts} × (1 + ${plan.hedge?.maxHedges}) = ${runs}`
+  }]
+}
+
 /** What is allowed and yet probably not meant; said once at boot. */
 export const warnings = (plan: Plan): ReadonlyArray<string> => {
   const found: Array<string> = []
-  if (plan.maxAttempts > 1 && plan.perAttempt === Infinity && plan.overall === Infinity) {
-    found.push("retries are on and there is no timeout: an attempt that hangs is never retried")
+  const extras = plan.maxAttempts > 1 || plan.hedge !== undefined
+  if (extras && plan.perAttempt === Infinity && plan.overall === Infinity) {
+    found.push("retries or hedges are on and there is no timeout: an attempt that hangs is never given up")
+  }
+  if (plan.hedge !== undefined && plan.idempotent === undefined) {
+    found.push("a hedge section has no effect unless idempotent is true, and nothing states it")
   }
   if (plan.perAttempt > plan.overall && plan.perAttempt !== Infinity) {
     found.push("timeout.perAttempt is longer than timeout.overall, so it never applies")
   }
-  if (plan.budget === "unlimited" && plan.retries) {
-    found.push("the budget is \"unlimited\": nothing holds back a retry storm")
+  if (plan.budget === "unlimited" && extras) {
+    found.push("the budget is \"unlimited\": nothing holds back a storm of retries")
   }
   return found
 }

@@ -1,5 +1,5 @@
 /**
- * What a key gets: retries, timeouts, a budget, a classifier.
+ * What a key gets: retries, timeouts, hedges, a budget, a classifier.
  *
  * **Details**
  *
@@ -14,6 +14,10 @@
  * | `retry.maxRetryAfter` | 10 s | 0 to 5 min |
  * | `retry.nested` | `"refuse"` | |
  * | `timeout.perAttempt`, `timeout.overall` | none | 1 ms to 24 h |
+ * | `hedge.trigger` | required | delays 1 ms to 24 h, quantiles 0.5 to 0.9999 |
+ * | `hedge.maxHedges` | 1 | 1 to 3, attempts × (1 + hedges) at most 12 |
+ * | `hedge.maxFailing` | 0.05 | 0 to 1 |
+ * | `hedge.budget` | none besides `budget` | |
  * | `budget` | the budget `default` of the key | costs 1 to 100 |
  * | `classifier` | none of its own | |
  * | `idempotent` | unstated | |
@@ -48,6 +52,7 @@ import { Data, Schema } from "effect"
 import * as Backoff from "./Backoff.ts"
 import type * as Budget from "./Budget.ts"
 import type * as Classifier from "./Classifier.ts"
+import * as Hedge from "./Hedge.ts"
 import {
   durationBetween,
   DurationFromInput,
@@ -58,6 +63,16 @@ import {
   parseOptions
 } from "./Issue.ts"
 import type { Issue } from "./Issue.ts"
+
+export type {
+  /**
+   * What is wrong with an input: its path, and the rule and the value in one sentence.
+   *
+   * @category errors
+   * @since 0.1.0
+   */
+  Issue
+} from "./Issue.ts"
 
 // -----------------------------------------------------------------------------
 // errors
@@ -109,6 +124,23 @@ export interface TimeoutInput {
  * @category models
  * @since 0.1.0
  */
+export interface HedgeInput<T extends string = string> {
+  /** a `Hedge.Trigger`, any `Schedule` that sees `Hedge.State`, or the name of a registered one */
+  readonly trigger: Hedge.Trigger | Schedule.Schedule<unknown, Hedge.State> | T
+  /** extra attempts beside the first of each group */
+  readonly maxHedges?: number | undefined
+  /** no hedges while more than this share of the key's attempts of the trailing 10 seconds failed Retryable */
+  readonly maxFailing?: number | undefined
+  /** latency within 1 % instead of 3 %, for three times the memory */
+  readonly precise?: boolean | undefined
+  /** a further budget that must grant each hedge, besides the one of the policy */
+  readonly budget?: string | undefined
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
 export type BudgetInput<B extends string = string> =
   | B
   | { readonly name: B; readonly retryCost?: number | undefined; readonly hedgeCost?: number | undefined }
@@ -117,9 +149,11 @@ export type BudgetInput<B extends string = string> =
  * @category models
  * @since 0.1.0
  */
-export interface Input<B extends string = string, C extends string = string> {
+export interface Input<B extends string = string, C extends string = string, T extends string = string> {
   readonly retry?: RetryInput | "off" | undefined
   readonly timeout?: TimeoutInput | "off" | undefined
+  /** starts only where `idempotent` is true */
+  readonly hedge?: HedgeInput<T> | "off" | undefined
   readonly budget?: BudgetInput<B> | undefined
   readonly classifier?: Classifier.Any | C | undefined
   /** `true`, `false` or unstated: which failures may be retried is a table in `docs/idempotency.md` */
@@ -132,9 +166,10 @@ export interface Input<B extends string = string, C extends string = string> {
  * @category models
  * @since 0.1.0
  */
-export type Names<B extends string, C extends string> =
+export type Names<B extends string, C extends string, T extends string> =
   | (B extends "default" | "unlimited" | "none" ? never : string extends B ? never : Budget.Named<B>)
   | (C extends string ? string extends C ? never : Classifier.Named<C> : never)
+  | (T extends string ? string extends T ? never : Hedge.Named<T> : never)
 
 // -----------------------------------------------------------------------------
 // schemas
@@ -143,12 +178,18 @@ export type Names<B extends string, C extends string> =
 const attempts = Schema.Number.pipe(Schema.check(integerBetween(1, 10)))
 const retryAfter = DurationFromInput.pipe(Schema.check(durationBetween(0, "5 minutes")))
 const timeLimit = DurationFromInput.pipe(Schema.check(durationBetween("1 millis", "1 day")))
+const hedges = Schema.Number.pipe(Schema.check(integerBetween(1, 3)))
+const failing = Schema.Number.pipe(Schema.check(numberBetween(0, 1)))
 const cost = Schema.Number.pipe(Schema.check(numberBetween(1, 100)))
 const off = Schema.Literal("off")
 const nonEmpty = Schema.String.pipe(Schema.check(Schema.isMinLength(1)))
 
 /** One definition of the fields for code and for documents, which differ in how a backoff and a classifier are written. */
-const sectionsWith = <B extends Schema.Constraint, C extends Schema.Constraint>(backoff: B, classifier: C) => ({
+const sectionsWith = <B extends Schema.Constraint, T extends Schema.Constraint, C extends Schema.Constraint>(
+  backoff: B,
+  trigger: T,
+  classifier: C
+) => ({
   retry: Schema.optional(Schema.Union([
     off,
     Schema.Struct({
@@ -162,6 +203,16 @@ const sectionsWith = <B extends Schema.Constraint, C extends Schema.Constraint>(
     off,
     Schema.Struct({ perAttempt: Schema.optional(timeLimit), overall: Schema.optional(timeLimit) })
   ])),
+  hedge: Schema.optional(Schema.Union([
+    off,
+    Schema.Struct({
+      trigger,
+      maxHedges: Schema.optional(hedges),
+      maxFailing: Schema.optional(failing),
+      precise: Schema.optional(Schema.Boolean),
+      budget: Schema.optional(nonEmpty)
+    })
+  ])),
   budget: Schema.optional(Schema.Union([
     nonEmpty,
     Schema.Struct({ name: nonEmpty, retryCost: Schema.optional(cost), hedgeCost: Schema.optional(cost) })
@@ -174,14 +225,20 @@ const ClassifierFunction = Schema.declare((u: unknown): u is Classifier.Any => t
   expected: "a classifier"
 })
 
-const InCode = Schema.Struct(sectionsWith(Backoff.ScheduleOrBackoff, Schema.Union([nonEmpty, ClassifierFunction])))
+const InCode = Schema.Struct(sectionsWith(
+  Backoff.ScheduleOrBackoff,
+  Schema.Union([nonEmpty, Hedge.ScheduleOrTrigger]),
+  Schema.Union([nonEmpty, ClassifierFunction])
+))
 
 /**
  * A policy as it stands in a document: data only, so that it has a JSON form.
  *
  * @internal
  */
-export const InDocument = Schema.Struct(sectionsWith(Backoff.BackoffFromJson, nonEmpty))
+export const InDocument = Schema.Struct(
+  sectionsWith(Backoff.BackoffFromJson, Schema.Union([nonEmpty, Hedge.TriggerFromJson]), nonEmpty)
+)
 
 /**
  * The sections of a policy, checked, not yet merged with what they inherit.
@@ -241,9 +298,11 @@ export const check = (
  * @category constructors
  * @since 0.1.0
  */
-export const make = <const B extends string = never, const C extends string = never>(
-  policy: Input<B, C>
-): Policy<Names<B, C>> => {
+export const make = <
+  const B extends string = never,
+  const C extends string = never,
+  const T extends string = never
+>(policy: Input<B, C, T>): Policy<Names<B, C, T>> => {
   const issues: Array<Issue> = []
   const sections = check(policy, [], issues)
   if (sections === undefined) throw new PolicyInvalid({ issues })
@@ -274,6 +333,7 @@ const mergeSection = <S extends object>(
 export const merge = (base: Sections, over: Sections): Sections => ({
   retry: mergeSection(base.retry, over.retry),
   timeout: mergeSection(base.timeout, over.timeout),
+  hedge: mergeSection(base.hedge, over.hedge),
   budget: over.budget ?? base.budget,
   classifier: over.classifier ?? base.classifier,
   idempotent: over.idempotent ?? base.idempotent
@@ -328,14 +388,16 @@ export const backgroundJob: Policy = make({
 })
 
 /**
- * A call on the path of a page: two attempts, waits from 10 ms to 50 ms, 500 ms for an attempt, one second in all.
+ * A call on the path of a page: two attempts, waits from 10 ms to 50 ms, 500 ms for an attempt, one second in all, and a
+ * hedge at the 95th percentile (after 100 ms until there are samples) where `idempotent` is true.
  *
  * @category presets
  * @since 0.1.0
  */
 export const lowLatency: Policy = make({
   retry: { maxAttempts: 2, backoff: Backoff.exponential({ initial: "10 millis", max: "50 millis", jitter: "equal" }) },
-  timeout: { perAttempt: "500 millis", overall: "1 second" }
+  timeout: { perAttempt: "500 millis", overall: "1 second" },
+  hedge: { trigger: Hedge.quantile(0.95, { fallback: "100 millis" }) }
 })
 
 /**

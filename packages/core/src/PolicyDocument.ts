@@ -35,7 +35,8 @@
  * @since 0.1.0
  */
 import { Effect, Schema } from "effect"
-import { RatioOptions, reservedNames } from "./Budget.ts"
+import { reservedNames } from "./Budget.ts"
+import { BudgetData } from "./BudgetData.ts"
 import type { Issue } from "./Issue.ts"
 import { fromSchemaError, parseOptions, show } from "./Issue.ts"
 import { InDocument, PolicyInvalid } from "./Policy.ts"
@@ -60,11 +61,7 @@ const Revision = Schema.String.pipe(Schema.check(Schema.isMinLength(1)))
  * @category schemas
  * @since 0.1.0
  */
-export const Budget = Schema.Struct({
-  type: Schema.Literal("ratio"),
-  scope: Schema.optional(Schema.Literals(["key", "shared"])),
-  ...RatioOptions.fields
-})
+export const Budget = BudgetData
 
 /**
  * The schema of a document. `decode` adds what a schema of single values cannot say: names of entries and of budgets.

@@ -6,14 +6,14 @@
  * A key gets its exact entry, laid over the longest `prefix.*` that matches, laid over `*`, laid over `defaults`. A key
  * that no entry matches is missing: it runs once, observed, with one warning, unless `onMissing` says otherwise.
  *
- * State (budgets, what is still running of given up attempts) belongs to the layer: all calls under one layer share it,
- * two layers share nothing, and it is freed with the layer. When the layer closes it interrupts given up attempts and
+ * State (budgets, abandoned attempts that still run) belongs to the layer: all calls under one layer share it,
+ * two layers share nothing, and it is freed with the layer. When the layer closes it interrupts abandoned attempts and
  * waits for them for at most `shutdownTimeout`, on the live clock.
  *
  * **Gotchas**
  *
- * Provided around a single call (`effect.pipe(Effect.provide(Policies))`) its state is new each time, so no budget ever
- * denies, and the call waits for its own given up attempts at the end. It warns when it is built more than 10 times within
+ * Provided around a single call (`effect.pipe(Effect.provide(Policies))`) its state is new each time, so that its
+ * budget knows of no other call, and the call waits for its own abandoned attempts at the end. It warns when it is built more than 10 times within
  * 10 seconds. Provide it before the layers of the clients that it protects: layers side by side close in parallel.
  *
  * **Example** (Policies for an application)
@@ -38,20 +38,24 @@
  *
  * @since 0.1.0
  */
-import { Clock, Context, Duration, Effect, Layer, Option, Schema, Scope, Stream } from "effect"
+import type { Scope } from "effect"
+import { Clock, Context, Duration, Effect, Layer, Option, Predicate, Schema, Stream } from "effect"
 import * as Budget from "./Budget.ts"
+import * as BudgetData from "./BudgetData.ts"
 import * as Classifier from "./Classifier.ts"
-import { nowMillis } from "./Deadline.ts"
+import { CombinedBudget } from "./CombinedBudget.ts"
+import * as Hedge from "./Hedge.ts"
+import { HedgeState } from "./HedgeState.ts"
 import type { Issue } from "./Issue.ts"
 import { durationBetween, DurationFromInput, fromSchemaError, integerBetween, parseOptions, show } from "./Issue.ts"
 import * as Plan from "./Plan.ts"
 import * as Policy from "./Policy.ts"
 import * as PolicyDocument from "./PolicyDocument.ts"
-import * as PolicyKey from "./PolicyKey.ts"
-import type { Binding, KeyState, PolicyStatus } from "./PolicyProvider.ts"
+import type { Binding, KeyState, KeyStatistics, PolicyStatus } from "./PolicyProvider.ts"
 import { Bindings, PolicyProvider, reportOnce } from "./PolicyProvider.ts"
 import * as PolicySet from "./PolicySet.ts"
 import { Supervisor } from "./Supervisor.ts"
+import { nowMillis } from "./Time.ts"
 
 // -----------------------------------------------------------------------------
 // options
@@ -75,24 +79,22 @@ export type OnMissing = "single-attempt" | "defaults" | "fail"
 export interface Limits {
   /** distinct keys, 1 to 1,000,000; further ones share the overflow key of their namespace. Default 1,000 */
   readonly maxKeys?: number | undefined
-  /** given up attempts of a key that still run, before its extra attempts are denied, 1 to 1,000,000. Default 64 */
+  /** abandoned attempts of a key that still run, before its extra attempts are denied, 1 to 1,000,000. Default 64 */
   readonly maxAbandoned?: number | undefined
-  /** attempt records of a call, 1 to 1,000: the first ones and the last are kept. Default 16 */
+  /** attempt records of a call, 2 to 1,000: the first ones and the last are kept. Default 16 */
   readonly maxAttemptRecords?: number | undefined
-  /** how long the layer waits for given up attempts when it closes, up to 10 minutes. Default 5 seconds */
+  /** how long the layer waits for abandoned attempts when it closes, up to 10 minutes. Default 5 seconds */
   readonly shutdownTimeout?: Duration.Input | undefined
 }
 
-const count = (max: number) => Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(1, max))))
+const count = (max: number, min = 1) => Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(min, max))))
 
 const LimitsSchema = Schema.Struct({
   maxKeys: count(1_000_000),
   maxAbandoned: count(1_000_000),
-  maxAttemptRecords: count(1_000),
+  maxAttemptRecords: count(1_000, 2),
   shutdownTimeout: Schema.optional(DurationFromInput.pipe(Schema.check(durationBetween(0, "10 minutes"))))
 })
-
-const decodeLimits = Schema.decodeUnknownResult(LimitsSchema, parseOptions)
 
 // -----------------------------------------------------------------------------
 // what a layer is built from
@@ -135,49 +137,96 @@ const findBudget = (
 const hasBudget = (source: Source, registries: Context.Context<never>, name: string): boolean =>
   builtIn.has(name) || source.budgets.has(name) || Budget.findNamed(registries, name) !== undefined
 
-/** Names of budgets and classifiers that nobody provides. Literal names do not get here: they do not compile. */
-const unknownNames = (source: Source, registries: Context.Context<never>): ReadonlyArray<Issue> =>
-  [
-    ...PolicySet.merged(source.set),
-    ...(source.onMissing === "defaults" ? [["defaults", PolicySet.forMissing(source.set)] as const] : [])
-  ].flatMap(([pattern, sections]) => {
-    const { budget, classifier } = Plan.fromSections(sections)
-    const issues: Array<Issue> = []
-    if (!hasBudget(source, registries, budget)) {
-      issues.push({
-        path: ["policies", pattern, "budget"],
-        message: `must name a budget that is provided, got ${show(budget)}`
-      })
-    }
-    if (typeof classifier === "string" && Classifier.findNamed(registries, classifier) === undefined) {
-      issues.push({
-        path: ["policies", pattern, "classifier"],
-        message: `must name a classifier that is provided, got ${show(classifier)}`
-      })
-    }
-    return issues
+/** Every policy as a key gets it, with where it stands. */
+const mergedOf = (source: Source): ReadonlyArray<readonly [path: ReadonlyArray<string>, sections: Policy.Sections]> => [
+  ...PolicySet.merged(source.set).map(([pattern, sections]) => [["policies", pattern], sections] as const),
+  ...(source.onMissing === "defaults" ? [[["defaults"], PolicySet.forMissing(source.set)] as const] : [])
+]
+
+/** Every policy as it was written. */
+const writtenOf = (
+  { set }: Source
+): ReadonlyArray<readonly [path: ReadonlyArray<string>, sections: Policy.Sections]> => [
+  [["defaults"], set.defaults],
+  ...PolicySet.written(set).map(([pattern, sections]) => [["policies", pattern], sections] as const)
+]
+
+const under = (path: ReadonlyArray<PropertyKey>, issues: ReadonlyArray<Issue>): ReadonlyArray<Issue> =>
+  issues.map((issue) => ({ ...issue, path: [...path, ...issue.path] }))
+
+/** What only merged policies show, and names that nobody provides: literal names do not get here, they do not compile. */
+const bootIssues = (source: Source, registries: Context.Context<never>): ReadonlyArray<Issue> => [
+  ...writtenOf(source).flatMap(([path, sections]) => under(path, unknownNames(source, registries, sections))),
+  ...mergedOf(source).flatMap(([path, sections]) => under(path, Plan.problems(Plan.fromSections(sections))))
+]
+
+const unknownNames = (
+  source: Source,
+  registries: Context.Context<never>,
+  { budget, classifier, hedge }: Policy.Sections
+): ReadonlyArray<Issue> => {
+  const hedging = hedge === "off" ? undefined : hedge
+  const isBudget = (name: string) => hasBudget(source, registries, name)
+  const isClassifier = (name: string) => Classifier.findNamed(registries, name) !== undefined
+  const isTrigger = (name: string) => Hedge.findNamed(registries, name) !== undefined
+  const named = [
+    [["budget"], "budget", typeof budget === "object" ? budget.name : budget, isBudget],
+    [["hedge", "budget"], "budget", hedging?.budget, isBudget],
+    [["hedge", "trigger"], "trigger", hedging?.trigger, isTrigger],
+    [["classifier"], "classifier", classifier, isClassifier]
+  ] as const
+  return named.flatMap(([path, kind, name, isKnown]) =>
+    typeof name === "string" && !isKnown(name)
+      ? [{ path, message: `must name a ${kind} that is provided, got ${show(name)}` }]
+      : []
+  )
+}
+
+/** A cost that its budget can never grant switches retries or hedges off without saying so. */
+const costIssues = (source: Source, find: (name: string) => Budget.Budget | undefined): ReadonlyArray<Issue> =>
+  mergedOf(source).flatMap(([path, sections]) => {
+    const { budget, hedgeCost, retryCost } = Plan.fromSections(sections)
+    if (retryCost === 1 && hedgeCost === 1) return []
+    const max = find(budget)?.maxCost ?? Infinity
+    return Object.entries({ retryCost, hedgeCost }).flatMap(([field, cost]) =>
+      cost <= max ? [] : [{
+        path: [...path, "budget", field],
+        message: `must be at most what the budget ${show(budget)} can ever grant (${max}), got ${cost}`
+      }]
+    )
   })
 
 // -----------------------------------------------------------------------------
 // bindings
 // -----------------------------------------------------------------------------
 
-const planFor = (source: Source, key: string): { readonly plan: Plan.Plan; readonly missing: boolean } => {
-  const sections = PolicySet.resolve(source.set, key)
-  if (sections !== undefined) return { plan: Plan.fromSections(sections), missing: false }
-  return source.onMissing === "defaults"
-    ? { plan: Plan.fromSections(PolicySet.forMissing(source.set)), missing: false }
-    : { plan: Plan.singleAttempt, missing: true }
-}
+const sectionsFor = (source: Source, key: string): Policy.Sections | undefined =>
+  PolicySet.resolve(source.set, key) ?? (source.onMissing === "defaults" ? PolicySet.forMissing(source.set) : undefined)
 
 const classifierOf = (environment: Environment, plan: Plan.Plan): Classifier.Any | undefined =>
   typeof plan.classifier === "string" ? Classifier.findNamed(environment.registries, plan.classifier) : plan.classifier
 
+const triggerOf = (environment: Environment, plan: Plan.Plan): Binding["trigger"] =>
+  typeof plan.hedge?.trigger === "string"
+    ? Hedge.findNamed(environment.registries, plan.hedge.trigger)
+    : plan.hedge?.trigger
+
 const bind = (environment: Environment) => (key: Binding["key"], context: Context.Context<never>): Binding => {
   const { findBudget, source } = environment
-  const { missing, plan } = planFor(source, key)
+  const sections = sectionsFor(source, key)
+  const missing = sections === undefined
+  const plan = missing ? Plan.singleAttempt : Plan.fromSections(sections)
   const switchedOff = PolicySet.covers(source.off, key)
-  const state: KeyState = { abandoned: 0, reported: new Set() }
+  const state: KeyState = {
+    abandoned: 0,
+    hedging: plan.hedge === undefined ? undefined : new HedgeState(plan.hedge.precise),
+    reported: new Set()
+  }
+  const budget = findBudget(plan.budget) ?? findBudget("default")!
+  const gate = plan.hedge?.budget === undefined || plan.hedge.budget === plan.budget
+    ? undefined
+    : findBudget(plan.hedge.budget)
+  const combined = gate === undefined ? budget : new CombinedBudget(gate, budget)
   const binding: Binding = {
     key,
     plan,
@@ -187,7 +236,10 @@ const bind = (environment: Environment) => (key: Binding["key"], context: Contex
       retries: plan.retries
     },
     classifier: classifierOf(environment, plan),
-    budget: findBudget(plan.budget) ?? findBudget("default")!,
+    budget,
+    hedgeBudget: combined,
+    observed: combined,
+    trigger: triggerOf(environment, plan),
     refused: missing && source.onMissing === "fail",
     switchedOff: () => switchedOff,
     state
@@ -231,23 +283,36 @@ const warnWhenRebuilt = (builds: Builds): Effect.Effect<void> =>
       : Effect.void
   )
 
-const warnAtBoot = (set: PolicySet.PolicySet): Effect.Effect<void> =>
+const warnAtBoot = (source: Source): Effect.Effect<void> =>
   Effect.forEach(
-    PolicySet.merged(set).flatMap(([pattern, sections]) =>
-      Plan.warnings(Plan.fromSections(sections)).map((warning) => `rego ${pattern}: ${warning}`)
+    mergedOf(source).flatMap(([path, sections]) =>
+      Plan.warnings(Plan.fromSections(sections)).map((warning) => `rego ${path.at(-1)}: ${warning}`)
     ),
     (warning) => Effect.logWarning(warning),
     { discard: true }
   )
 
+const statisticsOf = (binding: Binding): Effect.Effect<KeyStatistics> =>
+  Effect.zipWith(binding.budget.state, Clock.monotonicTimeNanos, ({ balance }, nanos) => ({
+    key: binding.key,
+    abandoned: binding.state.abandoned,
+    budget: { name: binding.plan.budget, balance },
+    hedging: Option.map(Option.fromUndefinedOr(binding.state.hedging), (hedging) => ({
+      hedges: hedging.statistics,
+      latency: hedging.latency.snapshot(Number(nanos) / 1e6)
+    }))
+  }))
+
 const build = Effect.fnUntraced(function*(source: Source) {
   const registries = yield* Effect.context<never>()
-  const issues = unknownNames(source, registries)
-  if (issues.length > 0) return yield* new Policy.PolicyInvalid({ issues })
+  const unknown = bootIssues(source, registries)
+  if (unknown.length > 0) return yield* new Policy.PolicyInvalid({ issues: unknown })
   const scope = yield* Effect.context<Scope.Scope>()
+  const ungrantable = costIssues(source, findBudget(source, registries, scope))
+  if (ungrantable.length > 0) return yield* new Policy.PolicyInvalid({ issues: ungrantable })
   const supervisor = new Supervisor()
   yield* Effect.addFinalizer(() => supervisor.close(source.limits.shutdownTimeout ?? Duration.seconds(5)))
-  yield* warnAtBoot(source.set)
+  yield* warnAtBoot(source)
   const bindings = new Bindings({
     isNamed: (key) => source.set.exact.has(key),
     bind: bind({ source, registries, findBudget: findBudget(source, registries, scope) }),
@@ -261,10 +326,15 @@ const build = Effect.fnUntraced(function*(source: Source) {
   return PolicyProvider.of({
     policy: (key) =>
       Effect.sync(() => {
-        const sections = PolicySet.resolve(source.set, PolicyKey.print(key))
+        const sections = sectionsFor(source, bindings.keyOf(key))
         return Option.map(Option.fromUndefinedOr(sections), Policy.fromSections)
       }),
     status: Effect.succeed(source.status),
+    statistics: (key) =>
+      Effect.suspend(() => {
+        const binding = bindings.find(key)
+        return binding === undefined ? Effect.succeedNone : Effect.asSome(statisticsOf(binding))
+      }),
     changes: Stream.empty,
     "~@rego/core/PolicyProvider": bindings
   })
@@ -288,37 +358,44 @@ const toLayer = <R = never>(
  * @category options
  * @since 0.1.0
  */
-export interface Options<B extends string, C extends string, N> {
+export interface Options<B extends string, C extends string, T extends string, N> {
   /** keys, `prefix.*` and `*` */
-  readonly policies: { readonly [key: string]: Policy.Input<B, C> | Policy.Policy<N> }
+  readonly policies: { readonly [key: string]: Policy.Input<B, C, T> | Policy.Policy<N> }
   /** lies under every entry that matches; does not make a key known */
-  readonly defaults?: Policy.Input<B, C> | Policy.Policy<N> | undefined
+  readonly defaults?: Policy.Input<B, C, T> | Policy.Policy<N> | undefined
   readonly onMissing?: OnMissing | undefined
   readonly limits?: Limits | undefined
 }
 
-const checkOptions = (options: Options<string, string, unknown>): Effect.Effect<Source, Policy.PolicyInvalid> =>
+const OptionsSchema = Schema.Struct({
+  policies: Schema.Record(Schema.String, Schema.Unknown),
+  defaults: Schema.optional(Schema.Unknown),
+  onMissing: Schema.optional(Schema.Literals(["single-attempt", "defaults", "fail"])),
+  limits: Schema.optional(LimitsSchema)
+})
+
+const decodeOptions = Schema.decodeUnknownResult(OptionsSchema, parseOptions)
+
+const checkOptions = (options: unknown): Effect.Effect<Source, Policy.PolicyInvalid> =>
   Effect.suspend(() => {
-    const issues: Array<Issue> = []
+    const decoded = decodeOptions(options)
+    const { defaults, policies } = (Predicate.isObject(options) ? options : {}) as Readonly<Record<string, unknown>>
+    const issues: Array<Issue> = decoded._tag === "Failure" ? [...fromSchemaError(decoded.failure)] : []
     const entries = Object.fromEntries(
-      Object.entries(options.policies).map(([pattern, policy]) => {
+      Object.entries(Predicate.isObject(policies) ? policies : {}).map(([pattern, policy]) => {
         PolicySet.checkPattern(pattern, ["policies", pattern], issues)
         return [pattern, Policy.check(policy, ["policies", pattern], issues) ?? {}]
       })
     )
-    const defaults = options.defaults === undefined ? {} : Policy.check(options.defaults, ["defaults"], issues)
-    const limits = decodeLimits(options.limits ?? {})
-    if (limits._tag === "Failure") {
-      for (const issue of fromSchemaError(limits.failure)) issues.push({ ...issue, path: ["limits", ...issue.path] })
-    }
-    if (issues.length > 0 || limits._tag === "Failure") return Effect.fail(new Policy.PolicyInvalid({ issues }))
+    const under = defaults === undefined ? {} : Policy.check(defaults, ["defaults"], issues)
+    if (issues.length > 0 || decoded._tag === "Failure") return Effect.fail(new Policy.PolicyInvalid({ issues }))
     return Effect.succeed({
-      set: PolicySet.make(entries, defaults),
+      set: PolicySet.make(entries, under),
       status: { revision: "local", source: "local" as const },
-      onMissing: options.onMissing ?? "single-attempt",
+      onMissing: decoded.success.onMissing ?? "single-attempt",
       off: [],
       budgets: new Map(),
-      limits: limits.success
+      limits: decoded.success.limits ?? {}
     })
   })
 
@@ -336,12 +413,13 @@ const checkOptions = (options: Options<string, string, unknown>): Effect.Effect<
 export const make = <
   const B extends string = never,
   const C extends string = never,
+  const T extends string = never,
   const N = never
->(options: Options<B, C, N>): Layer.Layer<PolicyProvider, Policy.PolicyInvalid, Policy.Names<B, C> | N> =>
-  toLayer<Policy.Names<B, C> | N>(checkOptions(options as Options<string, string, unknown>)) as Layer.Layer<
+>(options: Options<B, C, T, N>): Layer.Layer<PolicyProvider, Policy.PolicyInvalid, Policy.Names<B, C, T> | N> =>
+  toLayer<Policy.Names<B, C, T> | N>(checkOptions(options)) as Layer.Layer<
     PolicyProvider,
     Policy.PolicyInvalid,
-    Policy.Names<B, C> | N
+    Policy.Names<B, C, T> | N
   >
 
 /**
@@ -357,9 +435,9 @@ const documentBudgets = (
 ): Effect.Effect<ReadonlyMap<string, Budget.Registered>, never, Scope.Scope> =>
   Effect.map(Effect.context<Scope.Scope>(), (context) => {
     const budgets = Object.entries(document.budgets ?? {})
-    return new Map(budgets.map(([name, { scope, type: _, ...options }]) => {
-      const make = Budget.ratio(options)
-      if (scope !== "shared") return [name, { forKey: () => Budget.build(make, context) }]
+    return new Map(budgets.map(([name, data]) => {
+      const make = BudgetData.toMake(data)
+      if (data.scope !== "shared") return [name, { forKey: () => Budget.build(make, context) }]
       const shared = Budget.build(make, context)
       return [name, { forKey: () => shared }]
     }))

@@ -22,11 +22,15 @@
  *
  * @since 0.1.0
  */
-import type { Cause, Effect, Option, Stream } from "effect"
+import type { Cause, Effect, Option, Schedule, Stream } from "effect"
 import { Context, Effect as Effects } from "effect"
 import type { Budget } from "./Budget.ts"
 import type { PolicyFacts, PolicySource } from "./CallRecord.ts"
 import type * as Classifier from "./Classifier.ts"
+import type * as Hedge from "./Hedge.ts"
+import type { HedgeState } from "./HedgeState.ts"
+import { show } from "./Issue.ts"
+import type * as Latency from "./Latency.ts"
 import type { Plan } from "./Plan.ts"
 import type { Policy } from "./Policy.ts"
 import * as PolicyKey from "./PolicyKey.ts"
@@ -48,6 +52,19 @@ export interface PolicyStatus {
 }
 
 /**
+ * @category models
+ * @since 0.1.0
+ */
+export interface KeyStatistics {
+  readonly key: PolicyKey.PolicyKey
+  /** abandoned attempts that still run */
+  readonly abandoned: number
+  readonly budget: { readonly name: string; readonly balance: number }
+  /** `None` for keys whose policy does not hedge */
+  readonly hedging: Option.Option<{ readonly hedges: Hedge.Statistics; readonly latency: Latency.Snapshot }>
+}
+
+/**
  * @category services
  * @since 0.1.0
  */
@@ -56,6 +73,8 @@ export class PolicyProvider extends Context.Service<PolicyProvider, {
   readonly policy: (key: PolicyKey.Input) => Effect.Effect<Option.Option<Policy<unknown>>>
   readonly status: Effect.Effect<PolicyStatus>
   readonly changes: Stream.Stream<PolicyStatus>
+  /** what is known about a key since the layer was built; `None` for one that was not called yet */
+  readonly statistics: (key: PolicyKey.Input) => Effect.Effect<Option.Option<KeyStatistics>>
   /** what the driver works with; made by `PolicyLayer` only */
   readonly "~@rego/core/PolicyProvider": Bindings
 }>()("@rego/core/PolicyProvider") {}
@@ -75,6 +94,12 @@ export interface Binding {
   readonly facts: PolicyFacts
   readonly classifier: Classifier.Any | undefined
   readonly budget: Budget
+  /** asked for hedges: the policy's budget, and the one of its hedge section */
+  readonly hedgeBudget: Budget
+  /** hears of every call and attempt: all budgets of the policy */
+  readonly observed: Budget
+  /** the trigger, names resolved; `undefined` where the policy does not hedge */
+  readonly trigger: Hedge.Trigger | Schedule.Schedule<unknown, Hedge.State> | undefined
   /** the layer fails calls of keys that no policy matches */
   readonly refused: boolean
   /** asked live, so that a kill switch also ends the retries of calls in flight */
@@ -90,6 +115,8 @@ export interface Binding {
 export interface KeyState {
   /** attempts that were given up and still run */
   abandoned: number
+  /** made for keys that hedge */
+  hedging: HedgeState | undefined
   readonly reported: Set<string>
 }
 
@@ -132,6 +159,11 @@ export class Bindings {
     return this.byText.get(text) ?? this.firstSight(text, context)
   }
 
+  /** What is bound for a key, if it was called before. */
+  find(text: PolicyKey.Input): Binding | undefined {
+    return this.byText.get(text) ?? this.keys.get(PolicyKey.print(text))
+  }
+
   private firstSight(text: PolicyKey.Input, context: Context.Context<never>): Binding {
     const key = this.keyOf(text)
     const known = this.keys.get(key)
@@ -145,8 +177,8 @@ export class Bindings {
     return this.remember(text, binding)
   }
 
-  /** A call never fails because of its key. */
-  private keyOf(text: PolicyKey.Input): PolicyKey.PolicyKey {
+  /** The key under which a call runs. A call never fails because of its key. */
+  keyOf(text: PolicyKey.Input): PolicyKey.PolicyKey {
     const key = PolicyKey.print(text)
     return this.isNamed(key) || PolicyKey.isValid(key) ? key as PolicyKey.PolicyKey : this.overflowOf(key)
   }
@@ -166,7 +198,7 @@ export class Bindings {
     const binding = this.keys.get(key) ?? this.bind(key, context)
     this.keys.set(key, binding)
     this.overflowKeys.add(key)
-    reportOnce(binding, context, "overflow", `calls run under ${key}: ${JSON.stringify(text)} ${why}`)
+    reportOnce(binding, context, "overflow", `calls run under ${key}: ${show(text)} ${why}`)
     return binding
   }
 

@@ -49,6 +49,13 @@ export const resolve = (set: PolicySet, key: string): Policy.Sections | undefine
   return matches.length === 0 ? undefined : matches.reduce(Policy.merge, set.defaults)
 }
 
+/** Every entry as it was written. */
+export const written = (set: PolicySet): ReadonlyArray<readonly [pattern: string, sections: Policy.Sections]> => [
+  ...(set.any === undefined ? [] : [["*", set.any] as const]),
+  ...set.prefixes.map(([prefix, sections]) => [`${prefix}*`, sections] as const),
+  ...set.exact
+]
+
 /** What keys get that no entry matches, where the layer gives them its defaults. */
 export const forMissing = (set: PolicySet): Policy.Sections => Policy.merge(Policy.defaults.sections, set.defaults)
 

@@ -189,7 +189,7 @@ export const resilientWithTimeline: {
  * **Details**
  *
  * The requirement moves to the layer of the service, where it belongs. Live policies still arrive. After the policy layer
- * has closed the operator goes on with the last policies; given up attempts are then no longer supervised.
+ * has closed the operator goes on with the last policies; abandoned attempts are then no longer supervised.
  *
  * **Example** (A service whose methods need nothing)
  *

@@ -4,22 +4,15 @@
  *
  * @internal
  */
-import { Duration } from "effect"
 import * as Backoff from "./Backoff.ts"
 import type { StopReason } from "./CallRecord.ts"
 import type { Outcome, Retryable } from "./Outcome.ts"
+import { retryAfterMillis } from "./Outcome.ts"
 import type { Plan } from "./Plan.ts"
 
 // -----------------------------------------------------------------------------
 // the verdict of a group
 // -----------------------------------------------------------------------------
-
-/** A hint is foreign input, whoever made the outcome: what is no number is no hint, and a negative one means now. */
-export const retryAfterMillis = (outcome: Retryable): number | undefined => {
-  if (outcome.retryAfter === undefined) return undefined
-  const millis = Duration.toMillis(outcome.retryAfter)
-  return Number.isNaN(millis) ? undefined : Math.max(0, millis)
-}
 
 const longer = (a: Retryable, b: Retryable): Retryable =>
   (retryAfterMillis(b) ?? -1) > (retryAfterMillis(a) ?? -1) ? b : a
@@ -138,3 +131,18 @@ export const endReason = (outcome: Outcome): StopReason | undefined => {
       return undefined
   }
 }
+
+/** Of outcomes that arrive in one tick the better one counts; of equal ones that of the lower hedge index. */
+const rank = { Success: 0, NonRetryable: 1, Abort: 2, Retryable: 3 } as const
+
+interface Arrived {
+  readonly facts: { readonly hedge: number; readonly outcome: Outcome | undefined }
+}
+
+const rankOf = ({ facts }: Arrived): number => rank[facts.outcome?._tag ?? "Retryable"]
+
+export const best = <A extends Arrived>(arrived: ReadonlyArray<A>): A =>
+  arrived.reduce((a, b) => {
+    const difference = rankOf(a) - rankOf(b) || a.facts.hedge - b.facts.hedge
+    return difference <= 0 ? a : b
+  })

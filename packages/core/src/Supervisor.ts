@@ -4,10 +4,8 @@
  *
  * @internal
  */
-import { Clock, Context, Duration, Effect, Fiber } from "effect"
-
-/** The bound on shutdown sleeps on the live clock: under `TestClock` nobody would move the time at the end of a test. */
-const liveClock: Clock.Clock = Context.get(Context.empty(), Clock.Clock)
+import { Clock, Duration, Effect, Fiber } from "effect"
+import { liveClock } from "./Time.ts"
 
 export class Supervisor {
   private readonly fibers = new Set<Fiber.Fiber<unknown, unknown>>()
@@ -30,6 +28,7 @@ export class Supervisor {
       for (const fiber of Array.from(this.fibers)) fiber.interruptUnsafe()
       return this.awaitEmpty().pipe(
         Effect.timeoutOption(timeout),
+        // Under `TestClock` nobody would move the time at the end of a test.
         Effect.provideService(Clock.Clock, liveClock),
         Effect.andThen(Effect.suspend(() => {
           this.closed = true
@@ -48,7 +47,7 @@ export class Supervisor {
 
   private report(timeout: Duration.Duration): Effect.Effect<void> {
     return Effect.logWarning(
-      `PolicyLayer: ${this.size} given up attempts or finalizers still ran after ${
+      `PolicyLayer: ${this.size} abandoned attempts or finalizers still ran after ${
         Duration.format(timeout)
       } and were left`
     )

@@ -87,10 +87,10 @@ export const Decision = Schema.Union([
     delay: Schema.Number,
     retryAfter: Schema.optionalKey(Schema.Number)
   }),
-  Schema.TaggedStruct("BudgetDenied", {
+  Schema.TaggedStruct("Denied", {
     at: Schema.Number,
     kind: Schema.Literals(["retry", "hedge"]),
-    budget: Schema.String,
+    budget: Schema.optionalKey(Schema.String),
     reason: Schema.String,
     retryAfter: Schema.optionalKey(Schema.Number),
     count: Schema.Int
@@ -127,6 +127,9 @@ export class Timeline extends Schema.Class<Timeline>("@rego/core/Timeline")({
 
 const maxErrorLength = 200
 
+/** A terminal would obey them. */
+const controlCharacters = /\p{Cc}/gu
+
 const summarize = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)
   const text = error instanceof Error
@@ -136,7 +139,7 @@ const summarize = (cause: Cause.Cause<unknown>): string => {
     : typeof error === "string"
     ? error
     : show(error)
-  const line = text.split("\n", 1)[0] ?? ""
+  const line = (text.split("\n", 1)[0] ?? "").replaceAll(controlCharacters, "")
   return line.length > maxErrorLength ? `${line.slice(0, maxErrorLength)}…` : line
 }
 
@@ -216,15 +219,20 @@ export const captureWith = (options: CaptureOptions) =>
   { readonly exit: Exit.Exit<A, E>; readonly timelines: ReadonlyArray<Timeline>; readonly dropped: number },
   never,
   R
-> =>
-  Effect.withFiber((fiber) => {
-    const collector = new Collector(options.maxTimelines ?? 1_000, fiber.getRef(CurrentCollector))
+> => {
+  const maxTimelines = options.maxTimelines ?? 1_000
+  if (!Number.isInteger(maxTimelines) || maxTimelines < 1) {
+    throw new RangeError(`Timeline.captureWith: maxTimelines must be an integer from 1, got ${maxTimelines}`)
+  }
+  return Effect.withFiber((fiber) => {
+    const collector = new Collector(maxTimelines, fiber.getRef(CurrentCollector))
     return Effect.map(Effect.exit(Effect.provideService(self, CurrentCollector, collector)), (exit) => ({
       exit,
       timelines: collector.close().map(fromRecord),
       dropped: collector.dropped
     }))
   })
+}
 
 /**
  * Runs a program and answers with its exit and the timelines of all calls made inside, in the order in which they ended.
@@ -262,16 +270,21 @@ class CausedBy extends Context.Service<CausedBy, ReadonlyArray<CallRecord>>()("@
 export const recordsOf = (cause: Cause.Cause<unknown>): ReadonlyArray<CallRecord> =>
   Context.getOrUndefined(Cause.annotations(cause), CausedBy) ?? []
 
+/** A cause that is passed from call to call for ever must not grow for ever: the calls in the middle are forgotten. */
+const maxCausedBy = 32
+const bounded = (records: ReadonlyArray<CallRecord>): ReadonlyArray<CallRecord> =>
+  records.length <= maxCausedBy ? records : [...records.slice(0, maxCausedBy / 2), ...records.slice(-maxCausedBy / 2)]
+
 /** @internal */
 export const annotate = <E>(cause: Cause.Cause<E>, record: CallRecord): Cause.Cause<E> =>
-  Cause.annotate(cause, Context.make(CausedBy, [record, ...recordsOf(cause)]), { overwrite: true })
+  Cause.annotate(cause, Context.make(CausedBy, bounded([record, ...recordsOf(cause)])), { overwrite: true })
 
 /**
  * The timelines of all calls that a failure went through, outermost first; empty when it went through none.
  *
  * **Details**
  *
- * They travel as an annotation of the cause. `Effect.exit`, `tapCause`, `tapError`, `mapError`, `sandbox`, `onExit`,
+ * At most 32 are kept: the outermost and the innermost. They travel as an annotation of the cause. `Effect.exit`, `tapCause`, `tapError`, `mapError`, `sandbox`, `onExit`,
  * `ensuring`, `withSpan`, `Effect.fn`, `timeout`, `all`, fork and join, `Stream` and `catchTag` of another tag keep it.
  *
  * **Gotchas**
@@ -323,17 +336,24 @@ const decisionLine = (timeline: Timeline, decision: Decision): string => {
       return `  at ${at}: wait ${ms(decision.delay)}${
         decision.retryAfter === undefined ? "" : ` (the server asked for ${ms(decision.retryAfter)})`
       }`
-    case "BudgetDenied":
-      return `  at ${at}: budget ${JSON.stringify(decision.budget)} denied a ${decision.kind}: ${decision.reason}${
-        decision.count > 1 ? ` (${decision.count} times)` : ""
-      }`
+    case "Denied": {
+      const who = decision.budget === undefined ? "" : `budget ${JSON.stringify(decision.budget)} `
+      const times = decision.count > 1 ? ` (${decision.count} times)` : ""
+      return `  at ${at}: ${who}denied a ${decision.kind}: ${decision.reason}${times}`
+    }
     case "Stopped":
       return `  at ${at}: stopped, ${decision.reason}`
   }
 }
 
 const policyOf = ({ policyRevision, policySource }: Timeline): string =>
-  policyRevision === policySource ? policySource : `${policySource} ${policyRevision}`
+  policyRevision === policySource || policySource === "missing" ? policySource : `${policySource} ${policyRevision}`
+
+const attemptsOf = ({ attempts, attributes }: Timeline): string => {
+  const dropped = Number(attributes["droppedAttempts"] ?? 0)
+  const count = attempts.length + dropped
+  return `${count} ${count === 1 ? "attempt" : "attempts"}${dropped === 0 ? "" : ` (${dropped} not kept)`}`
+}
 
 /**
  * Draws a timeline as a waterfall for the terminal: a line for each attempt, then the decisions.
@@ -342,11 +362,10 @@ const policyOf = ({ policyRevision, policySource }: Timeline): string =>
  * @since 0.1.0
  */
 export const render = (timeline: Timeline): string => {
-  const attempts = `${timeline.attempts.length} ${timeline.attempts.length === 1 ? "attempt" : "attempts"}`
   return [
-    `${timeline.key}: ${timeline.result} after ${ms(timeline.endedAt - timeline.startedAt)}, ${attempts}, policy ${
-      policyOf(timeline)
-    }`,
+    `${timeline.key}: ${timeline.result} after ${ms(timeline.endedAt - timeline.startedAt)}, ${
+      attemptsOf(timeline)
+    }, policy ${policyOf(timeline)}`,
     ...timeline.attempts.map((attempt) => attemptLine(timeline, attempt)),
     ...timeline.decisions.map((decision) => decisionLine(timeline, decision))
   ].join("\n")

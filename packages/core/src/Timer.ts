@@ -6,14 +6,14 @@
  *
  * @internal
  */
-import { Clock, Context, Duration, Effect } from "effect"
-import { nowMillis } from "./Deadline.ts"
+import type { Clock, Context } from "effect"
+import { Duration, Effect } from "effect"
+import { liveClock, nowMillis } from "./Time.ts"
 
-// Core is compiled without the types of a host; every host has these two.
+// Core is compiled without the types of a host; every host has these.
 declare const setTimeout: (f: () => void, millis: number) => unknown
 declare const clearTimeout: (handle: unknown) => void
-
-const liveClock: Clock.Clock = Context.get(Context.empty(), Clock.Clock)
+declare const queueMicrotask: (f: () => void) => void
 
 /** `setTimeout` fires at once when it is asked for more; longer waits are chained. */
 const maxTimeout = 2_147_483_647
@@ -74,3 +74,37 @@ export const arm = (
   millis: number,
   fire: () => void
 ): Timer => clock === liveClock ? new LiveTimer(Math.max(0, millis), fire) : sleepingTimer(clock, context, millis, fire)
+
+/** Holds at most one timer. A wait too short for the clock is over before `arm` returns, and leaves nothing behind. */
+export class TimerSlot {
+  private timer: Timer | undefined = undefined
+
+  get armed(): boolean {
+    return this.timer !== undefined
+  }
+
+  set(clock: Clock.Clock, context: Context.Context<never>, millis: number, fire: () => void): void {
+    this.cancel()
+    let fired = false
+    const timer = arm(clock, context, millis, () => {
+      fired = true
+      this.timer = undefined
+      fire()
+    })
+    if (!fired) this.timer = timer
+  }
+
+  cancel(): void {
+    this.timer?.cancel()
+    this.timer = undefined
+  }
+}
+
+/**
+ * Runs `f` when all that happens in this tick has happened. On the live clock a tick is a turn of JavaScript; under
+ * another clock it is a step of the fiber's scheduler, which `TestClock` waits for.
+ */
+export const endOfTick = (clock: Clock.Clock, context: Context.Context<never>, f: () => void): void => {
+  if (clock === liveClock) return queueMicrotask(f)
+  Effect.runForkWith(context)(Effect.yieldNow).addObserver(f)
+}

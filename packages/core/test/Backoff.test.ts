@@ -286,8 +286,11 @@ describe("Backoff", () => {
           Backoff.exponential({ initial: 200, max: 100 }),
           "retry.backoff.max: must not be less than initial (200ms), got 100ms"
         ],
-        [Backoff.exponential({ initial: 1, max: 30_001 }), "retry.backoff.max: must be between 0 and 30s, got 30s 1ms"],
-        [Backoff.constant("31 seconds"), "retry.backoff.delay: must be between 0 and 30s, got 31s"],
+        [
+          Backoff.exponential({ initial: 1, max: 30_001 }),
+          "retry.backoff.max: must be 0 or between 1ms and 30s, got 30s 1ms"
+        ],
+        [Backoff.constant("31 seconds"), "retry.backoff.delay: must be 0 or between 1ms and 30s, got 31s"],
         [
           Backoff.exponential({ initial: 1, max: 2, factor: 0.5 }),
           "retry.backoff.factor: must be a number between 1 and 10, got 0.5"
@@ -306,7 +309,7 @@ describe("Backoff", () => {
 
     it("says one thing about one mistake: a backoff out of range is not told that it should be a schedule", () => {
       assert.deepStrictEqual(issues(Backoff.constant("31 seconds")), [
-        "retry.backoff.delay: must be between 0 and 30s, got 31s"
+        "retry.backoff.delay: must be 0 or between 1ms and 30s, got 31s"
       ])
     })
   })

@@ -4,7 +4,14 @@ import { Cause, Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Scope }
 
 const key = PolicyKey.make("users.Get")
 
-const request: Budget.Request = { key, kind: "retry", cost: 1, attempt: { retry: 0, hedge: 0 }, now: 0 }
+const request: Budget.Request = {
+  key,
+  kind: "retry",
+  cost: 1,
+  attempt: { retry: 0, hedge: 0 },
+  now: 0,
+  random: () => 0.5
+}
 
 const decide = (budget: Budget.Budget): Effect.Effect<Budget.Decision> =>
   Effect.suspend(() => {
@@ -152,7 +159,7 @@ describe("Budget", () => {
         const recipe = Budget.ratio({ ratio: 0.5, reserve: { burst: 0, start: 0, perSecond: 0 } })
         const budget = Budget.build(Effect.andThen(Deferred.await(ready), recipe), yield* scopeOf)
         const succeed = () => {
-          budget.onCall?.({ key, now: 0 })
+          budget.onCall?.({ key, now: 0, random: () => 0.5 })
           budget.onOutcome?.(Outcome.success, 0)
         }
         for (let i = 0; i < 10; i++) succeed()
@@ -184,7 +191,7 @@ describe("Budget", () => {
         Effect.gen(function*() {
           const budget = Budget.build(recipe, yield* scopeOf)
           assert.deepStrictEqual(yield* decide(budget), { _tag: "Denied", reason: "budget_defect" })
-          budget.onCall?.({ key, now: 0 })
+          budget.onCall?.({ key, now: 0, random: () => 0.5 })
           budget.onOutcome?.(Outcome.success, 0)
           assert.deepStrictEqual(yield* budget.state, { balance: 0 })
         }))

@@ -4,6 +4,7 @@ import { Deferred, Effect, Exit, Scope } from "effect"
 import { AttemptRun } from "../src/AttemptRun.ts"
 import { Cleanup } from "../src/Cleanup.ts"
 import { Supervisor } from "../src/Supervisor.ts"
+import { liveClock } from "../src/Time.ts"
 import { fork } from "./driver/probes.ts"
 
 const attemptWith = (exit: Exit.Exit<unknown, unknown> | undefined, parentScope?: Scope.Scope): AttemptRun => {
@@ -13,6 +14,7 @@ const attemptWith = (exit: Exit.Exit<unknown, unknown> | undefined, parentScope?
     hedge: 0,
     startedAt: 0,
     endsAt: Infinity,
+    clock: liveClock,
     backoffBefore: 0,
     previous: undefined,
     permit: undefined,

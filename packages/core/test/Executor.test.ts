@@ -220,7 +220,7 @@ describe("Executor", () => {
           ])
         })],
 
-      abandoned: ["too many given up attempts of the key still run", () =>
+      abandoned: ["too many abandoned attempts of the key still run", () =>
         Effect.gen(function*() {
           const stuck = Effect.uninterruptible(Effect.sleep("1 second"))
           const layer = policiesOf({ retry, timeout: { perAttempt: "10 millis" }, idempotent: true }, {
@@ -232,7 +232,6 @@ describe("Executor", () => {
           assert.deepStrictEqual(ran.rows, [
             [0, "start 0"],
             [10, "abandoned 0 Retryable attempt_timeout"],
-            [10, "retry denied by unlimited: abandoned"],
             [10, "stop abandoned"],
             [10, "failure"]
           ])

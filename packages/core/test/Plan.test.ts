@@ -61,7 +61,7 @@ describe("Plan", () => {
     })
 
     it("warns of retries without any timeout", () => {
-      const expected = ["retries are on and there is no timeout: an attempt that hangs is never retried"]
+      const expected = ["retries or hedges are on and there is no timeout: an attempt that hangs is never given up"]
       assert.deepStrictEqual(warnings({ retry: {} }), expected)
       assert.deepStrictEqual(warnings({ retry: {}, timeout: "off" }), expected)
     })
@@ -74,7 +74,7 @@ describe("Plan", () => {
 
     it("warns of retries that nothing holds back", () => {
       assert.deepStrictEqual(warnings({ retry: {}, timeout: { overall: 5 }, budget: "unlimited" }), [
-        "the budget is \"unlimited\": nothing holds back a retry storm"
+        "the budget is \"unlimited\": nothing holds back a storm of retries"
       ])
     })
   })

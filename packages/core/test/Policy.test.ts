@@ -40,6 +40,8 @@ describe("Policy", () => {
         overall: 20_000,
         budget: "payments",
         retryCost: 3,
+        hedgeCost: 1,
+        hedge: undefined,
         classifier: "custom",
         idempotent: false
       })
@@ -361,6 +363,8 @@ describe("Policy", () => {
         overall: Infinity,
         budget: "default",
         retryCost: 1,
+        hedgeCost: 1,
+        hedge: undefined,
         classifier: undefined,
         idempotent: undefined
       })

@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Backoff, Policy, PolicyDocument } from "@rego/core"
+import { Backoff, Hedge, Policy, PolicyDocument } from "@rego/core"
 import { Duration, Effect, Logger, References, Schema } from "effect"
 import type * as Arbitrary from "effect/Arbitrary"
 import {
+  all,
   array,
   boolean,
   decimal,
@@ -64,6 +65,13 @@ const backoff = map(
   (made) => made as typeof Backoff.Backoff.Type
 )
 
+const trigger = oneOf<Hedge.Trigger | string>(
+  pick(["p95"]),
+  map(duration(1, 86_400_000), Hedge.after),
+  map(decimal(0.5, 0.9999), (q) => Hedge.quantile(q, { fallback: "100 millis", max: "1 second" })),
+  map(decimal(0.0001, 0.5), Hedge.maxExtraLoad)
+)
+
 const names = pick(["payments", "search", "b", "ü", "constructor"])
 
 const policy: Arbitrary.Arbitrary<PolicyDocument.PolicyDocument["policies"][string]> = partial({
@@ -80,6 +88,16 @@ const policy: Arbitrary.Arbitrary<PolicyDocument.PolicyDocument["policies"][stri
     pick(["off"] as const),
     partial({ perAttempt: duration(1, 86_400_000), overall: duration(1, 86_400_000) })
   ),
+  hedge: oneOf<PolicyDocument.PolicyDocument["policies"][string]["hedge"]>(
+    pick(["off"] as const),
+    map(
+      all({
+        trigger,
+        rest: partial({ maxHedges: integer(1, 3), maxFailing: decimal(0, 1), precise: boolean, budget: names })
+      }),
+      ({ rest, trigger }) => ({ trigger, ...rest })
+    )
+  ),
   budget: oneOf<PolicyDocument.PolicyDocument["policies"][string]["budget"]>(
     names,
     map(integer(1, 100), (cost) => ({ name: "payments", retryCost: cost, hedgeCost: 101 - cost }))
@@ -88,7 +106,9 @@ const policy: Arbitrary.Arbitrary<PolicyDocument.PolicyDocument["policies"][stri
   idempotent: boolean
 })
 
-const budget: Arbitrary.Arbitrary<typeof PolicyDocument.Budget.Type> = map(
+const scope = pick(["key", "shared"] as const)
+
+const ratio: Arbitrary.Arbitrary<typeof PolicyDocument.Budget.Type> = map(
   partial({
     scope: pick(["key", "shared"] as const),
     ratio: decimal(0, 0.5),
@@ -98,6 +118,24 @@ const budget: Arbitrary.Arbitrary<typeof PolicyDocument.Budget.Type> = map(
     keepForRetries: decimal(0, 1)
   }),
   (options) => ({ type: "ratio", ...options })
+)
+
+const budget = oneOf<typeof PolicyDocument.Budget.Type>(
+  ratio,
+  map(all({ scope, capacity: decimal(0.001, 1e6), refillPerSecond: decimal(0, 1e6) }), (numbers) => ({
+    type: "tokenBucket",
+    ...numbers
+  })),
+  map(all({ maxTokens: decimal(0.001, 1_000), tokenRatio: decimal(0.001, 1_000) }), (numbers) => ({
+    type: "successTokens",
+    ...numbers
+  })),
+  map(all({ scope, min: integer(0, 9), max: integer(0, 1_000) }), (numbers) => ({ type: "concurrency", ...numbers })),
+  map(integer(0, 10), (ratio) => ({ type: "concurrency", ratio })),
+  map(partial({ k: decimal(1.5, 10), window: duration(1_000, 600_000), minRequests: integer(1, 1e6) }), (numbers) => ({
+    type: "adaptiveThrottle",
+    ...numbers
+  }))
 )
 
 const patterns = pick(["*", "a.*", "a.b.*", "a.Get", "users.1048576", "constructor", "__proto__x", "a/b:c-d_e"])
@@ -270,7 +308,7 @@ describe("PolicyDocument", () => {
         ...base,
         schemaVersion: "1.7",
         later: [1],
-        policies: { a: { hedge: {}, retry: { maxAttempts: 2 } } }
+        policies: { a: { circuit: {}, retry: { maxAttempts: 2 } } }
       }
 
       it.effect("ignores fields that it does not know, and lists them in one warning", () =>
@@ -284,7 +322,7 @@ describe("PolicyDocument", () => {
           assert.deepStrictEqual(lines, [
             "PolicyDocument: fields of a newer version were ignored\n" +
             "later: is not a field that is known here, got [1]\n" +
-            "policies.a.hedge: is not a field that is known here, got {}"
+            "policies.a.circuit: is not a field that is known here, got {}"
           ])
         }))
 
@@ -296,7 +334,7 @@ describe("PolicyDocument", () => {
 
       it.effect("still refuses wrong values and wrong names", () =>
         Effect.gen(function*() {
-          const wrong = { ...newer, policies: { a: { hedge: {}, retry: { maxAttempts: 0 } } } }
+          const wrong = { ...newer, policies: { a: { circuit: {}, retry: { maxAttempts: 0 } } } }
           assert.deepStrictEqual(yield* issues(wrong), [
             "policies.a.retry.maxAttempts: must be an integer between 1 and 10, got 0"
           ])

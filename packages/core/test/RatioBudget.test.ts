@@ -5,10 +5,10 @@ import { TestClock } from "effect/testing"
 import { RatioBudget } from "../src/RatioBudget.ts"
 import { makeRandom, seed, withSeed } from "./arbitraries.ts"
 
-type Options = typeof Budget.RatioOptions.Type
-
 const key = PolicyKey.make("users.Get")
 const failed = Outcome.retryable({ reason: "http_503" })
+
+const random = () => 0.5
 
 const ask = (budget: RatioBudget, now: number, options: { kind?: "retry" | "hedge"; cost?: number } = {}) =>
   budget.tryAcquire({
@@ -16,6 +16,7 @@ const ask = (budget: RatioBudget, now: number, options: { kind?: "retry" | "hedg
     kind: options.kind ?? "retry",
     cost: options.cost ?? 1,
     attempt: { retry: 0, hedge: 0 },
+    random,
     now
   })
 
@@ -34,208 +35,9 @@ const succeed = (budget: RatioBudget, now: number, times: number): void => {
 
 const noReserve = { burst: 0, start: 0, perSecond: 0 }
 
-// -----------------------------------------------------------------------------
-// the law
-// -----------------------------------------------------------------------------
-
-/** What happened, as an exact reference sees it: nothing is put into slots. */
-interface Extra {
-  readonly at: number
-  readonly cost: number
-  readonly hedge: boolean
-  /** deposits that had been made when it was granted */
-  readonly depositsBefore: number
-  refunded: boolean
-}
-
-/**
- * A random life of one budget: calls, outcomes, retries and hedges of random cost, permits that are settled late, twice or
- * never, idle times, bursts, and a clock that goes back. `at` is the time as the budget sees it: never going back.
- */
-class Life {
-  readonly deposits: Array<number> = []
-  readonly extras: Array<Extra> = []
-  readonly budget: RatioBudget
-  readonly window: number
-  private readonly options: Options
-  private readonly random: () => number
-  private readonly open: Array<{ readonly permit: Budget.Permit; readonly extra: Extra }> = []
-  private readonly health: number
-  private readonly hurry: number
-  private clock: number
-  private at: number
-
-  constructor(options: Options, random: () => number) {
-    this.options = options
-    this.budget = new RatioBudget(options)
-    this.window = Duration.toMillis(this.budget.window)
-    this.random = random
-    this.clock = random() * 1e6
-    this.at = this.clock
-    this.health = random()
-    this.hurry = random() ** 3
-  }
-
-  private int(below: number): number {
-    return Math.floor(this.random() * below)
-  }
-
-  step(onGrant: (life: Life, extra: Extra) => void): void {
-    const choice = this.random()
-    if (choice < 0.15) this.move()
-    else if (choice < 0.55) this.call()
-    else if (choice < 0.85) this.want(onGrant)
-    else this.settle()
-  }
-
-  private move(): void {
-    const size = this.random()
-    const by = size < 0.1
-      ? this.window * 2 * this.random()
-      : size < 0.2
-      ? this.window / 20
-      : this.window * this.hurry * 0.05
-    // whole milliseconds meet the edges of slots, fractions do not
-    this.clock += this.random() < 0.05 ? -this.window * this.random() : this.random() < 0.5 ? Math.round(by) : by
-  }
-
-  /** The time at which the budget hears of something: one that goes back is none that it has seen. */
-  private now(): number {
-    this.at = Math.max(this.at, this.clock)
-    return this.clock
-  }
-
-  private call(): void {
-    this.budget.onCall({ key, now: this.now() })
-    const outcome = this.random() < this.health
-      ? this.random() < 0.5 ? Outcome.success : Outcome.nonRetryable({ reason: "not_found" })
-      : this.random() < 0.5
-      ? failed
-      : Outcome.abort({ reason: "interrupted" })
-    const answered = outcome._tag === "Success" || outcome._tag === "NonRetryable"
-    this.budget.onOutcome(outcome, this.clock)
-    if (this.options.of === "calls" || answered) this.deposits.push(this.at)
-  }
-
-  private want(onGrant: (life: Life, extra: Extra) => void): void {
-    const hedge = this.random() < 0.4
-    const cost = this.random() < 0.7 ? 1 : this.random() < 0.5 ? 1 + this.int(5) : 1 + this.int(30) / 10
-    const decision = ask(this.budget, this.now(), { kind: hedge ? "hedge" : "retry", cost })
-    if (decision._tag === "Denied") return
-    const extra = { at: this.at, cost, hedge, depositsBefore: this.deposits.length, refunded: false }
-    this.extras.push(extra)
-    this.open.push({ permit: decision.permit, extra })
-    onGrant(this, extra)
-  }
-
-  private settle(): void {
-    const [settled] = this.open.splice(this.int(this.open.length), 1)
-    if (settled === undefined) return
-    settled.extra.refunded = this.random() < 0.4
-    settled.permit.settle(settled.extra.refunded ? "unused" : "used")
-    // a second settlement, of either kind, changes nothing
-    if (this.random() < 0.3) settled.permit.settle(this.random() < 0.5 ? "unused" : "used")
-  }
-
-  inWindow(at: number, kind: "deposits" | "extras" | "hedges"): number {
-    let sum = 0
-    if (kind === "deposits") {
-      for (let i = this.deposits.length - 1; i >= 0 && this.deposits[i]! > at - this.window; i--) sum++
-      return sum
-    }
-    for (let i = this.extras.length - 1; i >= 0 && this.extras[i]!.at > at - this.window; i--) {
-      const extra = this.extras[i]!
-      if (!extra.refunded && (kind === "extras" || extra.hedge)) sum += extra.cost
-    }
-    return sum
-  }
-}
-
-const tolerance = 1e-6
-
-const randomOptions = (random: () => number, withReserve: boolean): Options => ({
-  ratio: random() < 0.1 ? 0 : Math.round(random() * 500) / 1_000,
-  of: random() < 0.5 ? "successes" : "calls",
-  window: Duration.millis(1_000 + Math.floor(random() * 20_000)),
-  keepForRetries: Math.round(random() * 10) / 10,
-  reserve: withReserve
-    ? { burst: Math.floor(random() * 101), start: Math.floor(random() * 101), perSecond: random() ** 2 * 10 }
-    : noReserve
-})
-
-/** Many lives of many budgets; each is told apart by the seed of its own. */
-const live = (
-  steps: number,
-  withReserve: boolean,
-  onGrant: (life: Life, extra: Extra, options: Options) => void,
-  onEnd: (life: Life, options: Options) => void = () => {}
-): { readonly granted: number } => {
-  const stepsOfALife = 2_000
-  let granted = 0
-  for (let done = 0, nth = 0; done < steps; done += stepsOfALife, nth++) {
-    const random = makeRandom(Math.imul(seed, 1_000_003) + nth)
-    const options = randomOptions(random, withReserve)
-    const life = new Life(options, random)
-    try {
-      for (let i = 0; i < stepsOfALife; i++) life.step((self, extra) => onGrant(self, extra, options))
-      onEnd(life, options)
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error)
-      throw new Error(withSeed(`life ${nth} of a budget ${JSON.stringify(options)}: ${message}`), { cause: error })
-    }
-    granted += life.extras.length
-  }
-  return { granted }
-}
-
-/**
- * L2 for every interval at once: with g(s) = extras(s) - ratio × deposits(s - window) - perMilli × s, extras in (s, t] are
- * within the law for all s < t exactly when the same sum at t does not exceed the least g before it by more than `burst`.
- */
-const checkIntervals = (life: Life, options: Options): void => {
-  const ratio = options.ratio ?? 0.1
-  const perMilli = (options.reserve?.perSecond ?? 0.1) / 1_000
-  const burst = options.reserve?.burst ?? 10
-  let used = 0
-  let least = Infinity
-  let left = 0
-  for (const extra of life.extras) {
-    if (extra.refunded) continue
-    while (left < life.deposits.length && life.deposits[left]! < extra.at - life.window) left++
-    least = Math.min(least, used - ratio * left - perMilli * extra.at)
-    used += extra.cost
-    const over = used - ratio * extra.depositsBefore - perMilli * extra.at - least - burst
-    if (over > tolerance) assert.fail(`at ${extra.at} extras are ${over} over the law of some interval that ends there`)
-  }
-}
-
 describe("RatioBudget", () => {
+  // the random model test of the laws is in BudgetModel.test.ts
   describe("law", () => {
-    it("L1: at every grant, extras of the trailing window are at most ratio × its deposits, in 200,000 random steps", () => {
-      const { granted } = live(200_000, false, (life, extra, options) => {
-        const extras = life.inWindow(extra.at, "extras")
-        const allowed = (options.ratio ?? 0.1) * life.inWindow(extra.at, "deposits")
-        if (extras > allowed + tolerance) assert.fail(`${extras} extras at ${extra.at}, allowed are ${allowed}`)
-      })
-      assert.isAbove(granted, 5_000)
-    })
-
-    it("L1 for hedges: they take at most 1 - keepForRetries of it", () => {
-      const { granted } = live(100_000, false, (life, extra, options) => {
-        if (!extra.hedge) return
-        const share = 1 - (options.keepForRetries ?? 0.2)
-        const hedges = life.inWindow(extra.at, "hedges")
-        const allowed = (options.ratio ?? 0.1) * share * life.inWindow(extra.at, "deposits")
-        if (hedges > allowed + tolerance) assert.fail(`${hedges} hedges at ${extra.at}, allowed are ${allowed}`)
-      })
-      assert.isAbove(granted, 2_000)
-    })
-
-    it("L2: over any interval, extras are at most ratio × deposits + burst + perSecond × its length, in 200,000 random steps", () => {
-      const { granted } = live(200_000, true, () => {}, checkIntervals)
-      assert.isAbove(granted, 10_000)
-    })
-
     it("L2 holds when a reserve that has refilled meanwhile gets a late refund", () => {
       const budget = new RatioBudget({ ratio: 0, reserve: { burst: 10, start: 10, perSecond: 1 } })
       const waiting = Array.from({ length: 10 }, () => permit(ask(budget, 0)))
@@ -288,7 +90,7 @@ describe("RatioBudget", () => {
 
     it("come from what the dependency answered: Success and NonRetryable", () => {
       const budget = make("successes")
-      budget.onCall({ key, now: 0 })
+      budget.onCall({ key, now: 0, random })
       succeed(budget, 0, 2)
       for (let i = 0; i < 2; i++) budget.onOutcome(Outcome.nonRetryable({ reason: "not_found" }), 0)
       assert.strictEqual(balance(budget), 2)
@@ -309,7 +111,7 @@ describe("RatioBudget", () => {
       const budget = make("calls")
       succeed(budget, 0, 10)
       assert.strictEqual(balance(budget), 0)
-      for (let i = 0; i < 4; i++) budget.onCall({ key, now: 0 })
+      for (let i = 0; i < 4; i++) budget.onCall({ key, now: 0, random })
       assert.strictEqual(balance(budget), 2)
     })
   })
@@ -473,7 +275,7 @@ describe("RatioBudget", () => {
           const now = from + i * 1_000 / rate
           calls++
           attempts++
-          budget.onCall({ key, now })
+          budget.onCall({ key, now, random })
           if (!healthy) { for (let retry = 0; retry < 2 && ask(budget, now)._tag === "Granted"; retry++) attempts++ }
           budget.onOutcome(healthy ? Outcome.success : failed, now)
         }

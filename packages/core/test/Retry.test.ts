@@ -81,7 +81,7 @@ describe("Retry", () => {
       all.length < 2 ? [all] : all.flatMap((one, i) => permutations(all.toSpliced(i, 1)).map((rest) => [one, ...rest]))
 
     const rules = (outcome: Outcome.Retryable) => ({
-      retryAfter: Retry.retryAfterMillis(outcome),
+      retryAfter: Outcome.retryAfterMillis(outcome),
       executed: outcome.executed,
       throttled: outcome.throttled === true
     })
@@ -120,7 +120,7 @@ describe("Retry", () => {
     })
 
     it("takes a hint of zero for a hint", () => {
-      assert.strictEqual(Retry.retryAfterMillis(Retry.combine([retryable(), retryable({ retryAfter: 0 })])), 0)
+      assert.strictEqual(Outcome.retryAfterMillis(Retry.combine([retryable(), retryable({ retryAfter: 0 })])), 0)
     })
 
     it("leaves a single outcome as it is", () => {
@@ -131,7 +131,7 @@ describe("Retry", () => {
 
   describe("retryAfterMillis", () => {
     it("reads the hint, whoever made the outcome", () => {
-      const of = (retryAfter: Duration.Duration | undefined) => Retry.retryAfterMillis({ ...retryable(), retryAfter })
+      const of = (retryAfter: Duration.Duration | undefined) => Outcome.retryAfterMillis({ ...retryable(), retryAfter })
       assert.isUndefined(of(undefined))
       assert.strictEqual(of(Duration.millis(250)), 250)
       assert.strictEqual(of(Duration.millis(-250)), 0)

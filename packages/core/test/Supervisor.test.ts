@@ -89,7 +89,7 @@ describe("Supervisor", () => {
         yield* logs.watch(Effect.uninterruptible(supervisor.close(Duration.millis(30))))
         assert.isAtLeast(performance.now() - startedAt, 29)
         assert.deepStrictEqual(logs.lines, [
-          "PolicyLayer: 2 given up attempts or finalizers still ran after 30ms and were left"
+          "PolicyLayer: 2 abandoned attempts or finalizers still ran after 30ms and were left"
         ])
         yield* TestClock.adjust(1_000)
       }))

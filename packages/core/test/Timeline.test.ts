@@ -129,14 +129,14 @@ describe("Timeline", () => {
       record.add(attempt(0, 100, { endedAt: 150, endedBy: "timed_out" }), 16)
       record.add(attempt(0, 120, { endedBy: "abandoned" }, 1), 16)
       record.decide({
-        _tag: "BudgetDenied",
+        _tag: "Denied",
         at: 150,
         kind: "hedge",
         budget: "default",
         reason: "ratio_exhausted",
         count: 3
       })
-      record.decide({ _tag: "BudgetDenied", at: 150, kind: "retry", budget: "default", reason: "none", count: 1 })
+      record.decide({ _tag: "Denied", at: 150, kind: "retry", budget: "default", reason: "none", count: 1 })
       record.decide({ _tag: "Stopped", at: 150, reason: "budget_denied" })
       record.end(150, Exit.fail("no"))
       const lines = Timeline.render(Timeline.fromRecord(record)).split("\n")

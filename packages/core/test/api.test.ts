@@ -49,7 +49,8 @@ describe("API", () => {
           types: "Backoff Constant Exponential Input Jitter None"
         },
         Budget: {
-          values: "RatioOptions layer layers none ratio unlimited",
+          values:
+            "RatioOptions adaptiveThrottle all child concurrency layer layers none ratio successTokens tokenBucket unlimited",
           types: "Budget Call Decision Make Named Permit RatioOptions Request Scoping"
         },
         Classifier: {
@@ -60,13 +61,21 @@ describe("API", () => {
           values: "CurrentDeadline none remaining withDeadline",
           types: "Deadline"
         },
+        Hedge: {
+          values: "Trigger TriggerFromJson after isTrigger layer maxExtraLoad quantile toSchedule",
+          types: "After MaxExtraLoad Named Quantile State Statistics Trigger"
+        },
+        Latency: {
+          values: "makeUnsafe",
+          types: "Latency Snapshot"
+        },
         Outcome: {
           values: "abort isOutcome nonRetryable retryable success",
           types: "Abort Attributes NonRetryable Outcome Retryable Success"
         },
         Policy: {
           values: "PolicyInvalid backgroundJob database defaults http isPolicy llm lowLatency make",
-          types: "BudgetInput Input Names Policy RetryInput TimeoutInput"
+          types: "BudgetInput HedgeInput Input Names Policy RetryInput TimeoutInput"
         },
         PolicyDocument: {
           values: "Budget PolicyDocument decode encode",
@@ -82,7 +91,7 @@ describe("API", () => {
         },
         PolicyProvider: {
           values: "PolicyProvider",
-          types: "PolicyStatus"
+          types: "KeyStatistics PolicyStatus"
         },
         Rego: {
           values: "makeResilient resilient resilientWithTimeline",

@@ -67,6 +67,8 @@ export const array = Arbitrary.array
 
 export const map = Arbitrary.map
 
+export const all = Arbitrary.all
+
 /** A record in which each field may be absent. */
 export const partial = <const Fields extends { readonly [name: string]: Arbitrary.Arbitrary<any> }>(
   fields: Fields

@@ -1,8 +1,8 @@
 /**
  * What must infer, and what must not compile. Checked by `tsc -b`; nothing here runs.
  *
- * Brought over from the typed sketch of the public API. What the sketch shows of hedging, latency tracking, observers and
- * further budgets comes here with those modules.
+ * Brought over from the typed sketch of the public API. What the sketch shows of observers and of `PolicyLayer.fetch`
+ * comes here with those modules.
  */
 import type { PolicyProvider, RegoError } from "@rego/core"
 import {
@@ -11,12 +11,14 @@ import {
   Budget,
   Classifier,
   Deadline,
+  Hedge,
   Outcome,
   Policy,
   PolicyLayer,
   Rego,
   Timeline
 } from "@rego/core"
+import * as BudgetShared from "@rego/core/BudgetShared"
 import type { Scope } from "effect"
 import { Cause, Context, Data, Duration, Effect, Exit, flow, Layer, ManagedRuntime, Option, Schedule } from "effect"
 import type { HttpClientError, HttpClientRequest } from "effect/http"
@@ -154,22 +156,31 @@ const Policies = PolicyLayer.make({
   policies: {
     "user-service.GetUser": {
       retry: { maxAttempts: 4, backoff: Backoff.exponential({ initial: "10 millis", max: "250 millis" }) },
-      timeout: { perAttempt: "200 millis", overall: "1 second" }
+      timeout: { perAttempt: "200 millis", overall: "1 second" },
+      hedge: { trigger: Hedge.quantile(0.95), maxHedges: 1 }
     },
-    // any Schedule is a backoff
+    // any Schedule is a backoff, any Schedule is a trigger
     "k.Schedule": {
-      retry: { backoff: Schedule.max([Schedule.exponential("10 millis"), Schedule.recurs(3)]) }
+      retry: { backoff: Schedule.max([Schedule.exponential("10 millis"), Schedule.recurs(3)]) },
+      hedge: { trigger: Schedule.spaced("20 millis") }
     },
     "k.Typed": {
       retry: {
         backoff: Schedule.identity<Backoff.Input>().pipe(
           Schedule.modifyDelay(({ input }) => Effect.succeed(input.outcome.retryAfter ?? Duration.millis(5)))
         )
+      },
+      hedge: {
+        trigger: Schedule.identity<Hedge.State>().pipe(
+          Schedule.modifyDelay(({ input }) =>
+            Effect.succeed(Option.getOrElse(input.latency.quantile(0.9), () => Duration.millis(50)))
+          )
+        )
       }
     },
-    "payments.*": { budget: { name: "payments", hedgeCost: 2 }, retry: "off" },
+    "payments.*": { budget: { name: "payments", hedgeCost: 2 }, hedge: "off" },
     "payments.Charge": { classifier: "stripe", idempotent: false, budget: "payments" },
-    "search.*": { budget: "unlimited" }
+    "search.*": { hedge: { trigger: "p95" }, budget: "unlimited" }
   },
   defaults: { retry: { maxAttempts: 2 } },
   onMissing: "defaults"
@@ -177,22 +188,38 @@ const Policies = PolicyLayer.make({
 is<
   Equals<
     typeof Policies,
-    Layer.Layer<PP, Policy.PolicyInvalid, Budget.Named<"payments"> | Classifier.Named<"stripe">>
+    Layer.Layer<PP, Policy.PolicyInvalid, Budget.Named<"payments"> | Classifier.Named<"stripe"> | Hedge.Named<"p95">>
   >
 >()
 
 const Live = Policies.pipe(Layer.provide([
-  Budget.layer("payments", Budget.ratio({ ratio: 0.1 }), { scope: "shared" }),
-  Classifier.layer({ stripe })
+  Budget.layer(
+    "payments",
+    Budget.all(Budget.ratio({ ratio: 0.1 }), Budget.tokenBucket({ capacity: 10, refillPerSecond: 1 })),
+    { scope: "shared" }
+  ),
+  Classifier.layer({ stripe }),
+  Hedge.layer({ p95: Hedge.quantile(0.95, { minSamples: 50, fallback: "100 millis" }) })
 ]))
 is<Equals<typeof Live, Layer.Layer<PP, Policy.PolicyInvalid>>>()
 
-// a recipe that needs a service passes the requirement on to its layer
-declare const limited: Budget.Make<RateLimiter.RateLimiter>
+// a recipe that needs a service passes the requirement on to its layer: a budget for the whole fleet, a RateLimiter
+const limited = BudgetShared.make({ limit: 100, window: "1 second" })
 const Fleet = Budget.layer("fleet", limited)
 is<Equals<typeof Fleet, Layer.Layer<Budget.Named<"fleet">, never, RateLimiter.RateLimiter>>>()
 const Many = Budget.layers({ a: Budget.ratio(), b: limited })
-is<Equals<typeof Many, Layer.Layer<Budget.Named<"a" | "b">, never, RateLimiter.RateLimiter>>>()
+is<Equals<typeof Many, Layer.Layer<Budget.Named<"a"> | Budget.Named<"b">, never, RateLimiter.RateLimiter>>>()
+// a layer of several satisfies policies that use some of them
+const Several = PolicyLayer.make({
+  policies: { "a.B": { budget: "a", classifier: "c", hedge: { trigger: "t" } }, "c.D": { budget: "b" } }
+}).pipe(
+  Layer.provide([
+    Budget.layers({ a: Budget.ratio(), b: Budget.none, unused: Budget.none }),
+    Classifier.layer({ c: Classifier.never, d: Classifier.never }),
+    Hedge.layer({ t: Hedge.after(1), u: Hedge.after(2) })
+  ])
+)
+is<Equals<typeof Several, Layer.Layer<PP, Policy.PolicyInvalid>>>()
 
 // Policy.make keeps the names it uses
 const charge = Policy.make({ budget: "payments", classifier: "stripe" })
@@ -232,6 +259,10 @@ PolicyLayer.make({ policies: {}, onMissing: "throw" })
 Backoff.exponential({ initial: 1, max: 2, jitter: "some" })
 // @ts-expect-error a constant wait has nothing to decorrelate from
 Backoff.constant(1, { jitter: "decorrelated" })
+// @ts-expect-error hedge without a trigger
+Policy.make({ hedge: { maxHedges: 1 } })
+// @ts-expect-error concurrency needs ratio or max
+Budget.concurrency({ min: 1 })
 // @ts-expect-error a budget section without a name
 Policy.make({ budget: { retryCost: 2 } })
 
@@ -240,7 +271,7 @@ const program = piped("1").pipe(Effect.provide(Layer.succeed(Db, { user: (id) =>
 // @ts-expect-error PolicyProvider is missing
 Effect.runPromise(program)
 Effect.runPromise(program.pipe(Effect.provide(Live)))
-// @ts-expect-error the policies name a budget and a classifier that nobody provides
+// @ts-expect-error the policies name a budget, a classifier and a trigger that nobody provides
 Effect.runPromise(program.pipe(Effect.provide(Policies)))
 // @ts-expect-error merging beside does not feed the policy layer: the type says so
 Effect.runPromise(program.pipe(Effect.provide(Layer.mergeAll(Policies, Classifier.layer({ stripe })))))

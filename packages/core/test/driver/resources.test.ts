@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Attempt, Backoff, Deadline, Outcome, Rego } from "@rego/core"
+import type { Budget } from "@rego/core"
+import { Attempt, Backoff, Classifier, Deadline, Outcome, Rego } from "@rego/core"
 import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Logger, ManagedRuntime, Option, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { AsyncLocalStorage } from "node:async_hooks"
@@ -54,7 +55,35 @@ describe("Executor", () => {
       })
     }
 
-    it.effect("is closed with the attempt's exit when the backoff begins, and the next attempt does not wait for it", () => {
+    // the budget is asked again after a wait longer than its window, and may say no
+    const againDenied = () => {
+      let asked = 0
+      const tryAcquire = (): Budget.Decision =>
+        ++asked === 1
+          ? { _tag: "Granted", permit: { settle: () => {} } }
+          : { _tag: "Denied", reason: "no" }
+      return policiesWith({ retry: { backoff: constant(100) } }, { tryAcquire, window: Duration.millis(10) })
+    }
+
+    it.effect("stays open where a call ends after its wait with the exit it already had", () => {
+      const events: Array<string> = []
+      return Effect.gen(function*() {
+        const attempt = Effect.as(resource(events, "attempt"), 503)
+        const classifier = Classifier.make(() => Outcome.retryable({ reason: "http_503" }))
+        const onDiscard = (value: number) => note(events, `discard ${value}`)
+        const scope = yield* Scope.make()
+        const call = yield* fork(
+          Effect.provideService(Rego.resilient(attempt, key, { classifier, onDiscard }), Scope.Scope, scope)
+        )
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(describeExit(call.pollUnsafe()), "success 503")
+        assert.deepStrictEqual(events, ["open attempt"])
+        yield* Scope.close(scope, Exit.void)
+        assert.deepStrictEqual(events, ["open attempt", "close attempt: success undefined"])
+      }).pipe(Effect.provide(againDenied()))
+    })
+
+    it.effect("is closed with the attempt's exit when the next attempt starts, which does not wait for it", () => {
       const events: Array<string> = []
       let runs = 0
       const attempt = Effect.suspend(() => {

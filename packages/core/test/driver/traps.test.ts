@@ -1,18 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Budget, Rego as RegoTypes } from "@rego/core"
-import {
-  Attempt,
-  Backoff,
-  Classifier,
-  Deadline,
-  Outcome,
-  PolicyLayer,
-  PolicyProvider,
-  Rego,
-  Timeline
-} from "@rego/core"
+import { Attempt, Backoff, Deadline, Outcome, PolicyLayer, PolicyProvider, Rego, Timeline } from "@rego/core"
 import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Logger, Option, Schedule, Scope } from "effect"
 import { TestClock } from "effect/testing"
+import { Collector } from "../../src/CallRecord.ts"
 import {
   describeExit,
   Fibers,
@@ -415,11 +406,15 @@ describe("Executor", () => {
   })
 
   describe("a defect of the driver's own", () => {
-    it.effect("ends the call as a defect and never hangs it: a timeline that cannot be made", () =>
+    it.effect("ends the call as a defect and never hangs it: a collector that throws", () =>
       Effect.gen(function*() {
-        const classifier: Classifier.Classifier<string, string> = (exit) =>
-          exit._tag === "Failure" ? { _tag: "Retryable", executed: "maybe", reason: 503 as never } : undefined
-        const call = yield* fork(Rego.resilientWithTimeline(new Flaky(1, 5).effect, key, { classifier }))
+        const collector = new Collector(1, undefined)
+        collector.add = () => {
+          throw new Error("no room")
+        }
+        const call = yield* fork(
+          Effect.provideService(Rego.resilient(new Flaky(1, 5).effect, key), Timeline.CurrentCollector, collector)
+        )
         yield* TestClock.adjust("1 second")
         assert.match(describeExit(call.pollUnsafe()), /^defect /)
       }).pipe(Effect.provide(policies(threeAttempts))))
@@ -653,7 +648,7 @@ describe("Executor", () => {
         assert.isAtLeast(took, 49)
         assert.isBelow(took, 2_000)
         assert.deepStrictEqual(logs.lines, [
-          "PolicyLayer: 2 given up attempts or finalizers still ran after 50ms and were left"
+          "PolicyLayer: 2 abandoned attempts or finalizers still ran after 50ms and were left"
         ])
         yield* TestClock.adjust("1 hour")
       }))

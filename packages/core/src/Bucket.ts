@@ -1,0 +1,67 @@
+/**
+ * Tokens that refill at a constant rate, and grants of them that can be given back.
+ *
+ * @internal
+ */
+import { Duration } from "effect"
+import type { Decision } from "./Budget.ts"
+import { settledOnce } from "./Permit.ts"
+
+/** Sums of tenths are not exact in binary: ten refills of 0.1 must make a whole token. */
+const epsilon = 1e-9
+
+export class Bucket {
+  tokens: number
+  private readonly capacity: number
+  private readonly perMilli: number
+  /** grants that are not settled yet and can still be given back, oldest first */
+  private readonly waiting = new Set<{ refundable: number }>()
+  private held = 0
+  constructor(capacity: number, start: number, refillPerSecond: number) {
+    this.capacity = capacity
+    this.tokens = Math.min(capacity, start)
+    this.perMilli = refillPerSecond / 1_000
+  }
+
+  /**
+   * What would have spilled over the rim, had the grants that still wait never been taken, is not given back: else a late
+   * refund would let out more than the capacity at once.
+   */
+  refill(millis: number): void {
+    this.tokens = Math.min(this.capacity, this.tokens + millis * this.perMilli)
+    let spilled = this.tokens + this.held - this.capacity
+    for (const grant of this.waiting) {
+      if (spilled <= 0) return
+      const lost = Math.min(spilled, grant.refundable)
+      grant.refundable -= lost
+      this.held -= lost
+      spilled -= lost
+      if (grant.refundable <= 0) this.waiting.delete(grant)
+    }
+  }
+
+  /** `kept`: tokens that this cost must leave. */
+  holds(cost: number, kept = 0): boolean {
+    return this.tokens - kept + epsilon >= cost
+  }
+
+  take(cost: number): Decision {
+    const grant = { refundable: cost }
+    this.tokens -= cost
+    this.held += cost
+    this.waiting.add(grant)
+    return settledOnce((use) => {
+      this.waiting.delete(grant)
+      this.held = this.waiting.size === 0 ? 0 : this.held - grant.refundable
+      if (use === "unused") this.tokens += grant.refundable
+    })
+  }
+
+  /** How long until it holds the cost; unknown where it never will. */
+  wait(cost: number, kept = 0): Duration.Duration | undefined {
+    const needed = cost + kept
+    return this.perMilli === 0 || needed > this.capacity
+      ? undefined
+      : Duration.millis(Math.ceil((needed - this.tokens) / this.perMilli))
+  }
+}

@@ -1,0 +1,240 @@
+/**
+ * The hedges of one retry group: when the next one is due, and what becomes of a tick that is refused.
+ *
+ * A delay is counted from the last start. A refused hedge uses its tick, not its place: it is asked for again one delay
+ * later, at most three times in a group. A `retryAfter` moves the next hedge to that instant. The policy without a retry
+ * section starts the next hedge at once when an attempt fails Retryable (gRFC A6).
+ *
+ * @internal
+ */
+import { Duration } from "effect"
+import type { Effect } from "effect"
+import type { Permit } from "./Budget.ts"
+import type { Denial, HedgerHost } from "./CallHost.ts"
+import * as Hedge from "./Hedge.ts"
+import type { HedgeState } from "./HedgeState.ts"
+import type { Questions } from "./Questions.ts"
+import { budgetDefect } from "./Questions.ts"
+import * as Retry from "./Retry.ts"
+import { ScheduleSteps } from "./ScheduleSteps.ts"
+import { oneMicrosecond } from "./Time.ts"
+import { endOfTick, TimerSlot } from "./Timer.ts"
+
+const maxDenials = 3
+
+export class GroupHedger {
+  private launched = 0
+  private hedges = 0
+  private denials = 0
+  private lastDenial: Denial | undefined = undefined
+  private lastStart = 0
+  private notBefore = -Infinity
+  private readonly timer = new TimerSlot()
+  /** whose answer is awaited before the next hedge */
+  private asking: "trigger" | "budget" | undefined = undefined
+  private forget = (): void => {}
+  /** the next hedge is asked for at the end of this tick */
+  private soon = false
+  /** the schedule has ended: no more hedges */
+  private spent = false
+  private closed = false
+  /** nothing runs in the group any more: it ends unless the next hedge starts */
+  private idle = false
+  private readonly host: HedgerHost
+  private readonly questions: Questions
+  private readonly state: HedgeState
+  private readonly trigger: Hedge.Trigger | ScheduleSteps<Hedge.State>
+  private readonly maxHedges: number
+
+  constructor(
+    host: HedgerHost,
+    questions: Questions,
+    state: HedgeState,
+    trigger: Hedge.Trigger | ScheduleSteps<Hedge.State>
+  ) {
+    this.host = host
+    this.questions = questions
+    this.state = state
+    this.trigger = trigger
+    this.maxHedges = host.binding.plan.hedge!.maxHedges
+  }
+
+  /** An attempt is about to start; its first step may already end it. */
+  onStart(now: number): void {
+    if (this.launched > 0) this.hedges++
+    this.launched++
+    this.asking = undefined
+    this.idle = false
+    this.lastStart = now
+  }
+
+  /** The attempt that was started last runs: the next hedge is due one delay later. */
+  onRunning(): void {
+    this.armNext(this.lastStart)
+  }
+
+  private mayAsk(): boolean {
+    return !this.closed && !this.spent && this.asking === undefined && this.hedges < this.maxHedges &&
+      this.denials < maxDenials
+  }
+
+  private armNext(from: number): void {
+    if (!this.mayAsk() || this.timer.armed || this.soon) return
+    this.asking = "trigger"
+    this.askTrigger((millis) => {
+      this.asking = undefined
+      if (millis !== undefined && this.mayAsk()) this.armAt(Math.max(from + millis, this.notBefore))
+    })
+  }
+
+  /** At the end of this tick: what else arrives in it may end the group, whatever the order. */
+  private armNow(): void {
+    this.timer.cancel()
+    if (this.host.now() < this.notBefore) return this.armAt(this.notBefore)
+    if (this.soon) return
+    this.soon = true
+    endOfTick(this.host.clock, this.host.context, () => {
+      this.soon = false
+      if (!this.host.ended) this.host.protect(() => this.ask())
+    })
+  }
+
+  private armAt(due: number): void {
+    this.timer.cancel()
+    if (due >= this.host.deadline) return
+    this.timer.set(this.host.clock, this.host.context, Math.max(0, due - this.host.now()), () => {
+      if (!this.host.ended) this.host.protect(() => this.ask())
+    })
+  }
+
+  // ---------------------------------------------------------------------------
+  // when
+  // ---------------------------------------------------------------------------
+
+  private askTrigger(answer: (millis: number | undefined) => void): void {
+    const { trigger } = this
+    const { latency } = this.state
+    const now = this.host.now()
+    if (!(trigger instanceof ScheduleSteps)) {
+      return answer(Hedge.delayMillis(trigger, {
+        samples: () => latency.samples(now),
+        quantileMillis: (q) => latency.quantileMillis(q, now)
+      }))
+    }
+    const state: Hedge.State = {
+      attempt: { retry: this.host.retry, hedge: this.launched },
+      elapsed: Duration.millis(now - this.host.groupStartedAt()),
+      launched: this.launched,
+      latency: latency.snapshot(now)
+    }
+    this.step(trigger.next(this.host.clock.currentTimeMillisUnsafe(), state), answer)
+  }
+
+  private step(step: Effect.Effect<number | undefined>, answer: (millis: number | undefined) => void): void {
+    let answered = false
+    const forget = this.questions.run(step, (exit) => {
+      answered = true
+      if (exit._tag === "Failure") this.host.reportDefect("hedge schedule", exit.cause)
+      const millis = exit._tag === "Failure" ? undefined : exit.value
+      this.spent = millis === undefined
+      answer(millis === undefined ? undefined : Retry.clampScheduleDelay(millis))
+    }, false)
+    if (!answered) this.forget = forget
+  }
+
+  /** A schedule is not asked again before its last answer. */
+  private forgetTrigger(): void {
+    if (this.asking !== "trigger") return
+    this.asking = undefined
+    this.forget()
+  }
+
+  // ---------------------------------------------------------------------------
+  // may we
+  // ---------------------------------------------------------------------------
+
+  private unfit(): string | undefined {
+    const { binding: { plan, state, switchedOff }, bounds } = this.host
+    if (switchedOff()) return "switched_off"
+    if (state.abandoned >= bounds.maxAbandoned) return "abandoned"
+    const load = Hedge.isTrigger(this.trigger) && this.trigger._tag === "MaxExtraLoad" ? this.trigger.load : undefined
+    return this.state.unfit(plan.hedge!.maxFailing, load, this.host.now())
+  }
+
+  private ask(): void {
+    // Late timers happen on a busy host: what would start now would be cut at once.
+    if (!this.mayAsk() || this.host.now() >= this.host.deadline) return
+    this.asking = "budget"
+    const unfit = this.unfit()
+    if (unfit !== undefined) return this.refused({ reason: unfit })
+    const { binding: { hedgeBudget, key, plan }, random, retry } = this.host
+    const hedge = this.hedges + 1
+    const request = {
+      key,
+      kind: "hedge" as const,
+      cost: plan.hedgeCost,
+      attempt: { retry, hedge },
+      now: this.host.now(),
+      random
+    }
+    this.questions.askBudget(() => hedgeBudget.tryAcquire(request), budgetDefect, (decision) => {
+      if (decision._tag === "Denied") this.refused({ ...decision, budget: plan.budget })
+      else this.granted(hedge, decision.permit)
+    }, false)
+  }
+
+  /** While the budget thought about it the group or the time may have ended, or a server may have asked to wait. */
+  private granted(hedge: number, permit: Permit): void {
+    const now = this.host.now()
+    const late = this.closed || now >= this.host.deadline
+    if (!late && this.notBefore - now < oneMicrosecond) {
+      this.state.onStarted(now)
+      return this.host.start(hedge, permit)
+    }
+    this.asking = undefined
+    if (!late) this.armAt(this.notBefore)
+    this.questions.settle(permit, "unused")
+  }
+
+  private refused(denial: Denial): void {
+    if (this.closed) return
+    this.asking = undefined
+    this.state.onDenied()
+    this.denials++
+    this.lastDenial = denial
+    if (this.idle) this.host.groupFailed()
+    else this.armNext(this.host.now())
+  }
+
+  /**
+   * An attempt of the group failed Retryable. Answers whether the group must wait for a hedge although nothing runs.
+   * `atOnce`: no retry will follow, so a hedge is the only way on.
+   */
+  onFailure(retryAfter: number | undefined, atOnce: boolean, idle: boolean): boolean {
+    if (retryAfter !== undefined) this.notBefore = Math.max(this.notBefore, this.host.now() + retryAfter)
+    if (atOnce) return this.nextAtOnce(idle) && idle
+    if (retryAfter !== undefined && this.timer.armed) this.armAt(this.notBefore)
+    return false
+  }
+
+  private nextAtOnce(idle: boolean): boolean {
+    this.forgetTrigger()
+    if (this.notBefore >= this.host.deadline) {
+      this.timer.cancel()
+      return false
+    }
+    this.idle = idle
+    if (this.asking === "budget") return true
+    if (!this.mayAsk()) return false
+    this.armNow()
+    return true
+  }
+
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.timer.cancel()
+    this.forgetTrigger()
+    if (this.lastDenial !== undefined) this.host.recordDenied("hedge", this.lastDenial, this.denials)
+  }
+}

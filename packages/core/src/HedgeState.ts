@@ -1,0 +1,119 @@
+/**
+ * What is known about a key that hedges: its latency, its health, and what its hedges did. Made only for keys whose policy
+ * has a hedge section; outlives a change of the policy.
+ *
+ * @internal
+ */
+import { Duration } from "effect"
+import { isAnswer } from "./Classifier.ts"
+import type { Statistics } from "./Hedge.ts"
+import type { Latency } from "./Latency.ts"
+import { makeUnsafe } from "./Latency.ts"
+import type { Outcome } from "./Outcome.ts"
+import { retryAfterMillis } from "./Outcome.ts"
+import { SlidingSum } from "./SlidingSum.ts"
+import { oneMicrosecond } from "./Time.ts"
+
+/** Why a hedge is refused before any budget is asked. */
+export type Unfit = "unhealthy" | "pushback" | "allowance"
+
+const windowMillis = 10_000
+const slots = 20
+const slotMillis = windowMillis / slots
+
+/** A hint is foreign input: one of a year must not switch the hedges of a key off for so long. */
+const maxPushback = 300_000
+
+/** So few failures say nothing about a key. */
+const minFailures = 5
+
+/** The allowance of `maxExtraLoad`: slow attempts come in clusters, so the ceiling lies above the target. */
+const allowanceFactor = 1.25
+const allowanceBase = 10
+
+export class HedgeState {
+  readonly latency: Latency
+  private readonly ended = new SlidingSum(slots)
+  private readonly failed = new SlidingSum(slots)
+  private readonly calls = new SlidingSum(slots)
+  private readonly hedges = new SlidingSum(slots)
+  private pushbackUntil = -Infinity
+  private now = -Infinity
+  private slot = 0
+  private started = 0
+  private won = 0
+  private denied = 0
+  private saved = 0
+
+  constructor(precise: boolean) {
+    this.latency = makeUnsafe({ precise })
+  }
+  private wasted = 0
+
+  private advance(now: number): void {
+    if (now <= this.now) return
+    this.now = now
+    this.slot = Math.floor(now / slotMillis)
+    for (const sum of [this.ended, this.failed, this.calls, this.hedges]) sum.advance(this.slot)
+  }
+
+  onCall(now: number): void {
+    this.advance(now)
+    this.calls.add(this.slot, 1)
+  }
+
+  /**
+   * An attempt ended with a verdict. An answer is a complete sample; any other end is right-censored at its duration; a
+   * rejection on this side is no sample at all.
+   */
+  onOutcome(outcome: Outcome, startedAt: number, endedAt: number): void {
+    if (outcome._tag === "Abort") return this.onCut(endedAt - startedAt, endedAt)
+    if (outcome._tag === "NonRetryable" && outcome.reason === "rejected_locally") return
+    this.advance(endedAt)
+    this.ended.add(this.slot, 1)
+    this.latency.record(endedAt - startedAt, isAnswer(outcome), endedAt)
+    if (outcome._tag !== "Retryable") return
+    this.failed.add(this.slot, 1)
+    const retryAfter = retryAfterMillis(outcome)
+    if (retryAfter === undefined) return
+    this.pushbackUntil = Math.max(this.pushbackUntil, endedAt + Math.min(retryAfter, maxPushback))
+  }
+
+  /** An attempt was cut short: it took at least so long, and says nothing about health. */
+  onCut(millis: number, now: number): void {
+    this.latency.record(millis, false, now)
+  }
+
+  onStarted(now: number): void {
+    this.advance(now)
+    this.hedges.add(this.slot, 1)
+    this.started++
+  }
+
+  onDenied(): void {
+    this.denied++
+  }
+
+  /** A group is over: `won` is the index of the hedge whose answer was returned, if one was. */
+  onGroupEnd(hedges: number, won: number, elapsed: number, now: number): void {
+    if (won > 0) {
+      this.won++
+      this.saved += this.latency.residualMillis(elapsed, now)
+    }
+    this.wasted += won > 0 ? hedges - 1 : hedges
+  }
+
+  unfit(maxFailing: number, extraLoad: number | undefined, now: number): Unfit | undefined {
+    this.advance(now)
+    if (this.failed.sum >= minFailures && this.failed.sum > maxFailing * this.ended.sum) return "unhealthy"
+    if (this.pushbackUntil - now >= oneMicrosecond) return "pushback"
+    if (extraLoad === undefined) return undefined
+    const allowance = allowanceFactor * extraLoad * this.calls.sum + allowanceBase
+    return this.hedges.sum + 1 > allowance ? "allowance" : undefined
+  }
+
+  get statistics(): Statistics {
+    const { denied, saved, started, wasted, won } = this
+    return { started, won, wasted, denied, saved: Duration.millis(saved) }
+  }
+}

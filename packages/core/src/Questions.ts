@@ -1,0 +1,140 @@
+/**
+ * Calls into foreign code (budgets, schedules) in the one guarded place, and waits for the answers that take time, inside
+ * the deadline and the interruption of the call.
+ *
+ * @internal
+ */
+import type { Exit } from "effect"
+import { Effect, Fiber, Predicate } from "effect"
+import type { Decision, Permit } from "./Budget.ts"
+import type { CallHost } from "./CallHost.ts"
+import type { Cleanup } from "./Cleanup.ts"
+import { show } from "./Issue.ts"
+import type { Supervisor } from "./Supervisor.ts"
+import { TimerSlot } from "./Timer.ts"
+
+/** What a budget with a defect is taken to say to an extra attempt. */
+export const budgetDefect: Decision = { _tag: "Denied", reason: "budget_defect" }
+
+/** Anything else must not count as a grant. */
+const checkDecision = (answer: Decision): Decision => {
+  if (Predicate.isObject(answer) && (answer._tag === "Granted" || answer._tag === "Denied")) return answer
+  throw new TypeError(`a budget must answer with a Decision, got ${show(answer)}`)
+}
+
+export class Questions {
+  private readonly pending = new Set<Fiber.Fiber<unknown, unknown>>()
+  private readonly timer = new TimerSlot()
+  private readonly host: CallHost
+  private readonly cleanup: Cleanup
+  private readonly supervisor: Supervisor
+  constructor(host: CallHost, cleanup: Cleanup, supervisor: Supervisor) {
+    this.host = host
+    this.cleanup = cleanup
+    this.supervisor = supervisor
+  }
+
+  guard<A>(what: string, f: () => A): A | undefined {
+    try {
+      return f()
+    } catch (defect) {
+      this.host.reportDefect(what, defect)
+      return undefined
+    }
+  }
+
+  settle(permit: Permit | undefined, use: "used" | "unused"): void {
+    if (permit !== undefined) this.guard("budget.settle", () => permit.settle(use))
+  }
+
+  /**
+   * `onDefect` is what a budget with a defect is taken to say. `between`: no attempt runs meanwhile whose own timer would
+   * end the call at its deadline.
+   */
+  askBudget(
+    question: () => Decision | Effect.Effect<Decision>,
+    onDefect: Decision,
+    answer: (decision: Decision) => void,
+    between: boolean
+  ): void {
+    const asked = this.guard("budget", () => {
+      const answered = question()
+      return Effect.isEffect(answered) ? answered : checkDecision(answered)
+    }) ?? onDefect
+    if (!Effect.isEffect(asked)) return this.host.ended ? this.giveBack(asked) : answer(asked)
+    this.run(
+      Effect.map(asked, checkDecision),
+      (exit) => {
+        if (exit._tag === "Success") return answer(exit.value)
+        this.host.reportDefect("budget", exit.cause)
+        if (!this.host.ended) answer(onDefect)
+      },
+      between,
+      (decision) => this.giveBack(decision)
+    )
+  }
+
+  private giveBack(decision: Decision): void {
+    if (decision._tag === "Granted") this.settle(decision.permit, "unused")
+  }
+
+  /** `tooLate` gets an answer that nobody waits for any more. The result takes the question back. */
+  run<A>(
+    effect: Effect.Effect<A>,
+    done: (exit: Exit.Exit<A>) => void,
+    between: boolean,
+    tooLate?: (value: A) => void
+  ): () => void {
+    const fiber = Effect.runForkWith(this.host.context)(effect)
+    const counted = !this.host.ended
+    if (counted) this.pending.add(fiber)
+    fiber.addObserver((exit) =>
+      this.host.protect(() => {
+        if (this.pending.delete(fiber)) {
+          if (between) this.cancelDeadline()
+          return done(exit)
+        }
+        if (exit._tag === "Success") tooLate?.(exit.value)
+      })
+    )
+    // Its own first step has ended the call.
+    if (!counted) this.drop(fiber)
+    else if (between && this.pending.has(fiber)) this.armDeadline()
+    return () => {
+      if (this.pending.delete(fiber)) this.drop(fiber)
+    }
+  }
+
+  /** For waits in which nothing runs whose own timer would end the call. */
+  armDeadline(): void {
+    const { host } = this
+    if (host.ended || this.timer.armed || host.deadline === Infinity) return
+    this.timer.set(host.clock, host.context, host.deadline - host.now(), () => {
+      if (!host.ended) host.protect(host.onDeadline)
+    })
+  }
+
+  private drop(fiber: Fiber.Fiber<unknown, unknown>): void {
+    fiber.interruptUnsafe(this.host.fiberId)
+    this.supervisor.add(fiber)
+  }
+
+  cancelDeadline(): void {
+    this.timer.cancel()
+  }
+
+  /** The call is over: interrupts what is still asked. An interrupted caller waits for it, nobody else does. */
+  end(): void {
+    this.cancelDeadline()
+    const fibers = [...this.pending]
+    this.pending.clear()
+    for (const fiber of fibers) {
+      if (!this.cleanup.waiting) this.drop(fiber)
+      else {
+        this.cleanup.oneMore()
+        fiber.addObserver(() => this.cleanup.oneLess())
+        fiber.interruptUnsafe(this.host.fiberId)
+      }
+    }
+  }
+}

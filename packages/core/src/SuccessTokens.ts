@@ -1,0 +1,35 @@
+/**
+ * The state behind `Budget.successTokens`: the retry throttling of gRPC (gRFC A6, "Throttling Retry Attempts and Hedged
+ * RPCs"), for retries and hedges alike.
+ *
+ * @internal
+ */
+import { Effect } from "effect"
+import type { Budget, Decision } from "./Budget.ts"
+import type { Outcome } from "./Outcome.ts"
+import { granted } from "./Permit.ts"
+
+/** The specification keeps three decimals of the ratio. */
+const decimals = 1_000
+
+export class SuccessTokens implements Budget {
+  private thousandths: number
+  private readonly max: number
+  private readonly perSuccess: number
+  constructor(maxTokens: number, tokenRatio: number) {
+    this.max = Math.round(maxTokens * decimals)
+    this.perSuccess = Math.round(tokenRatio * decimals)
+    this.thousandths = this.max
+  }
+
+  /** Attempts are not charged when they start: what they cost is known when they fail. */
+  readonly tryAcquire = (): Decision =>
+    this.thousandths > this.max / 2 ? granted(() => {}) : { _tag: "Denied", reason: "tokens_below_half" }
+
+  readonly onOutcome = (outcome: Outcome): void => {
+    if (outcome._tag === "Success") this.thousandths = Math.min(this.max, this.thousandths + this.perSuccess)
+    if (outcome._tag === "Retryable") this.thousandths = Math.max(0, this.thousandths - decimals)
+  }
+
+  readonly state = Effect.sync(() => ({ balance: this.thousandths / decimals }))
+}

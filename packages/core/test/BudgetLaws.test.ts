@@ -1,0 +1,155 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Budget, Outcome } from "@rego/core"
+import { Effect, Exit } from "effect"
+import { budgetLaws, laws } from "./BudgetLaws.ts"
+import type { LawOptions } from "./BudgetLaws.ts"
+
+type Broken = readonly [
+  what: string,
+  broken: ReadonlyArray<keyof typeof laws>,
+  make: Budget.Make,
+  options?: LawOptions
+]
+
+/** A bucket of 10 that never refills, with one thing changed. */
+const bucket = (
+  change: (parts: { tokens: number; ends: number }) => Partial<Budget.Budget>,
+  options: {
+    readonly settle?: (parts: { tokens: number }, cost: number, use: "used" | "unused") => void
+    readonly cost?: (request: Budget.Request) => number
+    readonly parts?: { tokens: number; ends: number }
+  } = {}
+): Budget.Make =>
+  Effect.sync(() => {
+    const parts = options.parts ?? { tokens: 10, ends: 0 }
+    const costOf = options.cost ?? ((request) => request.cost)
+    return {
+      tryAcquire: (request) => {
+        const cost = costOf(request)
+        if (parts.tokens < cost) return { _tag: "Denied", reason: "empty" }
+        parts.tokens -= cost
+        let settled = false
+        const settle = options.settle ?? ((_, __, use) => {
+          if (!settled && use === "unused") parts.tokens += cost
+          settled = true
+        })
+        return { _tag: "Granted", permit: { settle: (use) => settle(parts, cost, use) } }
+      },
+      state: Effect.sync(() => ({ balance: parts.tokens })),
+      ...change(parts)
+    }
+  })
+
+const refundsAlways = (parts: { tokens: number }, cost: number, use: "used" | "unused") => {
+  if (use === "unused") parts.tokens += cost
+}
+
+const module = { tokens: 1_000, ends: 0 }
+
+const broken: ReadonlyArray<Broken> = [
+  ["gives no reason", ["answers"], bucket(() => ({ tryAcquire: () => ({ _tag: "Denied", reason: "" }) }))],
+  [
+    "throws when it hears of an outcome",
+    ["answers"],
+    bucket(() => ({
+      onOutcome: (outcome: Outcome.Outcome) => {
+        if (outcome._tag === "Abort") throw new Error("abort")
+      }
+    }))
+  ],
+  ["has no number for its state", ["answers"], bucket(() => ({ state: Effect.succeed({ balance: NaN }) }))],
+  ["dies when it is asked for its state", ["answers"], bucket(() => ({ state: Effect.die("state") }))],
+  ["refunds each time a permit is settled", ["settledTwice"], bucket(() => ({}), { settle: refundsAlways })],
+  ["forgets to give back", ["unusedMakesRoom"], bucket(() => ({}), { settle: () => {} })],
+  [
+    "gives back what was used",
+    ["usedIsSpent"],
+    bucket(() => ({}), {
+      settle: (parts, cost) => {
+        parts.tokens += cost
+      }
+    })
+  ],
+  [
+    "takes a clock that goes back for time that passed",
+    ["timeGoesBack"],
+    Effect.sync((): Budget.Budget => {
+      let tokens = 10
+      let last: number | undefined
+      return {
+        tryAcquire: ({ now }) => {
+          if (last !== undefined) tokens = Math.min(10, tokens + Math.abs(now - last))
+          last = now
+          if (tokens < 1) return { _tag: "Denied", reason: "empty" }
+          tokens--
+          return { _tag: "Granted", permit: { settle: () => {} } }
+        },
+        state: Effect.sync(() => ({ balance: tokens }))
+      }
+    }),
+    { gives: "never", costs: false }
+  ],
+  ["keeps its state in the module", ["layersShareNothing"], bucket(() => ({}), { parts: module })],
+  ["charges 1 for any cost", ["costsCount"], bucket(() => ({}), { cost: () => 1 })],
+  [
+    "has an allowance for hedges beside that for retries",
+    ["oneAllowance"],
+    Effect.map(
+      Effect.all([bucket(() => ({})), bucket(() => ({}))]),
+      ([retries, hedges]): Budget.Budget => ({
+        tryAcquire: (request) => (request.kind === "hedge" ? hedges : retries).tryAcquire(request),
+        state: retries.state
+      })
+    )
+  ],
+  [
+    "checks first and takes later",
+    ["atomic"],
+    Effect.sync((): Budget.Budget => {
+      let tokens = 10
+      return {
+        tryAcquire: ({ cost }) =>
+          Effect.suspend((): Effect.Effect<Budget.Decision> => {
+            if (tokens < cost) return Effect.succeed({ _tag: "Denied", reason: "empty" })
+            return Effect.map(Effect.yieldNow, () => {
+              tokens -= cost
+              let settled = false
+              return {
+                _tag: "Granted",
+                permit: {
+                  settle: (use) => {
+                    if (!settled && use === "unused") tokens += cost
+                    settled = true
+                  }
+                }
+              }
+            })
+          }),
+        state: Effect.sync(() => ({ balance: tokens }))
+      }
+    })
+  ]
+]
+
+describe("BudgetLaws", () => {
+  budgetLaws("ratio", Budget.ratio())
+  budgetLaws("ratio of calls, without a reserve", Budget.ratio({ of: "calls", reserve: { burst: 0 } }))
+  budgetLaws("unlimited", Budget.unlimited)
+  budgetLaws("none", Budget.none)
+  budgetLaws("a bucket of one's own", bucket(() => ({})))
+
+  for (const [what, expected, make, options = {}] of broken) {
+    it.effect(`a budget that ${what} breaks the law of it`, () =>
+      Effect.gen(function*() {
+        for (const law of expected) {
+          const exit = yield* Effect.exit(laws[law].check(make, options))
+          assert.isTrue(Exit.isFailure(exit), `${law} holds`)
+        }
+      }))
+  }
+
+  it("each law is broken by one of them", () => {
+    const names = broken.flatMap(([, expected]) => expected)
+    assert.deepStrictEqual(new Set(names), new Set(Object.keys(laws) as ReadonlyArray<keyof typeof laws>))
+  })
+})

@@ -1,0 +1,57 @@
+import { assert, describe, it } from "@effect/vitest"
+import { granted, settledOnce } from "../src/Permit.ts"
+import { permitOf } from "./budgetSupport.ts"
+
+describe("Permit", () => {
+  describe("settledOnce", () => {
+    for (const first of ["used", "unused"] as const) {
+      it(`hears of its end once, and of the first one: ${first}`, () => {
+        const heard: Array<string> = []
+        const permit = permitOf(settledOnce((use) => heard.push(use)))
+        permit.settle(first)
+        permit.settle("used")
+        permit.settle("unused")
+        assert.deepStrictEqual(heard, [first])
+      })
+    }
+
+    it("does not hear again when it is settled while it hears", () => {
+      let heard = 0
+      const permit = permitOf(settledOnce(() => {
+        heard++
+        permit.settle("unused")
+      }))
+      permit.settle("used")
+      assert.strictEqual(heard, 1)
+    })
+
+    it("does not hear again after it has thrown", () => {
+      let heard = 0
+      const permit = permitOf(settledOnce(() => {
+        heard++
+        throw new Error("settle")
+      }))
+      assert.throws(() => permit.settle("used"), "settle")
+      permit.settle("used")
+      assert.strictEqual(heard, 1)
+    })
+  })
+
+  describe("granted", () => {
+    it("gives back what was never used, once", () => {
+      let refunds = 0
+      const permit = permitOf(granted(() => refunds++))
+      permit.settle("unused")
+      permit.settle("unused")
+      assert.strictEqual(refunds, 1)
+    })
+
+    it("gives nothing back once it was used", () => {
+      let refunds = 0
+      const permit = permitOf(granted(() => refunds++))
+      permit.settle("used")
+      permit.settle("unused")
+      assert.strictEqual(refunds, 0)
+    })
+  })
+})

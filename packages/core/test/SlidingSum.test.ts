@@ -1,0 +1,100 @@
+import { assert, describe, it } from "@effect/vitest"
+import { SlidingSum } from "../src/SlidingSum.ts"
+import { array, integer, property } from "./arbitraries.ts"
+
+describe("SlidingSum", () => {
+  it("adds up what happened in the last slots, the current one included", () => {
+    const sum = new SlidingSum(3)
+    for (let slot = 10; slot < 20; slot++) {
+      sum.advance(slot)
+      sum.add(slot, slot)
+    }
+    assert.strictEqual(sum.sum, 17 + 18 + 19)
+  })
+
+  it("forgets a slot when the window has left it, one at a time or all at once", () => {
+    const sum = new SlidingSum(3)
+    sum.advance(0)
+    sum.add(0, 5)
+    sum.advance(2)
+    sum.add(2, 1)
+    sum.advance(3)
+    assert.strictEqual(sum.sum, 1)
+    sum.advance(1_000_000)
+    assert.strictEqual(sum.sum, 0)
+  })
+
+  it("takes back from the slot in which it was added, and not twice once that has left", () => {
+    const sum = new SlidingSum(3)
+    sum.advance(0)
+    sum.add(0, 2)
+    sum.advance(2)
+    sum.add(0, -1)
+    assert.strictEqual(sum.sum, 1)
+    sum.advance(3)
+    assert.strictEqual(sum.sum, 0)
+    sum.add(0, -1)
+    assert.strictEqual(sum.sum, 0)
+  })
+
+  it("does not move when it is told of a slot that is past", () => {
+    const sum = new SlidingSum(3)
+    sum.advance(5)
+    sum.add(5, 1)
+    sum.advance(4)
+    assert.strictEqual(sum.sum, 1)
+  })
+
+  it("counts slots before the start of time", () => {
+    const sum = new SlidingSum(3)
+    sum.advance(-7)
+    sum.add(-7, 4)
+    sum.advance(-5)
+    assert.strictEqual(sum.sum, 4)
+    sum.advance(-4)
+    assert.strictEqual(sum.sum, 0)
+  })
+
+  describe("removeOldest", () => {
+    it("takes one from the oldest slot that holds one, so that none is ever short", () => {
+      const sum = new SlidingSum(3)
+      sum.advance(0)
+      sum.add(0, 1)
+      sum.advance(1)
+      sum.add(1, 2)
+      sum.removeOldest()
+      sum.removeOldest()
+      assert.strictEqual(sum.sum, 1)
+      sum.advance(3)
+      assert.strictEqual(sum.sum, 1)
+      sum.advance(4)
+      assert.strictEqual(sum.sum, 0)
+    })
+
+    it("takes nothing where there is nothing", () => {
+      const sum = new SlidingSum(3)
+      sum.removeOldest()
+      sum.advance(0)
+      sum.removeOldest()
+      assert.strictEqual(sum.sum, 0)
+    })
+  })
+
+  property(
+    "is the sum over the window for any moves and amounts",
+    { size: integer(1, 8), moves: array(integer(0, 10), { maxLength: 40 }) },
+    ({ moves, size }) => {
+      const sum = new SlidingSum(size)
+      const seen: Array<readonly [slot: number, amount: number]> = []
+      let slot = 0
+      for (const move of moves) {
+        slot += move > 7 ? move * 3 : move > 4 ? 1 : 0
+        sum.advance(slot)
+        sum.add(slot, move)
+        seen.push([slot, move])
+        const expected = seen.filter(([at]) => at > slot - size).reduce((total, [, amount]) => total + amount, 0)
+        assert.strictEqual(sum.sum, expected)
+      }
+    }
+  )
+})
