@@ -3,8 +3,8 @@
  * of the example sees the same answers.
  */
 import { Context, Effect, Layer } from "effect"
-import { createServer, type Server, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { RequestListener, ServerResponse } from "node:http"
+import { serve } from "./local-server.ts"
 
 interface Reply {
   readonly status: number
@@ -39,28 +39,16 @@ const send = (reply: Reply, response: ServerResponse): void => {
   response.end(JSON.stringify(reply.body))
 }
 
-const serve = (requests: Map<string, number>): Server =>
-  createServer((request, response) => {
-    const path = request.url ?? "/"
-    const seen = requests.get(path) ?? 0
-    requests.set(path, seen + 1)
-    const answers = script[path] ?? [notFound]
-    const answer = answers[seen] ?? answers.at(-1) ?? notFound
-    if (answer === "drop the connection") return request.socket.destroy()
-    const timer = setTimeout(() => send(answer, response), answer.delayMillis ?? 0)
-    response.once("close", () => clearTimeout(timer))
-  })
-
-const listen = (server: Server): Effect.Effect<Server> =>
-  Effect.callback((resume) => {
-    server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-  })
-
-const close = (server: Server): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    server.close(() => resume(Effect.void))
-    server.closeAllConnections()
-  })
+const misbehave = (requests: Map<string, number>): RequestListener => (request, response) => {
+  const path = request.url ?? "/"
+  const seen = requests.get(path) ?? 0
+  requests.set(path, seen + 1)
+  const answers = script[path] ?? [notFound]
+  const answer = answers[seen] ?? answers.at(-1) ?? notFound
+  if (answer === "drop the connection") return request.socket.destroy()
+  const timer = setTimeout(() => send(answer, response), answer.delayMillis ?? 0)
+  response.once("close", () => clearTimeout(timer))
+}
 
 export class FlakyServer extends Context.Service<FlakyServer, {
   readonly url: string
@@ -71,9 +59,8 @@ export class FlakyServer extends Context.Service<FlakyServer, {
     FlakyServer,
     Effect.gen(function*() {
       const requests = new Map<string, number>()
-      const server = yield* Effect.acquireRelease(listen(serve(requests)), close)
-      const { port } = server.address() as AddressInfo
-      return { url: `http://127.0.0.1:${port}`, requests: (path) => requests.get(path) ?? 0 }
+      const url = yield* serve(misbehave(requests))
+      return { url, requests: (path) => requests.get(path) ?? 0 }
     })
   )
 }
