@@ -79,8 +79,10 @@ export interface PolicyFacts {
   readonly retries: boolean
 }
 
+const none: Array<AttemptFacts> = []
+
 export class CallRecord {
-  readonly attempts: Array<AttemptFacts> = []
+  attempts: Array<AttemptFacts> = none
   decisions: Array<Decision> | undefined = undefined
   droppedAttempts = 0
   endedAt = NaN
@@ -99,7 +101,9 @@ export class CallRecord {
 
   /** Keeps the first attempts and the latest one: what happened first and what decided are both worth more than the middle. */
   add(attempt: AttemptFacts, max: number): void {
-    if (this.attempts.length < max) this.attempts.push(attempt)
+    // An array that is pushed to while it is empty gets room for many; most calls have one attempt.
+    if (this.attempts.length === 0) this.attempts = [attempt]
+    else if (this.attempts.length < max) this.attempts.push(attempt)
     else {
       this.attempts[max - 1] = attempt
       this.droppedAttempts++

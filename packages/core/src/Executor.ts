@@ -58,6 +58,9 @@ type Resume = (effect: Effect.Effect<any, any>) => void
 
 const noOptions: CallOptions = {}
 
+/** Never written to: the first attempt of a group replaces it. */
+const noAttempts: Array<AttemptRun> = []
+
 const callerGone = Outcome.abort({ reason: "caller_interrupted" })
 
 /** A defect of ours never refuses a call. */
@@ -97,12 +100,13 @@ class Call implements BetweenHost, HedgerHost {
   private readonly ownDeadline: boolean
   private readonly cleanup: Cleanup
   private readonly questions: Questions
-  private readonly between: Between
+  /** made for calls that fail once */
+  private between: Between | undefined = undefined
 
   private attempts = 0
   private admitted = false
   /** the attempts of the current retry group, in the order of their hedge index */
-  private group: Array<AttemptRun> = []
+  private group: Array<AttemptRun> = noAttempts
   private hedger: GroupHedger | undefined = undefined
   private trigger: Hedge.Trigger | ScheduleSteps<Hedge.State> | undefined = undefined
   /** definite outcomes that arrived in this tick while others still run: the best of them wins, not the first */
@@ -149,7 +153,6 @@ class Call implements BetweenHost, HedgerHost {
       (defect) => this.reportDefect("finalizer", defect)
     )
     this.questions = new Questions(this, this.cleanup, bindings.supervisor)
-    this.between = new Between(this, this.questions)
   }
 
   now(): number {
@@ -210,7 +213,7 @@ class Call implements BetweenHost, HedgerHost {
   }
 
   private startGroup(permit: Budget.Permit | undefined): void {
-    this.group = []
+    this.group = noAttempts
     this.hedger = this.trigger === undefined
       ? undefined
       : new GroupHedger(this, this.questions, this.binding.state.hedging!, this.trigger)
@@ -237,7 +240,8 @@ class Call implements BetweenHost, HedgerHost {
       parentScope: this.parentScope
     })
     this.attempts++
-    this.group.push(attempt)
+    if (this.group.length === 0) this.group = [attempt]
+    else this.group.push(attempt)
     this.record.add(attempt.facts, this.bounds.maxAttemptRecords)
     this.questions.cancelDeadline()
     const { hedger } = this
@@ -400,6 +404,7 @@ class Call implements BetweenHost, HedgerHost {
       switchedOff: this.binding.switchedOff()
     })
     if (stop !== undefined) return this.conclude(last, stop)
+    this.between ??= new Between(this, this.questions)
     this.between.begin({ last, outcome, retry: this.retry, delayBefore: this.delayBefore })
   }
 
@@ -536,7 +541,7 @@ class Call implements BetweenHost, HedgerHost {
   private endParts(): void {
     this.questions.end()
     this.hedger?.close()
-    this.between.end()
+    this.between?.end()
   }
 
   /** An attempt that is cut short took at least as long as it has run. */
@@ -610,5 +615,5 @@ export const execute = (
       withTimeline
     )
     call.protect(() => call.begin())
-    return Effect.suspend(() => call.onInterrupt())
+    return call.ended ? undefined : Effect.suspend(() => call.onInterrupt())
   })

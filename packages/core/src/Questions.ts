@@ -23,7 +23,8 @@ const checkDecision = (answer: Decision): Decision => {
 }
 
 export class Questions {
-  private readonly pending = new Set<Fiber.Fiber<unknown, unknown>>()
+  /** made for the first answer that takes time */
+  private pending: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
   private readonly timer = new TimerSlot()
   private readonly host: CallHost
   private readonly cleanup: Cleanup
@@ -87,10 +88,10 @@ export class Questions {
   ): () => void {
     const fiber = Effect.runForkWith(this.host.context)(effect)
     const counted = !this.host.ended
-    if (counted) this.pending.add(fiber)
+    if (counted) this.pending = (this.pending ?? new Set()).add(fiber)
     fiber.addObserver((exit) =>
       this.host.protect(() => {
-        if (this.pending.delete(fiber)) {
+        if (this.pending?.delete(fiber) === true) {
           if (between) this.cancelDeadline()
           return done(exit)
         }
@@ -99,9 +100,9 @@ export class Questions {
     )
     // Its own first step has ended the call.
     if (!counted) this.drop(fiber)
-    else if (between && this.pending.has(fiber)) this.armDeadline()
+    else if (between && this.pending?.has(fiber) === true) this.armDeadline()
     return () => {
-      if (this.pending.delete(fiber)) this.drop(fiber)
+      if (this.pending?.delete(fiber) === true) this.drop(fiber)
     }
   }
 
@@ -126,6 +127,7 @@ export class Questions {
   /** The call is over: interrupts what is still asked. An interrupted caller waits for it, nobody else does. */
   end(): void {
     this.cancelDeadline()
+    if (this.pending === undefined) return
     const fibers = [...this.pending]
     this.pending.clear()
     for (const fiber of fibers) {
