@@ -115,6 +115,29 @@ export class CallRecord {
     else this.decisions.push(decision)
   }
 
+  backoff(at: number, delay: number, retryAfter: number | undefined): void {
+    this.decide({ _tag: "BackoffScheduled", at, delay, ...(retryAfter === undefined ? {} : { retryAfter }) })
+  }
+
+  denied(
+    at: number,
+    kind: "retry" | "hedge",
+    reason: string,
+    count: number,
+    budget: string | undefined,
+    retryAfter: number | undefined
+  ): void {
+    this.decide({
+      _tag: "Denied",
+      at,
+      kind,
+      reason,
+      count,
+      ...(budget === undefined ? {} : { budget }),
+      ...(retryAfter === undefined ? {} : { retryAfter })
+    })
+  }
+
   end(at: number, exit: Exit.Exit<unknown, unknown> | "interrupted"): void {
     this.endedAt = at
     this.result = exit === "interrupted" ? exit : resultOf(exit)

@@ -19,6 +19,9 @@
  * or the call is over; timers are armed last. Nothing may throw out of an observer, a timer or `register`: foreign code is
  * called through `guard` or in a fiber.
  *
+ * It is longer than the house allows: what is left here shares the state of one call (who runs, who was judged, whether it
+ * is over), and handing that state around would hide the order in which it is written.
+ *
  * @internal
  */
 import { Cause, Clock, Context, Duration, Effect, Exit, Fiber, Option, Random, Scope } from "effect"
@@ -71,12 +74,6 @@ const EnclosingHedge: Context.Reference<Option.Option<Attempt>> = Context.Refere
   "@rego/core/Executor/EnclosingHedge",
   { defaultValue: Option.none<Attempt> }
 )
-
-const isInheritedDeadline = (cause: Cause.Cause<unknown>): boolean => {
-  const error = Cause.findErrorOption(cause)
-  return Option.isSome(error) && RegoError.isRegoError(error.value) &&
-    error.value.reason._tag === "DeadlineExceeded" && error.value.reason.overall === undefined
-}
 
 class Call implements BetweenHost, HedgerHost {
   readonly binding: Binding
@@ -287,7 +284,8 @@ class Call implements BetweenHost, HedgerHost {
    * first; it is this attempt's timeout in both cases, or nested calls would keep it from being retried.
    */
   private ranOut(attempt: AttemptRun, exit: AnyExit): boolean {
-    return exit._tag === "Failure" && attempt.endsAt - this.now() < oneMicrosecond && isInheritedDeadline(exit.cause)
+    return exit._tag === "Failure" && attempt.endsAt - this.now() < oneMicrosecond &&
+      RegoError.isInheritedDeadline(exit.cause)
   }
 
   private onTimer(attempt: AttemptRun): void {
@@ -424,24 +422,11 @@ class Call implements BetweenHost, HedgerHost {
   }
 
   recordBackoff(delay: number, retryAfter: number | undefined): void {
-    this.record.decide({
-      _tag: "BackoffScheduled",
-      at: this.now(),
-      delay,
-      ...(retryAfter === undefined ? {} : { retryAfter })
-    })
+    this.record.backoff(this.now(), delay, retryAfter)
   }
 
   recordDenied(kind: "retry" | "hedge", { budget, reason, retryAfter }: Denial, count: number): void {
-    this.record.decide({
-      _tag: "Denied",
-      at: this.now(),
-      kind,
-      reason,
-      count,
-      ...(budget === undefined ? {} : { budget }),
-      ...(retryAfter === undefined ? {} : { retryAfter: Duration.toMillis(retryAfter) })
-    })
+    this.record.denied(this.now(), kind, reason, count, budget, retryAfter && Duration.toMillis(retryAfter))
   }
 
   readonly onDeadline = (): void => {

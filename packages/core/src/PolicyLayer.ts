@@ -40,6 +40,7 @@
  */
 import type { Scope } from "effect"
 import { Clock, Context, Duration, Effect, Layer, Option, Predicate, Schema, Stream } from "effect"
+import * as BootChecks from "./BootChecks.ts"
 import * as Budget from "./Budget.ts"
 import * as BudgetData from "./BudgetData.ts"
 import * as Classifier from "./Classifier.ts"
@@ -47,7 +48,7 @@ import { CombinedBudget } from "./CombinedBudget.ts"
 import * as Hedge from "./Hedge.ts"
 import { HedgeState } from "./HedgeState.ts"
 import type { Issue } from "./Issue.ts"
-import { durationBetween, DurationFromInput, fromSchemaError, integerBetween, parseOptions, show } from "./Issue.ts"
+import { durationBetween, DurationFromInput, fromSchemaError, integerBetween, parseOptions } from "./Issue.ts"
 import * as Plan from "./Plan.ts"
 import * as Policy from "./Policy.ts"
 import * as PolicyDocument from "./PolicyDocument.ts"
@@ -134,67 +135,14 @@ const findBudget = (
     : Budget.build(make, scope)
 }
 
-const hasBudget = (source: Source, registries: Context.Context<never>, name: string): boolean =>
-  builtIn.has(name) || source.budgets.has(name) || Budget.findNamed(registries, name) !== undefined
+const namesOf = (source: Source, registries: Context.Context<never>): BootChecks.Names => ({
+  isBudget: (name) => builtIn.has(name) || source.budgets.has(name) || Budget.findNamed(registries, name) !== undefined,
+  isClassifier: (name) => Classifier.findNamed(registries, name) !== undefined,
+  isTrigger: (name) => Hedge.findNamed(registries, name) !== undefined
+})
 
-/** Every policy as a key gets it, with where it stands. */
-const mergedOf = (source: Source): ReadonlyArray<readonly [path: ReadonlyArray<string>, sections: Policy.Sections]> => [
-  ...PolicySet.merged(source.set).map(([pattern, sections]) => [["policies", pattern], sections] as const),
-  ...(source.onMissing === "defaults" ? [[["defaults"], PolicySet.forMissing(source.set)] as const] : [])
-]
-
-/** Every policy as it was written. */
-const writtenOf = (
-  { set }: Source
-): ReadonlyArray<readonly [path: ReadonlyArray<string>, sections: Policy.Sections]> => [
-  [["defaults"], set.defaults],
-  ...PolicySet.written(set).map(([pattern, sections]) => [["policies", pattern], sections] as const)
-]
-
-const under = (path: ReadonlyArray<PropertyKey>, issues: ReadonlyArray<Issue>): ReadonlyArray<Issue> =>
-  issues.map((issue) => ({ ...issue, path: [...path, ...issue.path] }))
-
-/** What only merged policies show, and names that nobody provides: literal names do not get here, they do not compile. */
-const bootIssues = (source: Source, registries: Context.Context<never>): ReadonlyArray<Issue> => [
-  ...writtenOf(source).flatMap(([path, sections]) => under(path, unknownNames(source, registries, sections))),
-  ...mergedOf(source).flatMap(([path, sections]) => under(path, Plan.problems(Plan.fromSections(sections))))
-]
-
-const unknownNames = (
-  source: Source,
-  registries: Context.Context<never>,
-  { budget, classifier, hedge }: Policy.Sections
-): ReadonlyArray<Issue> => {
-  const hedging = hedge === "off" ? undefined : hedge
-  const isBudget = (name: string) => hasBudget(source, registries, name)
-  const isClassifier = (name: string) => Classifier.findNamed(registries, name) !== undefined
-  const isTrigger = (name: string) => Hedge.findNamed(registries, name) !== undefined
-  const named = [
-    [["budget"], "budget", typeof budget === "object" ? budget.name : budget, isBudget],
-    [["hedge", "budget"], "budget", hedging?.budget, isBudget],
-    [["hedge", "trigger"], "trigger", hedging?.trigger, isTrigger],
-    [["classifier"], "classifier", classifier, isClassifier]
-  ] as const
-  return named.flatMap(([path, kind, name, isKnown]) =>
-    typeof name === "string" && !isKnown(name)
-      ? [{ path, message: `must name a ${kind} that is provided, got ${show(name)}` }]
-      : []
-  )
-}
-
-/** A cost that its budget can never grant switches retries or hedges off without saying so. */
-const costIssues = (source: Source, find: (name: string) => Budget.Budget | undefined): ReadonlyArray<Issue> =>
-  mergedOf(source).flatMap(([path, sections]) => {
-    const { budget, hedgeCost, retryCost } = Plan.fromSections(sections)
-    if (retryCost === 1 && hedgeCost === 1) return []
-    const max = find(budget)?.maxCost ?? Infinity
-    return Object.entries({ retryCost, hedgeCost }).flatMap(([field, cost]) =>
-      cost <= max ? [] : [{
-        path: [...path, "budget", field],
-        message: `must be at most what the budget ${show(budget)} can ever grant (${max}), got ${cost}`
-      }]
-    )
-  })
+const refuse = (issues: ReadonlyArray<Issue>): Effect.Effect<void, Policy.PolicyInvalid> =>
+  issues.length === 0 ? Effect.void : Effect.fail(new Policy.PolicyInvalid({ issues }))
 
 // -----------------------------------------------------------------------------
 // bindings
@@ -283,15 +231,6 @@ const warnWhenRebuilt = (builds: Builds): Effect.Effect<void> =>
       : Effect.void
   )
 
-const warnAtBoot = (source: Source): Effect.Effect<void> =>
-  Effect.forEach(
-    mergedOf(source).flatMap(([path, sections]) =>
-      Plan.warnings(Plan.fromSections(sections)).map((warning) => `rego ${path.at(-1)}: ${warning}`)
-    ),
-    (warning) => Effect.logWarning(warning),
-    { discard: true }
-  )
-
 const statisticsOf = (binding: Binding): Effect.Effect<KeyStatistics> =>
   Effect.zipWith(binding.budget.state, Clock.monotonicTimeNanos, ({ balance }, nanos) => ({
     key: binding.key,
@@ -305,17 +244,17 @@ const statisticsOf = (binding: Binding): Effect.Effect<KeyStatistics> =>
 
 const build = Effect.fnUntraced(function*(source: Source) {
   const registries = yield* Effect.context<never>()
-  const unknown = bootIssues(source, registries)
-  if (unknown.length > 0) return yield* new Policy.PolicyInvalid({ issues: unknown })
+  const policies = { set: source.set, givesDefaults: source.onMissing === "defaults" }
+  yield* refuse(BootChecks.issues(policies, namesOf(source, registries)))
   const scope = yield* Effect.context<Scope.Scope>()
-  const ungrantable = costIssues(source, findBudget(source, registries, scope))
-  if (ungrantable.length > 0) return yield* new Policy.PolicyInvalid({ issues: ungrantable })
+  const find = findBudget(source, registries, scope)
+  yield* refuse(BootChecks.costIssues(policies, find))
   const supervisor = new Supervisor()
   yield* Effect.addFinalizer(() => supervisor.close(source.limits.shutdownTimeout ?? Duration.seconds(5)))
-  yield* warnAtBoot(source)
+  yield* Effect.forEach(BootChecks.warnings(policies), (warning) => Effect.logWarning(warning), { discard: true })
   const bindings = new Bindings({
     isNamed: (key) => source.set.exact.has(key),
-    bind: bind({ source, registries, findBudget: findBudget(source, registries, scope) }),
+    bind: bind({ source, registries, findBudget: find }),
     bounds: {
       maxKeys: source.limits.maxKeys ?? 1_000,
       maxAbandoned: source.limits.maxAbandoned ?? 64,

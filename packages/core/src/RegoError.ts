@@ -28,8 +28,7 @@
  *
  * @since 0.1.0
  */
-import type { Cause } from "effect"
-import { Data, Duration, Option } from "effect"
+import { Cause, Data, Duration, Option } from "effect"
 import * as Attempt from "./Attempt.ts"
 import type { PolicyKey } from "./PolicyKey.ts"
 
@@ -143,3 +142,14 @@ export const makeWithoutStack = (key: PolicyKey, reason: Reason): RegoError => {
  * @since 0.1.0
  */
 export const isRegoError = (u: unknown): u is RegoError => u instanceof RegoError
+
+/**
+ * Whether a failure is that of a call which ran out of a deadline it had inherited.
+ *
+ * @internal
+ */
+export const isInheritedDeadline = (cause: Cause.Cause<unknown>): boolean => {
+  const error = Cause.findErrorOption(cause)
+  return Option.isSome(error) && isRegoError(error.value) && error.value.reason._tag === "DeadlineExceeded" &&
+    error.value.reason.overall === undefined
+}

@@ -38,7 +38,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // executor
   ["Timer", "AttemptRun", "Cleanup", "CallHost", "Questions", "ScheduleSteps", "Between", "GroupHedger", "Executor"],
   // facade
-  ["PolicyLayer", "Rego", "index"]
+  ["BootChecks", "PolicyLayer", "Rego", "index"]
 ]
 
 /** Stable parts of Effect; other sub-paths may be unstable, and load what a small program does not need. */

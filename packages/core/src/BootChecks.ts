@@ -1,0 +1,85 @@
+/**
+ * What is looked at when a layer is built: names that nobody provides, what only merged policies show, costs that can never
+ * be granted, and what is allowed but probably not meant. Pure.
+ *
+ * @internal
+ */
+import type { Budget } from "./Budget.ts"
+import type { Issue } from "./Issue.ts"
+import { show } from "./Issue.ts"
+import * as Plan from "./Plan.ts"
+import type * as Policy from "./Policy.ts"
+import * as PolicySet from "./PolicySet.ts"
+
+export interface Policies {
+  readonly set: PolicySet.PolicySet
+  /** keys that no entry matches get the defaults */
+  readonly givesDefaults: boolean
+}
+
+/** What is provided, by kind. */
+export interface Names {
+  readonly isBudget: (name: string) => boolean
+  readonly isClassifier: (name: string) => boolean
+  readonly isTrigger: (name: string) => boolean
+}
+
+type Located = readonly [path: ReadonlyArray<string>, sections: Policy.Sections]
+
+/** Every policy as a key gets it. */
+const mergedOf = ({ givesDefaults, set }: Policies): ReadonlyArray<Located> => [
+  ...PolicySet.merged(set).map(([pattern, sections]) => [["policies", pattern], sections] as const),
+  ...(givesDefaults ? [[["defaults"], PolicySet.forMissing(set)] as const] : [])
+]
+
+/** Every policy as it was written. */
+const writtenOf = ({ set }: Policies): ReadonlyArray<Located> => [
+  [["defaults"], set.defaults],
+  ...PolicySet.written(set).map(([pattern, sections]) => [["policies", pattern], sections] as const)
+]
+
+const under = (path: ReadonlyArray<PropertyKey>, found: ReadonlyArray<Issue>): ReadonlyArray<Issue> =>
+  found.map((issue) => ({ ...issue, path: [...path, ...issue.path] }))
+
+/** Literal names do not get here: they do not compile. */
+const unknownNames = (names: Names, { budget, classifier, hedge }: Policy.Sections): ReadonlyArray<Issue> => {
+  const hedging = hedge === "off" ? undefined : hedge
+  const named = [
+    [["budget"], "budget", typeof budget === "object" ? budget.name : budget, names.isBudget],
+    [["hedge", "budget"], "budget", hedging?.budget, names.isBudget],
+    [["hedge", "trigger"], "trigger", hedging?.trigger, names.isTrigger],
+    [["classifier"], "classifier", classifier, names.isClassifier]
+  ] as const
+  return named.flatMap(([path, kind, name, isKnown]) =>
+    typeof name === "string" && !isKnown(name)
+      ? [{ path, message: `must name a ${kind} that is provided, got ${show(name)}` }]
+      : []
+  )
+}
+
+export const issues = (policies: Policies, names: Names): ReadonlyArray<Issue> => [
+  ...writtenOf(policies).flatMap(([path, sections]) => under(path, unknownNames(names, sections))),
+  ...mergedOf(policies).flatMap(([path, sections]) => under(path, Plan.problems(Plan.fromSections(sections))))
+]
+
+/** A cost that its budget can never grant switches retries or hedges off without saying so. */
+export const costIssues = (
+  policies: Policies,
+  findBudget: (name: string) => Budget | undefined
+): ReadonlyArray<Issue> =>
+  mergedOf(policies).flatMap(([path, sections]) => {
+    const { budget, hedgeCost, retryCost } = Plan.fromSections(sections)
+    if (retryCost === 1 && hedgeCost === 1) return []
+    const max = findBudget(budget)?.maxCost ?? Infinity
+    return Object.entries({ retryCost, hedgeCost }).flatMap(([field, cost]) =>
+      cost <= max ? [] : [{
+        path: [...path, "budget", field],
+        message: `must be at most what the budget ${show(budget)} can ever grant (${max}), got ${cost}`
+      }]
+    )
+  })
+
+export const warnings = (policies: Policies): ReadonlyArray<string> =>
+  mergedOf(policies).flatMap(([path, sections]) =>
+    Plan.warnings(Plan.fromSections(sections)).map((warning) => `rego ${path.at(-1)}: ${warning}`)
+  )
