@@ -52,7 +52,9 @@ import { arm, endOfTick } from "./Timer.ts"
 
 export interface CallOptions {
   readonly idempotent?: boolean | undefined
+  readonly replayable?: boolean | undefined
   readonly classifier?: Classifier.Any | undefined
+  readonly protocol?: Classifier.Protocol<never, never> | undefined
   readonly onDiscard?: ((value: never) => Effect.Effect<void>) | undefined
 }
 
@@ -205,7 +207,7 @@ class Call implements BetweenHost, HedgerHost {
 
   /** A call inside a hedge does not hedge again, nor does a call inside that one. */
   private mayHedge(): boolean {
-    return this.binding.trigger !== undefined && this.idempotent() === true &&
+    return this.binding.trigger !== undefined && this.idempotent() === true && this.replayable() &&
       !Option.exists(Context.get(this.context, EnclosingHedge), (attempt) => attempt.active)
   }
 
@@ -374,8 +376,10 @@ class Call implements BetweenHost, HedgerHost {
   private classify(exit: AnyExit, timedOut: boolean): Outcome.Outcome {
     try {
       const any: Exit.Exit<never, RegoError.RegoError> = exit as any
-      const outcome = this.options.classifier?.(any) ?? this.binding.classifier?.(any)
-      if (outcome === undefined) return Classifier.classifyDefault(exit, timedOut, this.binding.plan.nested)
+      const { nested } = this.binding.plan
+      const outcome = this.options.classifier?.(any) ?? this.binding.classifier?.(any) ??
+        this.options.protocol?.(any, nested)
+      if (outcome === undefined) return Classifier.classifyDefault(exit, timedOut, nested)
       if (Outcome.isOutcome(outcome)) return outcome
       throw new TypeError(`a classifier must return an Outcome or undefined, got ${show(outcome)}`)
     } catch (defect) {
@@ -389,6 +393,10 @@ class Call implements BetweenHost, HedgerHost {
     return this.options.idempotent ?? this.binding.plan.idempotent
   }
 
+  private replayable(): boolean {
+    return this.options.replayable !== false
+  }
+
   groupFailed(): void {
     this.hedger?.close()
     const last = this.group[0]!
@@ -398,6 +406,7 @@ class Call implements BetweenHost, HedgerHost {
       retry: this.retry,
       outcome,
       mayStillRun: this.group.some((attempt) => attempt.timedOut),
+      replayable: this.replayable(),
       idempotent: this.idempotent(),
       switchedOff: this.binding.switchedOff()
     })
