@@ -25,6 +25,7 @@ export const stopReasons = [
   "abort",
   "no_retries",
   "attempts_exhausted",
+  "not_replayable",
   "not_idempotent",
   "switched_off",
   "schedule_done",

@@ -55,7 +55,9 @@ import { endOfTick } from "./Timer.ts"
 
 export interface CallOptions {
   readonly idempotent?: boolean | undefined
+  readonly replayable?: boolean | undefined
   readonly classifier?: Classifier.Any | undefined
+  readonly protocol?: Classifier.Protocol<never, never> | undefined
   readonly onDiscard?: ((value: never) => Effect.Effect<void>) | undefined
 }
 
@@ -232,7 +234,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   /** A call inside a hedge does not hedge again, nor does a call inside that one. */
   private mayHedge(): boolean {
-    if (this.idempotent() !== true) return false
+    if (this.idempotent() !== true || !this.replayable()) return false
     const enclosingHedge = Context.get(this.context, EnclosingHedge)
     return Option.isNone(enclosingHedge) || !enclosingHedge.value.active
   }
@@ -421,8 +423,10 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private classify(exit: AnyExit, timedOut: boolean): Outcome.Outcome {
     try {
       const any: Exit.Exit<never, RegoError.RegoError> = exit as any
-      const outcome = this.options.classifier?.(any) ?? this.binding.classifier?.(any)
-      if (outcome === undefined) return Classifier.classifyDefault(exit, timedOut, this.binding.plan.nested)
+      const { nested } = this.binding.plan
+      const outcome = this.options.classifier?.(any) ?? this.binding.classifier?.(any) ??
+        this.options.protocol?.(any, nested)
+      if (outcome === undefined) return Classifier.classifyDefault(exit, timedOut, nested)
       if (Outcome.isOutcome(outcome)) return outcome
       throw new TypeError(`a classifier must return an Outcome or undefined, got ${show(outcome)}`)
     } catch (defect) {
@@ -436,6 +440,10 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     return this.options.idempotent ?? this.binding.plan.idempotent
   }
 
+  private replayable(): boolean {
+    return this.options.replayable !== false
+  }
+
   groupFailed(): void {
     this.hedger?.close()
     const last = this.group[0]!
@@ -445,6 +453,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
       retry: this.retry,
       outcome,
       mayStillRun: this.group.some((attempt) => attempt.timedOut),
+      replayable: this.replayable(),
       idempotent: this.idempotent(),
       switchedOff: this.binding.switchedOff()
     })

@@ -54,8 +54,12 @@ type Late<T> = Classifier.Late<T>
 export interface Options<in A = unknown, in E = unknown> {
   /** whether running the effect twice is safe; counts more than what the policy says */
   readonly idempotent?: boolean | undefined
+  /** `false` where a run uses up what it cannot get back, such as a stream that is read once: one attempt, no hedges */
+  readonly replayable?: boolean | undefined
   /** asked before the classifier of the policy */
   readonly classifier?: Classifier.Classifier<A, E> | undefined
+  /** asked after the classifier of the policy: what an adapter knows of its protocol, and a policy may know better */
+  readonly protocol?: Classifier.Protocol<A, E> | undefined
   /**
    * Runs for every success that is not returned, because it was classified Retryable and tried again, or lost in the same
    * tick: a response that must be closed. Supervised and never waited for. An attempt that was interrupted ends without a

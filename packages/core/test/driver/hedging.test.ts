@@ -124,6 +124,16 @@ describe("Executor", () => {
         }
       }))
 
+    it.effect("an attempt that uses up its input is not hedged, whoever says that it is idempotent", () =>
+      Effect.gen(function*() {
+        const s = script(hangs, succeeds("hedge"))
+        yield* call(s.effect, {
+          policy: { ...hedged(), timeout: { overall: 50 } },
+          options: { idempotent: true, replayable: false }
+        })
+        assert.strictEqual(s.runs, 1)
+      }))
+
     it.effect("a policy whose hedge section is off does not hedge", () =>
       Effect.gen(function*() {
         const s = script(hangs, succeeds("hedge"))
