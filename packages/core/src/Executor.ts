@@ -53,6 +53,7 @@ import { arm, endOfTick } from "./Timer.ts"
 export interface CallOptions {
   readonly idempotent?: boolean | undefined
   readonly classifier?: Classifier.Any | undefined
+  readonly defaultClassifier?: Classifier.Any | undefined
   readonly onDiscard?: ((value: never) => Effect.Effect<void>) | undefined
 }
 
@@ -374,7 +375,8 @@ class Call implements BetweenHost, HedgerHost {
   private classify(exit: AnyExit, timedOut: boolean): Outcome.Outcome {
     try {
       const any: Exit.Exit<never, RegoError.RegoError> = exit as any
-      const outcome = this.options.classifier?.(any) ?? this.binding.classifier?.(any)
+      const { classifier, defaultClassifier } = this.options
+      const outcome = classifier?.(any) ?? this.binding.classifier?.(any) ?? defaultClassifier?.(any)
       if (outcome === undefined) return Classifier.classifyDefault(exit, timedOut, this.binding.plan.nested)
       if (Outcome.isOutcome(outcome)) return outcome
       throw new TypeError(`a classifier must return an Outcome or undefined, got ${show(outcome)}`)

@@ -57,6 +57,8 @@ export interface Options<in A = unknown, in E = unknown> {
   readonly idempotent?: boolean | undefined
   /** asked before the classifier of the policy */
   readonly classifier?: Classifier.Classifier<A, E> | undefined
+  /** asked after the classifier of the policy, before `typedFailures`: what a transport knows about its own errors */
+  readonly defaultClassifier?: Classifier.Classifier<A, E> | undefined
   /**
    * Runs for every success that is not returned, because it was classified Retryable and tried again, or lost in the same
    * tick: a response that must be closed. Supervised and never waited for. An attempt that was interrupted ends without a

@@ -104,6 +104,30 @@ describe("Rego", () => {
         assert.strictEqual((yield* run(undefined, undefined))[0], 3)
       }))
 
+    it.effect("asks the default classifier after the one of the policy, and before `typedFailures`", () =>
+      Effect.gen(function*() {
+        const asked: Array<string> = []
+        const no = (who: string, outcome: Outcome.Outcome | undefined) =>
+          Classifier.make(() => {
+            asked.push(who)
+            return outcome
+          })
+        const final = Outcome.nonRetryable({ reason: "final" })
+        const run = (policy: Outcome.Outcome | undefined, last: Outcome.Outcome | undefined) =>
+          Effect.gen(function*() {
+            asked.length = 0
+            const s = script(fails(boom))
+            const call = s.effect.pipe(Rego.resilient(key, { defaultClassifier: no("default", last) }))
+            yield* inVirtualTime(call).pipe((self) =>
+              under(self, policiesOf({ retry, classifier: no("policy", policy) }))
+            )
+            return [s.runs, ...asked]
+          })
+        assert.deepStrictEqual(yield* run(final, undefined), [1, "policy"])
+        assert.deepStrictEqual(yield* run(undefined, final), [1, "policy", "default"])
+        assert.strictEqual((yield* run(undefined, undefined))[0], 3)
+      }))
+
     it.effect("sees its own timeout in its classifier as a RegoError of the attempt", () =>
       Effect.gen(function*() {
         const seen: Array<string> = []
