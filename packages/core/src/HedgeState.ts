@@ -78,7 +78,8 @@ export class HedgeState {
     if (outcome._tag !== "Retryable") return
     this.failed.add(this.slot, 1)
     const retryAfter = retryAfterMillis(outcome)
-    if (retryAfter === undefined) return
+    // A wait without an end is about the call that was told, and names no instant for the others.
+    if (retryAfter === undefined || retryAfter === Infinity) return
     this.pushbackUntil = Math.max(this.pushbackUntil, endedAt + Math.min(retryAfter, maxPushback))
   }
 
