@@ -28,22 +28,27 @@ const allocatedBy = async (work: () => Promise<unknown>): Promise<number> => {
   return process.memoryUsage().heapUsed - before
 }
 
-/** So little that the collector does not run in between: the growth of the heap is then all that was allocated. */
-const sampleBytes = 400_000
-const samples = 9
+export interface Sampling {
+  /** so little that the collector does not run in between: the growth of the heap is then all that was allocated */
+  readonly bytes: number
+  readonly times: number
+}
+
+/** A young generation of a megabyte is where Node starts. */
+const usual: Sampling = { bytes: 400_000, times: 7 }
 
 /** Bytes allocated by a call. */
-export const allocated = async ({ id, run }: Case, host: Host): Promise<Measurement> => {
+export const allocated = async ({ id, run }: Case, host: Host, sampling = usual): Promise<Measurement> => {
   const guess = (await allocatedBy(() => run(host, 20))) / 20
-  const calls = Math.min(500, Math.max(5, Math.round(sampleBytes / guess)))
-  const growth: Array<number> = []
-  for (let i = 0; i < samples; i++) {
+  const calls = Math.min(500, Math.max(5, Math.round(sampling.bytes / guess)))
+  const rounds: Array<number> = []
+  while (rounds.length < sampling.times) {
     // The difference of two runs leaves out what a run costs by itself.
     const one = await allocatedBy(() => run(host, calls))
     const two = await allocatedBy(() => run(host, calls * 2))
-    growth.push(Math.round((two - one) / calls))
+    rounds.push(Math.round((two - one) / calls))
   }
-  return { id: bytesOf(id), unit: "bytes", calls, rounds: growth }
+  return { id: bytesOf(id), unit: "bytes", calls, rounds }
 }
 
 // -----------------------------------------------------------------------------
@@ -60,9 +65,10 @@ const kept = (): number => {
 /** Starts calls, and answers with what waits for their end. */
 type Start = (host: Host, gate: Gate, count: number) => () => Promise<unknown>
 
-const startEffects = ({ effect }: EffectSubject): Start => ({ runtime }, { promise }, count) => {
+const startEffects = ({ effect }: EffectSubject): Start => ({ context }, { promise }, count) => {
   const fibers: Array<Fiber.Fiber<unknown, unknown>> = new Array(count)
-  for (let i = 0; i < count; i++) fibers[i] = runtime.runFork(effect(Effect.promise(() => promise)))
+  const fork = Effect.runForkWith(context)
+  for (let i = 0; i < count; i++) fibers[i] = fork(effect(Effect.promise(() => promise)))
   return () => Effect.runPromise(Fiber.awaitAll(fibers))
 }
 

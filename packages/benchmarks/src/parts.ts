@@ -26,7 +26,6 @@ let sink = 0
 
 const part = (id: string, make: () => (now: number) => number): Case => ({
   id,
-  clock: "wall",
   run: async (_, calls) => {
     sink += loop(calls, make())
   }
