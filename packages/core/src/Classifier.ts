@@ -4,7 +4,8 @@
  * **Details**
  *
  * A classifier is a pure function from an exit to an `Outcome`; `undefined` means that it has no opinion. A call asks its
- * own classifier first (the `classifier` option), then the one of its policy, then `typedFailures`, which always answers.
+ * own classifier first (the `classifier` option), then the one of its policy, then that of an adapter for a protocol (the
+ * `protocol` option), then `typedFailures`, which always answers.
  * A classifier that throws makes the attempt NonRetryable with the reason `classifier_defect`: the caller gets the
  * attempt's own exit, and the defect is reported once for the key.
  *
@@ -54,6 +55,21 @@ export type Late<T> = [T][T extends any ? 0 : never]
  */
 export interface Classifier<in A, in E> {
   (exit: Exit.Exit<A, E | RegoError>): Outcome.Outcome | undefined
+}
+
+/**
+ * What an adapter for a protocol says of an exit on which the call site and the policy have no opinion.
+ *
+ * **Details**
+ *
+ * `nested` is the setting `retry.nested` of the policy. Where it is `"refuse"`, what a call inside has already retried is
+ * not to be called Retryable; `typedFailures` sees that for failures, and only the adapter can for its values.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Protocol<in A, in E> {
+  (exit: Exit.Exit<A, E | RegoError>, nested: "allow" | "refuse"): Outcome.Outcome | undefined
 }
 
 /**

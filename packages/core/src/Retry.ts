@@ -45,6 +45,8 @@ export interface Situation {
   readonly outcome: Retryable
   /** an attempt was ended by our timeout: its work may still go on at the server */
   readonly mayStillRun: boolean
+  /** the effect can run a second time at all */
+  readonly replayable: boolean
   readonly idempotent: boolean | undefined
   readonly switchedOff: boolean
 }
@@ -70,6 +72,7 @@ export const refusal = (situation: Situation): StopReason | undefined => {
   const { idempotent, mayStillRun, outcome, plan, retry } = situation
   if (!plan.retries) return "no_retries"
   if (retry + 1 >= plan.maxAttempts) return "attempts_exhausted"
+  if (!situation.replayable) return "not_replayable"
   if (!idempotencyAllows(idempotent, outcome.executed, mayStillRun)) return "not_idempotent"
   return situation.switchedOff ? "switched_off" : undefined
 }

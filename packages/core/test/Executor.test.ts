@@ -110,6 +110,21 @@ describe("Executor", () => {
           ])
         })],
 
+      not_replayable: [
+        "what uses up its input runs once, even where the server surely did nothing",
+        () =>
+          Effect.gen(function*() {
+            const error = new Judged(Outcome.retryable({ reason: "refused", executed: "no" }))
+            const ran = yield* call(script(fails(error)).effect, {
+              policy: { retry, classifier: judged, idempotent: true },
+              options: { replayable: false }
+            })
+            assertFailsWith(ran.exit, error)
+            assert.strictEqual(stopOf(ran.timeline), "not_replayable")
+            assert.deepStrictEqual(ran.rows, stoppedAtOnce("not_replayable", "Retryable refused"))
+          })
+      ],
+
       not_idempotent: ["what must not run twice does not", () =>
         Effect.gen(function*() {
           const error = new Error("503")

@@ -104,6 +104,38 @@ describe("Rego", () => {
         assert.strictEqual((yield* run(undefined, undefined))[0], 3)
       }))
 
+    it.effect("asks the protocol's classifier last, and tells it whether the policy allows nested retries", () =>
+      Effect.gen(function*() {
+        const asked: Array<string> = []
+        const run = (policy: Outcome.Outcome | undefined, nested?: "allow") =>
+          Effect.gen(function*() {
+            asked.length = 0
+            const s = script<string, Error>(succeeds("503"))
+            const protocol: Classifier.Protocol<string, Error> = (exit, nested) => {
+              asked.push(`${exit._tag} ${nested}`)
+              return Outcome.retryable({ reason: "http_503" })
+            }
+            yield* inVirtualTime(s.effect.pipe(Rego.resilient(key, { protocol, onDiscard: () => Effect.void }))).pipe(
+              (self) => under(self, policiesOf({ retry: { ...retry, nested }, classifier: () => policy }))
+            )
+            return [s.runs, ...asked]
+          })
+        const refused = "Success refuse"
+        assert.deepStrictEqual(yield* run(Outcome.success), [1])
+        assert.deepStrictEqual(yield* run(undefined), [3, refused, refused, refused])
+        assert.strictEqual((yield* run(undefined, "allow"))[1], "Success allow")
+      }))
+
+    it.effect("goes on to typedFailures where the protocol's classifier has no opinion", () =>
+      Effect.gen(function*() {
+        const s = script(fails(boom))
+        const options = { protocol: () => undefined, onDiscard: () => Effect.void }
+        yield* inVirtualTime(s.effect.pipe(Rego.resilient(key, options))).pipe((self) =>
+          under(self, policiesOf({ retry }))
+        )
+        assert.strictEqual(s.runs, 3)
+      }))
+
     it.effect("sees its own timeout in its classifier as a RegoError of the attempt", () =>
       Effect.gen(function*() {
         const seen: Array<string> = []

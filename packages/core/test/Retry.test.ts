@@ -41,23 +41,32 @@ describe("Retry", () => {
       retry: 2,
       outcome: retryable(),
       mayStillRun: true,
+      replayable: false,
       idempotent: undefined,
       switchedOff: true
     }
 
-    it("names the first reason in the order of the design: retries at all, attempts left, idempotency, kill switch", () => {
+    it("names the first reason in the order of the design: retries at all, attempts left, replay, idempotency, kill switch", () => {
       assert.strictEqual(Retry.refusal(hopeless), "no_retries")
       assert.strictEqual(Retry.refusal({ ...hopeless, plan: retries(3) }), "attempts_exhausted")
-      assert.strictEqual(Retry.refusal({ ...hopeless, plan: retries(4) }), "not_idempotent")
-      assert.strictEqual(Retry.refusal({ ...hopeless, plan: retries(4), idempotent: true }), "switched_off")
-      assert.isUndefined(Retry.refusal({ ...hopeless, plan: retries(4), idempotent: true, switchedOff: false }))
+      assert.strictEqual(Retry.refusal({ ...hopeless, plan: retries(4) }), "not_replayable")
+      const again = { ...hopeless, plan: retries(4), replayable: true }
+      assert.strictEqual(Retry.refusal(again), "not_idempotent")
+      assert.strictEqual(Retry.refusal({ ...again, idempotent: true }), "switched_off")
+      assert.isUndefined(Retry.refusal({ ...again, idempotent: true, switchedOff: false }))
     })
 
     property("allows exactly maxAttempts attempts", { maxAttempts: integer(1, 10) }, ({ maxAttempts }) => {
       let attempts = 1
       const more = (retry: number) =>
-        Retry.refusal({ ...hopeless, plan: retries(maxAttempts), retry, mayStillRun: false, switchedOff: false }) ===
-          undefined
+        Retry.refusal({
+          ...hopeless,
+          plan: retries(maxAttempts),
+          retry,
+          mayStillRun: false,
+          replayable: true,
+          switchedOff: false
+        }) === undefined
       while (more(attempts - 1)) attempts++
       assert.strictEqual(attempts, maxAttempts)
     })

@@ -55,7 +55,7 @@ describe("API", () => {
         },
         Classifier: {
           values: "byTag fromPredicate layer make never orElse typedFailures",
-          types: "Any Cases Classifier Named"
+          types: "Any Cases Classifier Named Protocol"
         },
         Deadline: {
           values: "CurrentDeadline none remaining withDeadline",

@@ -124,6 +124,16 @@ describe("Executor", () => {
         }
       }))
 
+    it.effect("an attempt that uses up its input is not hedged, whoever says that it is idempotent", () =>
+      Effect.gen(function*() {
+        const s = script(hangs, succeeds("hedge"))
+        yield* call(s.effect, {
+          policy: { ...hedged(), timeout: { overall: 50 } },
+          options: { idempotent: true, replayable: false }
+        })
+        assert.strictEqual(s.runs, 1)
+      }))
+
     it.effect("a policy whose hedge section is off does not hedge", () =>
       Effect.gen(function*() {
         const s = script(hangs, succeeds("hedge"))
@@ -332,6 +342,21 @@ describe("Executor", () => {
           const s = script<string, unknown>(hangs, fails(askedToWait(7), 5), succeeds("second hedge", 1))
           yield* call(s.effect, { policy: { ...hedged(3, trigger), ...policy, classifier: judged } })
           assert.deepStrictEqual(s.startedAt, [0, 100, 112])
+        }))
+    }
+
+    for (const [name, policy] of [["without", {}], ["with", retries(3)]] as const) {
+      it.effect(`a retryAfter without an end starts no more hedges and lets the others finish, ${name} retries`, () =>
+        Effect.gen(function*() {
+          const no = askedToWait("Infinity")
+          const wins = script<string, unknown>(succeeds("first", 60), fails(no, 5), hangs)
+          const won = yield* call(wins.effect, { policy: { ...hedged(3), ...policy, classifier: judged } })
+          assertSucceedsWith(won.exit, "first")
+          assert.deepStrictEqual(wins.startedAt, [0, 10])
+          const loses = script<string, unknown>(fails(boom, 60), fails(no, 5), hangs)
+          const lost = yield* call(loses.effect, { policy: { ...hedged(3), ...policy, classifier: judged } })
+          assertFailsWith(lost.exit, boom)
+          assert.deepStrictEqual(loses.startedAt, [0, 10])
         }))
     }
 
