@@ -2,7 +2,7 @@
 import type { Case, Host } from "./cases.ts"
 import { cases, hostOf } from "./cases.ts"
 import * as Loopback from "./loopback.ts"
-import { allocated, inFlight, keptByKeys, perKey } from "./memory.ts"
+import { allocated, inFlight, keptByCapture, keptByKeys, perCaptured, perKey } from "./memory.ts"
 import { partCases } from "./parts.ts"
 import type { Measurement, Settings } from "./results.ts"
 import { bytesOf, inFlightOf } from "./results.ts"
@@ -50,12 +50,14 @@ const flying = async ({ chosen, progress, settings }: Wish, host: Host): Promise
   return measured
 }
 
-const keyCount = 10_000
+const many = 10_000
 
-const keys = async ({ chosen, progress }: Wish): Promise<Measured> => {
-  if (!chosen(perKey)) return []
-  progress(`${keyCount} keys`)
-  return [await keptByKeys(keyCount)]
+const keeping = async ({ chosen, progress }: Wish, host: Host): Promise<Measured> => {
+  progress(`${many} keys, ${many} captured calls`)
+  const measured: Array<Measurement> = []
+  if (chosen(perCaptured)) measured.push(await keptByCapture(host, many))
+  if (chosen(perKey)) measured.push(await keptByKeys(many))
+  return measured
 }
 
 const scale = async (wish: Wish, host: Host): Promise<Measured> => {
@@ -79,7 +81,7 @@ export const measureAll = async (wish: Wish): Promise<Measured> => {
     ...await calls(wish, host),
     ...await bytes(wish, host),
     ...await flying(wish, host),
-    ...await keys(wish),
+    ...await keeping(wish, host),
     ...await scale(wish, host)
   ]
   loopback.close()

@@ -1,13 +1,13 @@
 /**
  * How memory is measured: what a call allocates, and what is kept for a call that waits for its operation.
  */
-import { Rego } from "@rego/core"
+import { Rego, Timeline } from "@rego/core"
 import { Effect, Fiber, ManagedRuntime } from "effect"
 import { setImmediate } from "node:timers/promises"
 import type { Gate } from "./awaited.ts"
 import { closedGate } from "./awaited.ts"
 import type { Case, Host } from "./cases.ts"
-import { keyNumber, manyKeys } from "./policies.ts"
+import { keyNumber, keys, manyKeys } from "./policies.ts"
 import type { Measurement } from "./results.ts"
 import { bytesOf, inFlightOf } from "./results.ts"
 import type { EffectSubject, PromiseSubject, Subject } from "./subjects.ts"
@@ -55,8 +55,12 @@ export const allocated = async ({ id, run }: Case, host: Host, sampling = usual)
 // kept for a call in flight
 // -----------------------------------------------------------------------------
 
-/** With what typed arrays keep outside of the heap. */
+/**
+ * With what typed arrays keep outside of the heap. That is given back while the program goes on, and counted when the
+ * collector runs the next time.
+ */
 const kept = (): number => {
+  collectGarbage()
   collectGarbage()
   const { external, heapUsed } = process.memoryUsage()
   return heapUsed + external
@@ -122,4 +126,23 @@ export const keptByKeys = async (count: number): Promise<Measurement> => {
   const bytes = (kept() - before) / count
   await runtime.dispose()
   return { id: perKey, unit: "bytes", calls: count, rounds: [Math.round(bytes)] }
+}
+
+// -----------------------------------------------------------------------------
+// kept by a capture
+// -----------------------------------------------------------------------------
+
+export const perCaptured = "kept/captured call"
+
+/** Bytes kept for each call that is made inside a capture, for as long as it runs. */
+export const keptByCapture = async ({ runtime }: Host, count: number): Promise<Measurement> => {
+  let before = 0
+  let after = 0
+  const calls = Effect.gen(function*() {
+    before = kept()
+    for (let i = 0; i < count; i++) yield* Rego.resilient(Effect.succeed(1), keys.everything)
+    after = kept()
+  })
+  await runtime.runPromise(Timeline.captureWith({ maxTimelines: count })(calls))
+  return { id: perCaptured, unit: "bytes", calls: count, rounds: [Math.round((after - before) / count)] }
 }
