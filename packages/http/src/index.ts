@@ -2,3 +2,8 @@
  * @since 0.1.0
  */
 export * as Idempotency from "./Idempotency.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as ServerHints from "./ServerHints.ts"
