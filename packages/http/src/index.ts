@@ -1,6 +1,11 @@
 /**
  * @since 0.1.0
  */
+export * as HttpClassifier from "./HttpClassifier.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as Idempotency from "./Idempotency.ts"
 
 /**
