@@ -72,8 +72,12 @@ export const retryableStatuses: ReadonlyArray<number> = [408, 425, 429, 500, 502
 /** Early data that the server will not look at, and a quota that was used up: both before any work. */
 const refusedBeforeWork: ReadonlyArray<number> = [425, 429]
 
-/** What is true of a server, in the form that is asked for each attempt. */
-interface Rules {
+/**
+ * What is true of a server, in the form that is asked for each attempt.
+ *
+ * @internal
+ */
+export interface Rules {
   readonly retryable: ReadonlySet<number>
   readonly beforeWork: ReadonlySet<number>
   /** milliseconds since 1970, for instants in the headers of servers that send no `Date` */
@@ -209,21 +213,23 @@ const judgeFailure = (
 // constructors
 // -----------------------------------------------------------------------------
 
-const checkStatuses = (lists: Readonly<Record<string, Iterable<number> | undefined>>): void => {
-  const wrong = Object.entries(lists).flatMap(([name, list]) =>
-    [...list ?? []].flatMap((status, i) => isStatus(status) ? [] : [`${name}[${i}] must be 100 to 599, got ${status}`])
+/**
+ * What is wrong with options, all of it.
+ *
+ * @internal
+ */
+export const problems = ({ rejectsBeforeWork, statuses }: Options, prefix = ""): ReadonlyArray<string> =>
+  Object.entries({ statuses, rejectsBeforeWork }).flatMap(([name, list]) =>
+    [...list ?? []].flatMap((status, i) =>
+      isStatus(status) ? [] : [`${prefix}${name}[${i}] must be 100 to 599, got ${status}`]
+    )
   )
-  if (wrong.length > 0) throw new RangeError(`HttpClassifier: ${wrong.join("; ")}`)
-}
 
 /** @internal */
-export const rulesOf = ({ rejectsBeforeWork, statuses }: Options): Omit<Rules, "now"> => {
-  checkStatuses({ statuses, rejectsBeforeWork })
-  return {
-    retryable: new Set(statuses ?? retryableStatuses),
-    beforeWork: new Set([...refusedBeforeWork, ...rejectsBeforeWork ?? []])
-  }
-}
+export const rulesOf = ({ rejectsBeforeWork, statuses }: Options): Omit<Rules, "now"> => ({
+  retryable: new Set(statuses ?? retryableStatuses),
+  beforeWork: new Set([...refusedBeforeWork, ...rejectsBeforeWork ?? []])
+})
 
 /** @internal */
 export const protocol = (rules: Rules): Classifiers.Protocol<unknown, unknown> => (exit, nested) =>
@@ -260,6 +266,8 @@ const liveClock = Context.get(Context.empty(), Clock.Clock)
  * @since 0.1.0
  */
 export const make = (options: Options = {}): Classifiers.Classifier<unknown, unknown> => {
+  const wrong = problems(options)
+  if (wrong.length > 0) throw new RangeError(`HttpClassifier: ${wrong.join("; ")}`)
   const judge = protocol({ ...rulesOf(options), now: () => liveClock.currentTimeMillisUnsafe() })
   return (exit) => judge(exit, "refuse")
 }

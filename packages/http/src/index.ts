@@ -6,6 +6,16 @@ export * as HttpClassifier from "./HttpClassifier.ts"
 /**
  * @since 0.1.0
  */
+export * as HttpKey from "./HttpKey.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as HttpRego from "./HttpRego.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as Idempotency from "./Idempotency.ts"
 
 /**
