@@ -5,7 +5,7 @@ import { HttpClassifier, HttpKey, HttpRego } from "@rego/http"
 import { Cause, Effect, Exit, Layer, Logger, Option, Random, Schema, Stream, Tracer } from "effect"
 import { HttpBody, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import type { Scripted, Step } from "./support.ts"
-import { inVirtualTime, policiesOf, refused, reset, retry, scripted, storyOf, wordOf } from "./support.ts"
+import { inVirtualTime, policiesOf, quietly, refused, reset, retry, scripted, storyOf, wordOf } from "./support.ts"
 
 // -----------------------------------------------------------------------------
 // what the tests share
@@ -599,10 +599,10 @@ describe("HttpRego", () => {
         yield* inVirtualTime(twiceWrapped(server).get(url))
         assert.strictEqual(server.sent.length, 9)
       }).pipe(
-        Effect.provide(PolicyLayer.make({
+        Effect.provide(quietly(PolicyLayer.make({
           policies: { inner: { retry }, outer: { retry: { ...retry as object, nested: "allow" } } },
           defaults: { budget: "unlimited" }
-        }))
+        })))
       ))
   })
 

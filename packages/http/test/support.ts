@@ -6,7 +6,7 @@ import { NodeHttpClient } from "@effect/platform-node"
 import { assert } from "@effect/vitest"
 import type { Policy } from "@rego/core"
 import { Backoff, PolicyLayer, RegoError, Timeline } from "@rego/core"
-import { Cause, Clock, Effect, Exit, Fiber, Layer, Option } from "effect"
+import { Cause, Clock, Effect, Exit, Layer, Logger, Option } from "effect"
 import type { Duration, Scope } from "effect"
 import { FetchHttpClient, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
@@ -21,8 +21,12 @@ import type { AddressInfo, Socket } from "node:net"
 /** Three attempts, 10 ms apart. */
 export const retry: Policy.Input["retry"] = { maxAttempts: 3, backoff: Backoff.constant(10, { jitter: "none" }) }
 
+/** Without the warnings at boot: these policies are careless on purpose. */
+export const quietly = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> =>
+  layer.pipe(Layer.provide(Logger.layer([])))
+
 export const policiesOf = (policy: Policy.Input) =>
-  Layer.orDie(PolicyLayer.make({ policies: { "*": { budget: "unlimited", ...policy } } }))
+  quietly(Layer.orDie(PolicyLayer.make({ policies: { "*": { budget: "unlimited", ...policy } } })))
 
 // -----------------------------------------------------------------------------
 // a client that answers after a script, in virtual time
@@ -133,6 +137,8 @@ export interface Arrival {
   readonly body: string
   /** which connection it came on, counted from 0 */
   readonly connection: number
+  /** the answer is complete, or the connection has gone */
+  ended: boolean
   /** the connection went away before the answer was complete */
   cancelled: boolean
 }
@@ -154,7 +160,7 @@ const readBody = (request: IncomingMessage, done: (body: string) => void): void 
 }
 
 /** A server on this machine for as long as the scope is open; it counts what arrives. */
-export const serve = (handler: Handler): Effect.Effect<Server, never, Scope.Scope> => {
+export const serve = (handler: Handler, port = 0): Effect.Effect<Server, never, Scope.Scope> => {
   const arrivals: Array<Arrival> = []
   const connections = { made: 0, open: 0 }
   const numbers = new WeakMap<Socket, number>()
@@ -166,9 +172,11 @@ export const serve = (handler: Handler): Effect.Effect<Server, never, Scope.Scop
         headers: request.headers,
         body,
         connection: numbers.get(request.socket) ?? -1,
+        ended: false,
         cancelled: false
       }
       response.on("close", () => {
+        arrival.ended = true
         arrival.cancelled = !response.writableFinished
       })
       handler(request, response, arrivals.push(arrival) - 1)
@@ -180,7 +188,7 @@ export const serve = (handler: Handler): Effect.Effect<Server, never, Scope.Scop
     socket.on("close", () => connections.open--)
   })
   const listening = Effect.callback<Server>((resume) => {
-    server.listen(0, "127.0.0.1", () => {
+    server.listen(port, "127.0.0.1", () => {
       const { port } = server.address() as AddressInfo
       resume(Effect.succeed({ url: `http://127.0.0.1:${port}`, port, arrivals, connections }))
     })
@@ -199,13 +207,9 @@ export const eventually = (what: string, holds: () => boolean): Effect.Effect<vo
     assert.isTrue(holds(), what)
   })
 
-/** The clients that Effect has for Node; each keeps connections of its own. */
+/** The clients that Effect has for Node, with connections that are kept (Node itself closes each one by default). */
 export const clients = {
   fetch: FetchHttpClient.layer,
   undici: NodeHttpClient.layerUndici,
-  node: NodeHttpClient.layerNodeHttp
+  node: NodeHttpClient.layerNodeHttpOptions({ keepAlive: true })
 }
-
-/** The rest of a program runs in a fiber; its end is waited for. */
-export const joined = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Exit.Exit<A, E>, never, R> =>
-  Effect.flatMap(Effect.forkChild(self), Fiber.await)
