@@ -326,6 +326,21 @@ for (const [name, layer] of Object.entries(clients)) {
         yield* eventually("it is closed", () => server.arrivals[0]?.cancelled === true)
       }).pipe(Effect.provide(policiesOf({ retry })), Effect.provide(layer)))
 
+    it.live("a hedge that loses does not abort the winner, even where requests wait between their scope and the wire", () =>
+      Effect.gen(function*() {
+        const server = yield* serve((_, response) => {
+          response.write("whole ")
+          setTimeout(() => response.end("body"), 50)
+        })
+        const client = (yield* HttpClient.HttpClient).pipe(
+          HttpClient.transformResponse(Effect.delay("30 millis")),
+          HttpClient.withScope,
+          HttpRego.resilient()
+        )
+        const text = yield* Effect.scoped(Effect.flatMap(client.get(server.url), (response) => response.text))
+        assert.strictEqual(text, "whole body")
+      }).pipe(Effect.provide(policiesOf(hedged(20))), Effect.provide(layer)))
+
     // -------------------------------------------------------------------------
     // interruption
     // -------------------------------------------------------------------------
