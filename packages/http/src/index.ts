@@ -21,4 +21,9 @@ export * as Idempotency from "./Idempotency.ts"
 /**
  * @since 0.1.0
  */
+export * as ResilientFetch from "./ResilientFetch.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as ServerHints from "./ServerHints.ts"
