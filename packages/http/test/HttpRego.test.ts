@@ -508,6 +508,31 @@ describe("HttpRego", () => {
       }).pipe(Effect.provide(policiesOf({ retry }))))
   })
 
+  describe("mapAttempt", () => {
+    const replica: HttpRego.Options["mapAttempt"] = (request, { hedge, retry }) =>
+      HttpClientRequest.setUrl(request, `http://replica-${hedge}.test/${retry}`)
+
+    it.effect("sends a hedge to another replica, under the key of the request", () =>
+      Effect.gen(function*() {
+        const server = scripted("hangs", ok)
+        const ran = yield* send(server, { mapAttempt: replica }, hedged)
+        assert.deepStrictEqual(server.sent.map(({ request }) => request.url), [
+          "http://replica-0.test/0",
+          "http://replica-1.test/0"
+        ])
+        assert.strictEqual(ran.timeline.key, "users.test.GET")
+      }))
+
+    it.effect("sees each request as the caller made it, not as the attempt before sent it", () =>
+      Effect.gen(function*() {
+        const server = scripted(unavailable)
+        const mapAttempt: HttpRego.Options["mapAttempt"] = (request) => HttpClientRequest.appendUrl(request, "x")
+        yield* send(server, { mapAttempt, headers: { attempt: "x-attempt" } })
+        assert.deepStrictEqual(server.sent.map(({ request }) => request.url), [`${url}/x`, `${url}/x`, `${url}/x`])
+        assert.deepStrictEqual(server.header("x-attempt"), ["1", "2", "3"])
+      }))
+  })
+
   describe("spans", () => {
     const spansOf = (server: Scripted, policy: Policy.Input) =>
       Effect.gen(function*() {
@@ -544,15 +569,15 @@ describe("HttpRego", () => {
     const boom = () => {
       throw new Error("boom")
     }
-    for (const what of ["key", "idempotent", "replayable"] as const) {
-      it.effect(`${what}: the request is sent, once, under the default key, with one line in the log`, () =>
+    for (const what of ["key", "idempotent", "replayable", "mapAttempt"] as const) {
+      it.effect(`${what}: the request is sent as it is, once, under the default key, with one line in the log`, () =>
         Effect.gen(function*() {
           const lines: Array<string> = []
           const logger = Logger.make<unknown, void>(({ message }) => void lines.push([message].flat().join(" ")))
           const server = scripted(unavailable)
           const client = HttpRego.resilient(server.client, {
             [what]: boom,
-            ...(what === "key" ? { idempotent: false } : {})
+            ...(what === "key" || what === "mapAttempt" ? { idempotent: false } : {})
           })
           const twice = Effect.all([Timeline.capture(client.get(url)), Timeline.capture(client.get(url))])
           const [, [, [timeline]]] = yield* inVirtualTime(twice).pipe(
