@@ -44,7 +44,7 @@ import { show } from "./Issue.ts"
 import * as Outcome from "./Outcome.ts"
 import type { Binding, Bindings, Bounds } from "./PolicyProvider.ts"
 import { reportOnce } from "./PolicyProvider.ts"
-import { Questions } from "./Questions.ts"
+import { freePass, Questions } from "./Questions.ts"
 import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
@@ -71,9 +71,6 @@ const noAttempts: Array<AttemptRun> = []
 
 const callerGone = Outcome.abort({ reason: "caller_interrupted" })
 
-/** A defect of ours never refuses a call. */
-const freePass: Budget.Decision = { _tag: "Granted", permit: { settle: () => {} } }
-
 /** The hedge that runs the current code, however deep below it. */
 const EnclosingHedge: Context.Reference<Option.Option<Attempt>> = Context.Reference(
   "@rego/core/Executor/EnclosingHedge",
@@ -90,15 +87,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   readonly parentScope: Scope.Scope | undefined
   ended = false
   retry = 0
-  previous: AnyExit | undefined = undefined
-  delayBefore = 0
 
   private readonly self: Effect.Effect<any, any>
   private readonly options: CallOptions
   private readonly bindings: Bindings
   private readonly resume: Resume
   private readonly withTimeline: boolean
-  private readonly record: CallRecord
+  private readonly startedAt: number
 
   private attempts = 0
   private admitted = false
@@ -108,15 +103,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private trigger: Hedge.Delays | ScheduleSteps<Hedge.State> | undefined = undefined
   /** definite outcomes that arrived in this tick while others still run: the best of them wins, not the first */
   private arrived: Array<AttemptRun> | undefined = undefined
-  /** attempts that were told to stop and did not at once */
-  private left: Array<AttemptRun> | undefined = undefined
 
   // Made when they are needed first: most calls succeed at once.
+  private written: CallRecord | undefined = undefined
   private asking: Questions | undefined = undefined
   private cleaning: Cleanup | undefined = undefined
   private between: Between | undefined = undefined
   private asyncContext: AsyncContext | undefined = undefined
-  private draw: (() => number) | undefined = undefined
 
   constructor(
     self: Effect.Effect<any, any>,
@@ -137,12 +130,11 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     this.resume = resume
     this.withTimeline = withTimeline
     this.clock = Context.get(context, Clock.Clock)
-    const startedAt = this.now()
+    this.startedAt = this.now()
     // JavaScript may pass anything, and a call never fails because of its key.
     this.binding = bindings.get(typeof key === "string" ? key : String(key), context)
     this.parentScope = Context.getOrUndefined(context as Context.Context<Scope.Scope>, Scope.Scope)
-    this.deadline = Math.min(startedAt + this.binding.plan.overall, enclosing(context, this.clock))
-    this.record = new CallRecord(this.binding.key, this.binding.facts, startedAt)
+    this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(context, this.clock))
   }
 
   asEffect(): Effect.Effect<void> {
@@ -179,9 +171,28 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   get random(): () => number {
-    if (this.draw !== undefined) return this.draw
     const random = Context.get(this.context, Random.Random)
-    return this.draw = () => random.nextDoubleUnsafe()
+    return () => random.nextDoubleUnsafe()
+  }
+
+  /** how the group before ended */
+  get previous(): AnyExit | undefined {
+    return this.between?.previous
+  }
+
+  get delayBefore(): number {
+    return this.between?.waited ?? 0
+  }
+
+  /** Made when there is more to say than one attempt, or when somebody may read it. */
+  private get record(): CallRecord {
+    return this.written ??= this.openRecord()
+  }
+
+  private openRecord(): CallRecord {
+    const record = new CallRecord(this.binding.key, this.binding.facts, this.startedAt)
+    for (const attempt of this.group) record.add(attempt.facts, this.bounds.maxAttemptRecords)
+    return record
   }
 
   // ---------------------------------------------------------------------------
@@ -190,22 +201,23 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   begin(): void {
     const { budget, refused } = this.binding
-    const { startedAt } = this.record
+    const { startedAt } = this
     if (refused) return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
     if (startedAt >= this.deadline) return this.deadlinePassed()
     if (budget.admit === undefined) return this.admit(undefined, startedAt)
-    this.questions.askBudget(
-      () => budget.admit!(this.asCall(startedAt)),
-      freePass,
-      (decision) =>
-        decision._tag === "Granted" ? this.admit(decision.permit, this.now()) : this.fail({
-          _tag: "AdmissionDenied",
-          budget: this.binding.plan.budget,
-          detail: decision.reason,
-          retryAfter: Option.fromUndefinedOr(decision.retryAfter)
-        }, "admission_denied"),
-      true
-    )
+    const asked = this.questions.admit(budget, this.asCall(startedAt))
+    if (!Effect.isEffect(asked)) return this.ended ? this.questions.giveBack(asked) : this.onAdmission(asked, startedAt)
+    this.questions.await(asked, freePass, (decision) => this.onAdmission(decision, this.now()), true)
+  }
+
+  private onAdmission(decision: Budget.Decision, now: number): void {
+    if (decision._tag === "Granted") return this.admit(decision.permit, now)
+    this.fail({
+      _tag: "AdmissionDenied",
+      budget: this.binding.plan.budget,
+      detail: decision.reason,
+      retryAfter: Option.fromUndefinedOr(decision.retryAfter)
+    }, "admission_denied")
   }
 
   private asCall(now: number): Budget.Call {
@@ -214,10 +226,10 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   private admit(permit: Budget.Permit | undefined, now: number): void {
     const { observed, state, trigger } = this.binding
-    const { startedAt } = this.record
+    const { startedAt } = this
     this.admitted = true
     if (observed.onCall !== undefined) {
-      this.questions.guard("budget.onCall", () => observed.onCall!(this.asCall(startedAt)))
+      this.tellCall("onCall", startedAt)
       if (this.ended) return this.settle(permit, "unused")
     }
     // An admission that took time may have used up all there was.
@@ -244,7 +256,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     this.group = noAttempts
     if (trigger !== undefined) {
       this.asyncContext ??= capture()
-      this.hedger = new GroupHedger(this, this.binding.state.hedging!, trigger)
+      this.hedger = new GroupHedger(this, trigger)
     }
     this.start(0, permit, now)
   }
@@ -257,18 +269,21 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const { perAttempt } = this.binding.plan
     const endsAt = Math.min(startedAt + perAttempt, this.deadline)
     const attempt = new AttemptRun(this, hedge, startedAt, endsAt, permit)
-    this.attempts++
-    if (this.group.length === 0) this.group = [attempt]
-    else this.group.push(attempt)
-    this.record.add(attempt.facts, this.bounds.maxAttemptRecords)
+    this.add(attempt)
     this.asking?.cancelDeadline()
     const { hedger } = this
-    hedger?.onStart(startedAt)
+    hedger?.onStart()
     this.run(attempt)
     // The attempt's own first step may have ended the call, and could not be interrupted before it was known here.
     if (attempt.settled && attempt.fiberExit === undefined) return this.interruptAttempt(attempt)
     if (!attempt.settled && endsAt !== Infinity) this.arm(attempt, startedAt)
-    hedger?.onRunning()
+    hedger?.onRunning(startedAt)
+  }
+
+  private add(attempt: AttemptRun): void {
+    if (this.attempts++ > 0) this.record.add(attempt.facts, this.bounds.maxAttemptRecords)
+    if (this.group.length === 0) this.group = [attempt]
+    else this.group.push(attempt)
   }
 
   private run(attempt: AttemptRun): void {
@@ -289,14 +304,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const { overall, perAttempt } = this.binding.plan
     this.asyncContext ??= capture()
     if (attempt.endsAt < this.deadline) attempt.armShared(clock, context, perAttempt, startedAt)
-    else if (startedAt === this.record.startedAt && this.ownsDeadline) {
+    else if (startedAt === this.startedAt && this.ownsDeadline) {
       attempt.armShared(clock, context, overall, startedAt)
     } else attempt.armOwn(clock, context, attempt.endsAt - startedAt)
   }
 
   /** Whether the deadline is the policy's, and not one of an enclosing call. */
   private get ownsDeadline(): boolean {
-    return this.deadline === this.record.startedAt + this.binding.plan.overall
+    return this.deadline === this.startedAt + this.binding.plan.overall
   }
 
   onTime(attempt: AttemptRun): void {
@@ -326,7 +341,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
    * first; it is this attempt's timeout in both cases, or nested calls would keep it from being retried.
    */
   private ranOut(attempt: AttemptRun, exit: AnyExit): boolean {
-    return exit._tag === "Failure" && attempt.endsAt - attempt.facts.endedAt < oneMicrosecond &&
+    return exit._tag === "Failure" && attempt.endsAt - attempt.facts.endedAt! < oneMicrosecond &&
       RegoError.isInheritedDeadline(exit.cause)
   }
 
@@ -337,7 +352,6 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   /** The caller never waits for an attempt that timed out, even if it does not stop. */
   private timeOut(attempt: AttemptRun): void {
-    attempt.timedOut = true
     attempt.settle("timed_out", this.now())
     this.interruptAttempt(attempt)
     if (this.ended) return
@@ -355,15 +369,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     fiber?.interruptUnsafe(this.fiberId)
     if (fiber === undefined || attempt.fiberExit !== undefined || attempt.abandoned || attempt.awaited) return
     attempt.abandoned = true
-    if (this.left === undefined) this.left = [attempt]
-    else this.left.push(attempt)
+    this.cleanup.abandoned.push(attempt)
     this.binding.state.abandoned++
     this.supervisor.add(fiber)
   }
 
   private onLateEnd(attempt: AttemptRun): void {
     if (attempt.abandoned) this.binding.state.abandoned--
-    this.cleanup.release(attempt)
+    this.release(attempt)
     if (attempt.awaited) this.cleanup.oneLess()
   }
 
@@ -373,7 +386,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   private judge(attempt: AttemptRun, exit: AnyExit): void {
     const outcome = this.classify(exit, attempt.timedOut)
-    const { endedAt, startedAt } = attempt.facts
+    const { startedAt } = attempt.facts
+    const endedAt = attempt.facts.endedAt!
     attempt.facts.outcome = outcome
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
     this.tellOutcome(outcome, endedAt)
@@ -382,7 +396,6 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     // Last, because what is called above may end other attempts: a group is judged when all of its attempts are.
     attempt.exit = exit
     if (outcome._tag !== "Retryable") return this.arrive(attempt)
-    attempt.retryable = outcome
     this.onRetryable(outcome)
   }
 
@@ -391,6 +404,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
       this.binding.observed.onOutcome?.(outcome, now)
     } catch (defect) {
       this.reportDefect("budget.onOutcome", defect)
+    }
+  }
+
+  private tellCall(what: "onCall" | "onCallEnd", now: number): void {
+    try {
+      if (this.binding.observed[what] !== undefined) this.binding.observed[what](this.asCall(now))
+    } catch (defect) {
+      this.reportDefect(`budget.${what}`, defect)
     }
   }
 
@@ -414,7 +435,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
       return
     }
     this.hedger?.close()
-    if (this.idle()) return this.concludeAt(attempt.facts.endedAt, attempt)
+    if (this.idle()) return this.concludeAt(attempt.facts.endedAt!, attempt)
     const arrived = [attempt]
     this.arrived = arrived
     endOfTick(this.clock, this.context, () => this.protect(() => this.conclude(Retry.best(arrived))))
@@ -447,7 +468,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   groupFailed(): void {
     this.hedger?.close()
     const last = this.group[0]!
-    const outcome = Retry.combine(this.group.map((attempt) => attempt.retryable!))
+    const outcome = this.group.length === 1
+      ? last.retryable!
+      : Retry.combine(this.group.map((attempt) => attempt.retryable!))
     const stop = Retry.refusal({
       plan: this.binding.plan,
       retry: this.retry,
@@ -459,22 +482,26 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     })
     if (stop !== undefined) return this.conclude(last, stop)
     this.between ??= new Between(this)
-    this.between.begin({ last, outcome, retry: this.retry, delayBefore: this.delayBefore })
+    this.between.begin({ last, outcome, retry: this.retry })
   }
 
   // ---------------------------------------------------------------------------
   // between groups
   // ---------------------------------------------------------------------------
 
-  next(last: AttemptRun, waited: number, permit: Budget.Permit | undefined): void {
+  next(permit: Budget.Permit | undefined): void {
     // Only now is it sure that the last exit is not returned: a wait may still end the call with it.
-    for (const attempt of this.group) this.cleanup.release(attempt)
+    for (const attempt of this.group) this.release(attempt)
     if (this.ended) return this.settle(permit, "unused")
     this.countHedges(undefined)
-    this.previous = last.exit
+    this.written ??= this.openRecord()
     this.retry++
-    this.delayBefore = waited
     this.startGroup(permit, this.now())
+  }
+
+  /** Most failures leave nothing behind. */
+  private release(attempt: AttemptRun): void {
+    if (attempt.scope !== undefined || attempt.fiberExit?._tag === "Success") this.cleanup.release(attempt)
   }
 
   recordBackoff(delay: number, retryAfter: number | undefined): void {
@@ -548,7 +575,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     for (const attempt of this.group) if (!attempt.settled) this.cut(attempt, running, now)
     for (const attempt of this.group) {
       if (attempt.fiberExit === undefined) this.interruptAttempt(attempt)
-      else if (attempt !== returned || attempt.timedOut) this.cleanup.release(attempt)
+      else if (attempt !== returned || attempt.timedOut) this.release(attempt)
       else if (attempt.scope?.state._tag === "Open") this.cleanup.keep(attempt.scope, this.parentScope!)
     }
     this.countHedges(returned)
@@ -563,7 +590,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     this.endParts()
     this.reportAbort(now)
     for (const attempt of this.group) {
-      if (attempt.fiberExit !== undefined) this.cleanup.release(attempt)
+      if (attempt.fiberExit !== undefined) this.release(attempt)
       else if (!attempt.abandoned) {
         this.cut(attempt, "interrupted_caller", now)
         attempt.awaited = true
@@ -604,14 +631,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private closeRecord(now: number, stop: StopReason | undefined, exit: AnyExit | "interrupted"): void {
-    const { observed } = this.binding
-    this.left?.forEach((attempt) => {
-      if (attempt.fiberExit === undefined) attempt.facts.endedBy = "abandoned"
-    })
+    this.cleaning?.markAbandoned()
     if (stop !== undefined) this.record.decide({ _tag: "Stopped", at: now, reason: stop })
-    if (this.admitted && observed.onCallEnd !== undefined) {
-      this.questions.guard("budget.onCallEnd", () => observed.onCallEnd!(this.asCall(now)))
-    }
+    if (this.admitted) this.tellCall("onCallEnd", now)
     const collector = Context.get(this.context, Timeline.CurrentCollector)
     // Nobody can read the record of such a success: only a failure carries it.
     if (collector === undefined && !this.withTimeline && exit !== "interrupted" && exit._tag === "Success") return

@@ -7,7 +7,7 @@ import { Clock, Duration, Effect } from "effect"
 import { Bucket } from "./Bucket.ts"
 import type { Budget, Decision, RatioOptions, Request } from "./Budget.ts"
 import { isAnswer } from "./Classifier.ts"
-import { settledOnce } from "./Permit.ts"
+import { Grant } from "./Permit.ts"
 import { SlidingSum } from "./SlidingSum.ts"
 
 type Options = typeof RatioOptions.Type
@@ -17,6 +17,25 @@ const slots = 20
 
 /** Sums of tenths are not exact in binary: without it 3 deposits of 0.1 would be a little more than 0.3. */
 const epsilon = 1e-9
+
+/** Paid from the deposits of the window, in a slot of it. */
+class RatioGrant extends Grant {
+  private readonly budget: RatioBudget
+  private readonly slot: number
+  private readonly cost: number
+  private readonly hedge: boolean
+  constructor(budget: RatioBudget, slot: number, cost: number, hedge: boolean) {
+    super()
+    this.budget = budget
+    this.slot = slot
+    this.cost = cost
+    this.hedge = hedge
+  }
+
+  protected onSettled(use: "used" | "unused"): void {
+    if (use === "unused") this.budget.giveBack(this.slot, this.cost, this.hedge)
+  }
+}
 
 export class RatioBudget implements Budget {
   readonly window: Duration.Duration
@@ -95,14 +114,14 @@ export class RatioBudget implements Budget {
   }
 
   private fromRatio(cost: number, hedge: boolean): Decision {
-    const paidIn = this.slot
-    this.extras.add(paidIn, cost)
-    if (hedge) this.hedges.add(paidIn, cost)
-    return settledOnce((use) => {
-      if (use === "used") return
-      this.extras.add(paidIn, -cost)
-      if (hedge) this.hedges.add(paidIn, -cost)
-    })
+    this.extras.add(this.slot, cost)
+    if (hedge) this.hedges.add(this.slot, cost)
+    return new RatioGrant(this, this.slot, cost, hedge)
+  }
+
+  giveBack(slot: number, cost: number, hedge: boolean): void {
+    this.extras.add(slot, -cost)
+    if (hedge) this.hedges.add(slot, -cost)
   }
 
   readonly state = Effect.map(Clock.monotonicTimeNanos, (nanos) => {

@@ -6,10 +6,11 @@
 /** The sum over the last `size` slots; `advance` drops what has left the window. */
 export class SlidingSum {
   sum = 0
-  private readonly ring: Float64Array
+  /** A plain array: so short a typed one is mostly header, and every key has several. */
+  private readonly ring: Array<number>
   private current = -Infinity
   constructor(size: number) {
-    this.ring = new Float64Array(size)
+    this.ring = Array.from({ length: size }, () => 0)
   }
 
   private index(slot: number): number {

@@ -112,15 +112,15 @@ describe("Timer", () => {
     }
     const timeouts = () => process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length
     const sleep = (millis: number) => new Promise((resolve) => host(resolve, millis))
-    /** What tests of other files left to rest, for as long as their timeouts are, would be counted here. */
-    const forgetOthers = (): void => Reflect.get(SharedTimer, "byMillis").clear()
-    const settled = async (): Promise<void> => {
-      for (let waited = 0; SharedTimer.count > 0 && waited < 2_000; waited += 10) await sleep(10)
-      assert.strictEqual(SharedTimer.count, 0)
+    const shares = (millis: number) => SharedTimer.lengths.has(millis)
+    /** until the timer of this length has been given up, as each is when nobody waited at its end */
+    const settled = async (millis: number): Promise<void> => {
+      for (let waited = 0; shares(millis) && waited < 2_000; waited += 10) await sleep(10)
+      assert.isFalse(shares(millis))
     }
 
     it("rings each once, not before its time, in the order in which they were armed", async () => {
-      forgetOthers()
+      await settled(12)
       const order: Array<number> = []
       const startedAt = now()
       const bells = [0, 1, 2, 3].map((index) => new Bell(() => order.push(index)).arm(12))
@@ -138,7 +138,7 @@ describe("Timer", () => {
     })
 
     it("is one timer of the host, however many wait, and none that holds the process when nobody does", async () => {
-      forgetOthers()
+      await settled(30)
       const before = timeouts()
       const bells = Array.from({ length: 100 }, () => new Bell().arm(30))
       assert.strictEqual(timeouts(), before + 1)
@@ -149,8 +149,8 @@ describe("Timer", () => {
       again.cancel()
       again.cancel()
       assert.strictEqual(timeouts(), before)
-      assert.strictEqual(SharedTimer.count, 1)
-      await settled()
+      assert.isTrue(shares(30))
+      await settled(30)
       assert.deepStrictEqual([...bells, again].map((bell) => bell.rung), Array(101).fill(0))
     })
 
@@ -175,7 +175,7 @@ describe("Timer", () => {
     })
 
     it("what rings may arm itself again, cancel the next, and be the last", async () => {
-      forgetOthers()
+      await settled(5)
       const last = new Bell()
       const held: Array<number> = []
       let pending = 0
@@ -196,37 +196,35 @@ describe("Timer", () => {
       assert.deepStrictEqual(bells.map((bell) => bell.rung), [3, 1, 0])
       // one timer of the host while it waits again, and none after the last
       assert.deepStrictEqual(held, [1, 1, 0])
-      await settled()
+      await settled(5)
     })
 
     it("waits in vain for nobody: what is due at once or at no time has a timer of its own", async () => {
-      forgetOthers()
       const bells = [0, 0.5, -3, NaN].map((millis) => new Bell().arm(millis))
-      assert.strictEqual(SharedTimer.count, 0)
+      for (const millis of [0, 0.5, -3, NaN]) assert.isFalse(shares(millis))
       await sleep(10)
       assert.deepStrictEqual(bells.map((bell) => bell.rung), [1, 1, 1, 1])
     })
 
     it("shares at most 256 lengths; an alarm of one more has a timer of its own", async () => {
-      forgetOthers()
       const bells = Array.from({ length: 300 }, (_, index) => new Bell().arm(1 + index / 100))
-      assert.strictEqual(SharedTimer.count, 256)
-      await settled()
+      assert.strictEqual(SharedTimer.lengths.size, 256)
+      while (bells.some((bell) => bell.armed)) await sleep(5)
       await sleep(5)
       assert.isTrue(bells.every((bell) => bell.rung === 1))
     })
 
     it("clears its timer where the host has numbers that hold nothing", async () => {
-      forgetOthers()
+      await settled(17)
       const cleared: Array<unknown> = []
       const clear = globalThis.clearTimeout
       globalThis.setTimeout = (() => 7) as unknown as typeof setTimeout
       globalThis.clearTimeout = ((handle: unknown) => cleared.push(handle)) as typeof clearTimeout
-      const bell = new Bell().arm(10)
+      const bell = new Bell().arm(17)
       bell.cancel()
       globalThis.clearTimeout = clear
       assert.deepStrictEqual(cleared, [7])
-      assert.strictEqual(SharedTimer.count, 0)
+      assert.isFalse(shares(17))
     })
   })
 
