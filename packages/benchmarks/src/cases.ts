@@ -1,22 +1,13 @@
 /**
- * What is compared. Every case is one call of an operation that succeeds at once, made in a loop inside one fiber.
+ * What is timed: every subject in every group it runs in.
  */
-import { Classifier, Outcome, PolicyLayer, Rego, Timeline } from "@rego/core"
-import type { PolicyProvider } from "@rego/core"
-import { handleAll, retry, timeout, TimeoutStrategy, wrap } from "cockatiel"
-import { Effect, Layer, Logger } from "effect"
-import type { Exit } from "effect"
-
-type Services = PolicyProvider.PolicyProvider
-
-/** What is called: as an effect, and for peers that know promises only as a function. */
-export interface Operation {
-  readonly effect: Effect.Effect<number>
-  readonly promise: (() => Promise<number>) | undefined
-}
-
-/** `promise`: the operation is asynchronous and ends in a microtask. `sync`: it never suspends. */
-export type Source = "promise" | "sync"
+import type { ManagedRuntime } from "effect"
+import { Effect } from "effect"
+import type { Loopback } from "./loopback.ts"
+import type { Operation, Source } from "./operations.ts"
+import { operationOf } from "./operations.ts"
+import type { EffectSubject, PromiseSubject, Services, Subject } from "./subjects.ts"
+import { runsIn, subjects } from "./subjects.ts"
 
 /**
  * `request`: as in a program, the effect is made anew for each call, inside a span and a scope of the caller.
@@ -24,137 +15,122 @@ export type Source = "promise" | "sync"
  */
 export type Shape = "request" | "constant"
 
+/**
+ * `fiber`: one call after the other in one fiber. `fibers`: the same in 64 at a time. `outside`: each call is a
+ * `runPromise` of its own that is awaited; there is no fiber whose span and scope it could have.
+ */
+export type From = "fiber" | "fibers" | "outside"
+
 export interface Group {
   readonly source: Source
   readonly shape: Shape
+  readonly from: From
 }
 
-export interface Subject {
-  readonly name: string
-  readonly call: (operation: Operation) => Effect.Effect<unknown, unknown, Services>
-  /** all groups, unless given */
-  readonly runsIn?: (group: Group) => boolean
-  /** whether its calls in flight are weighed; yes, unless given */
-  readonly inFlight?: boolean
+export interface Host {
+  readonly runtime: ManagedRuntime.ManagedRuntime<Services, never>
+  readonly loopback: Loopback
 }
 
 export interface Case {
   readonly id: string
-  readonly group: Group
-  readonly subject: Subject
-  /** so many calls, one after the other */
-  readonly loop: (calls: number) => Effect.Effect<void, never, Services>
+  /** latency hides what a request costs: there it is processor time that counts */
+  readonly clock: "wall" | "cpu"
+  /** calls of a round; found while warming up, unless given */
+  readonly calls?: number
+  readonly run: (host: Host, calls: number) => Promise<void>
 }
 
-// -----------------------------------------------------------------------------
-// policies
-// -----------------------------------------------------------------------------
+export const groups = {
+  request: { source: "promise", shape: "request", from: "fiber" },
+  constant: { source: "promise", shape: "constant", from: "fiber" },
+  fibers: { source: "promise", shape: "request", from: "fibers" },
+  outside: { source: "promise", shape: "request", from: "outside" },
+  sync: { source: "sync", shape: "request", from: "fiber" },
+  syncConstant: { source: "sync", shape: "constant", from: "fiber" },
+  failing: { source: "failing", shape: "request", from: "fiber" },
+  http: { source: "http", shape: "request", from: "fiber" }
+} as const satisfies Readonly<Record<string, Group>>
 
-export const everything = "bench.Everything"
-export const noTimers = "bench.NoTimers"
-
-const classifier = Classifier.byTag<{ readonly _tag: "NotFound" }>({
-  NotFound: Outcome.nonRetryable({ reason: "not_found" })
-})
-
-/** Without loggers: a policy without timeouts is warned about at boot, and here it is meant. */
-export const Policies = PolicyLayer.make({
-  defaults: { retry: { maxAttempts: 3 }, classifier, budget: "default" },
-  policies: {
-    [everything]: { timeout: { perAttempt: "1 second", overall: "5 seconds" } },
-    [noTimers]: { timeout: "off" }
-  }
-}).pipe(Layer.provide(Logger.layer([])))
+export const idOf = ({ from, shape, source }: Group, subject: string): string => `${source}/${shape}/${from}/${subject}`
 
 // -----------------------------------------------------------------------------
-// subjects
+// loops
 // -----------------------------------------------------------------------------
 
-/** An inner retry of twice within an outer timeout, as their documentation composes them. */
-const cockatiel = (abortOnReturn: boolean) =>
-  wrap(
-    timeout(5_000, { strategy: TimeoutStrategy.Aggressive, abortOnReturn }),
-    retry(handleAll, { maxAttempts: 2 })
-  )
+type Program = Effect.Effect<unknown, unknown, Services>
 
-const ofCockatiel = (name: string, abortOnReturn: boolean): Subject => {
-  const policy = cockatiel(abortOnReturn)
-  return {
-    name,
-    runsIn: ({ source }) => source === "promise",
-    call: ({ promise }) => Effect.promise(() => policy.execute(promise!))
+const asProgram = (subject: Subject, operation: Operation): Program =>
+  "effect" in subject
+    ? subject.effect(operation.effect())
+    : Effect.promise(() => subject.promise(operation.promise()))
+
+interface Count {
+  left: number
+}
+
+const repeat = (count: Count, call: () => Program): Effect.Effect<void, never, Services> =>
+  Effect.orDie(Effect.whileLoop({ while: () => count.left-- > 0, body: call, step: () => {} }))
+
+const inRequest = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.scoped(Effect.withSpan(self, "request"))
+
+const concurrency = 64
+
+/** Fibers that share the calls. */
+const inFibers = (calls: number, call: () => Program) => {
+  const count = { left: calls }
+  const fibers = Array.from({ length: concurrency }, () => repeat(count, call))
+  return Effect.all(fibers, { concurrency: "unbounded", discard: true })
+}
+
+const fromFiber = (subject: Subject, { shape, source }: Group): Case["run"] => {
+  let constant: Program | undefined
+  return ({ loopback, runtime }, calls) => {
+    const operation = operationOf(source, loopback)
+    const count = { left: calls }
+    if (shape === "request") return runtime.runPromise(inRequest(repeat(count, () => asProgram(subject, operation))))
+    constant ??= asProgram(subject, operation)
+    const same = constant
+    return runtime.runPromise(repeat(count, () => same))
   }
 }
 
-export const bare = "bare effect"
-export const composed = "Effect.timeout + retry + timeout"
-export const rego = "Rego.resilient, everything on"
+const fromFibers = (subject: Subject, { source }: Group): Case["run"] => ({ loopback, runtime }, calls) => {
+  const operation = operationOf(source, loopback)
+  return runtime.runPromise(inRequest(inFibers(calls, () => asProgram(subject, operation))))
+}
 
-export const subjects: ReadonlyArray<Subject> = [
-  { name: bare, call: ({ effect }) => effect },
-  { name: "Effect.retry({ times: 2 })", call: ({ effect }) => Effect.retry(effect, { times: 2 }) },
-  {
-    name: composed,
-    call: ({ effect }) =>
-      effect.pipe(Effect.timeout("1 second"), Effect.retry({ times: 2 }), Effect.timeout("5 seconds"))
-  },
-  { name: rego, call: ({ effect }) => Rego.resilient(effect, everything) },
-  {
-    name: "Rego.resilient, everything on, timeline captured",
-    call: ({ effect }) => Effect.flatMap(Timeline.capture(Rego.resilient(effect, everything)), exitOf)
-  },
-  { name: "Rego.resilient, no timeouts", call: ({ effect }) => Rego.resilient(effect, noTimers) },
-  ofCockatiel("cockatiel wrap(timeout, retry)", true),
-  ofCockatiel("cockatiel, abortOnReturn: false", false),
-  {
-    name: "mistake: a policy layer for each call",
-    runsIn: ({ shape, source }) => source === "promise" && shape === "request",
-    inFlight: false,
-    // `local`: the layer of the runner must not be found and shared, as it is not in a program that makes this mistake
-    call: ({ effect }) => Effect.provide(Rego.resilient(effect, everything), Policies, { local: true })
+const effectsFromOutside =
+  ({ effect }: EffectSubject, { source }: Group): Case["run"] => async ({ loopback, runtime }, calls) => {
+    const operation = operationOf(source, loopback)
+    for (let i = 0; i < calls; i++) await runtime.runPromise(effect(operation.effect()))
   }
-]
 
-const exitOf = <A, E>([exit]: readonly [Exit.Exit<A, E>, unknown]): Exit.Exit<A, E> => exit
+const promisesFromOutside =
+  ({ promise }: PromiseSubject, { source }: Group): Case["run"] => async ({ loopback }, calls) => {
+    const operation = operationOf(source, loopback)
+    for (let i = 0; i < calls; i++) await promise(operation.promise())
+  }
+
+const loopOf = (subject: Subject, group: Group): Case["run"] => {
+  switch (group.from) {
+    case "fiber":
+      return fromFiber(subject, group)
+    case "fibers":
+      return fromFibers(subject, group)
+    case "outside":
+      return "effect" in subject ? effectsFromOutside(subject, group) : promisesFromOutside(subject, group)
+  }
+}
 
 // -----------------------------------------------------------------------------
 // cases
 // -----------------------------------------------------------------------------
 
-export const operations: Readonly<Record<Source, () => Operation>> = {
-  promise: () => {
-    const promise = async () => 1
-    return { effect: Effect.promise(() => promise()), promise }
-  },
-  sync: () => ({ effect: Effect.sync(() => 1), promise: undefined })
-}
-
-const repeat = <R>(calls: number, call: () => Effect.Effect<unknown, unknown, R>): Effect.Effect<void, never, R> =>
-  Effect.suspend(() => {
-    let made = 0
-    return Effect.orDie(Effect.whileLoop({ while: () => made++ < calls, body: call, step: () => {} }))
-  })
-
-const loopOf = ({ shape, source }: Group, { call }: Subject): Case["loop"] => {
-  const make = operations[source]
-  if (shape === "request") {
-    return (calls) => repeat(calls, () => call(make())).pipe(Effect.withSpan("request"), Effect.scoped)
-  }
-  const constant = call(make())
-  return (calls) => repeat(calls, () => constant)
-}
-
-export const groups: ReadonlyArray<Group> = [
-  { source: "promise", shape: "request" },
-  { source: "promise", shape: "constant" },
-  { source: "sync", shape: "request" },
-  { source: "sync", shape: "constant" }
-]
-
-export const idOf = ({ shape, source }: Group, subject: string): string => `${source}/${shape}/${subject}`
-
-export const cases: ReadonlyArray<Case> = groups.flatMap((group) =>
-  subjects
-    .filter(({ runsIn }) => runsIn === undefined || runsIn(group))
-    .map((subject) => ({ id: idOf(group, subject.name), group, subject, loop: loopOf(group, subject) }))
+export const cases: ReadonlyArray<Case> = Object.values(groups).flatMap((group) =>
+  subjects.filter((subject) => runsIn(subject, group)).map((subject) => ({
+    id: idOf(group, subject.name),
+    clock: group.source === "http" ? "cpu" as const : "wall" as const,
+    run: loopOf(subject, group)
+  }))
 )

@@ -1,163 +1,188 @@
 /**
- * What is said about it: a table for the terminal, the same table for `docs/performance.md`, and a file with every round.
+ * What is said about it: tables for the terminal, the same tables for `docs/performance.md`, and a file with every round.
  */
+import type { Pending, Verdict } from "./bars.ts"
+import { isPending, verdicts } from "./bars.ts"
 import type { Group } from "./cases.ts"
-import { bare, composed, groups, idOf, rego, subjects } from "./cases.ts"
-import type { Measured, Settings } from "./runner.ts"
-import type { Spread } from "./statistics.ts"
-import { quantile, spread } from "./statistics.ts"
+import { groups, idOf } from "./cases.ts"
+import type { Measurement, Results } from "./results.ts"
+import { bytesOf, find, inFlightOf, median, ratio } from "./results.ts"
+import { spread } from "./statistics.ts"
+import { bare, composed, subjects } from "./subjects.ts"
 
-export interface Machine {
-  readonly cpu: string
-  readonly cores: number
-  readonly memoryGiB: number
-  readonly platform: string
-}
-
-export interface Results {
-  readonly name: string
-  readonly date: string
-  readonly machine: Machine
-  readonly versions: Readonly<Record<string, string>>
-  readonly settings: Settings
-  readonly measured: ReadonlyArray<Measured>
-}
+type Table = ReadonlyArray<ReadonlyArray<string>>
 
 // -----------------------------------------------------------------------------
-// rows
+// numbers
 // -----------------------------------------------------------------------------
 
-export interface Row {
-  readonly name: string
-  readonly nanos: Spread
-  readonly toBare: number
-  readonly toComposed: number
-  readonly bytes: number
-  readonly inFlightBytes: number | undefined
+const integer = (n: number): string => Math.round(n).toLocaleString("en-US")
+const times = (n: number): string => Number.isNaN(n) ? "" : n.toFixed(n < 10 ? 2 : 1)
+/** Nanoseconds below ten are shown with a decimal: parts are that short. */
+const amount = (n: number): string => n < 10 ? n.toFixed(1) : integer(n)
+
+// -----------------------------------------------------------------------------
+// bars
+// -----------------------------------------------------------------------------
+
+const barsHeader = ["#", "case", "median", "ratio", "of", "bar", "goal", "verdict"]
+
+const limit = (verdict: Verdict, n: number | undefined): string => {
+  if (n === undefined) return ""
+  return verdict.to === undefined ? `${integer(n)} ${verdict.unit}` : `${n} ×`
 }
 
-/** The median of the ratios of each round: what disturbs a round disturbs both sides. */
-export const ratio = (of: Measured, to: Measured): number =>
-  quantile(of.nanos.map((nanos, round) => nanos / (to.nanos[round] ?? NaN)), 0.5)
+const verdictOf = ({ holds }: Verdict): string => holds === undefined ? "" : holds ? "holds" : "FALLS SHORT"
 
-const find = (results: Results, group: Group, name: string): Measured | undefined =>
-  results.measured.find(({ id }) => id === idOf(group, name))
+const comparedWith = ({ beside, to, unit }: Verdict): string =>
+  to ?? (beside === undefined ? "" : `(an empty call: ${amount(beside)} ${unit})`)
 
-export const rows = (results: Results, group: Group): ReadonlyArray<Row> => {
-  const toBare = find(results, group, bare)
-  const toComposed = find(results, group, composed)
+const barCells = (verdict: Verdict | Pending): ReadonlyArray<string> =>
+  isPending(verdict)
+    ? [verdict.number, verdict.name, "", "", "", "", "", `not measured: ${verdict.why}`]
+    : [
+      verdict.number,
+      verdict.name,
+      `${amount(verdict.median)} ${verdict.unit}`,
+      verdict.to === undefined ? "" : `${times(verdict.figure)} ×`,
+      comparedWith(verdict),
+      limit(verdict, verdict.bar),
+      limit(verdict, verdict.goal),
+      verdictOf(verdict)
+    ]
+
+export const barsTable = (results: Results): Table => [barsHeader, ...verdicts(results).map(barCells)]
+
+// -----------------------------------------------------------------------------
+// groups
+// -----------------------------------------------------------------------------
+
+const sources = {
+  promise: "Promise-backed",
+  sync: "Synchronous",
+  failing: "Two failures, then success",
+  http: "Loopback HTTP GET, processor time"
+}
+const shapes = { request: "made anew for each call", constant: "one constant effect" }
+const froms = { fiber: "in one fiber", fibers: "from 64 fibers", outside: "awaited from outside" }
+
+export const title = ({ from, shape, source }: Group): string => `${sources[source]}, ${shapes[shape]}, ${froms[from]}`
+
+const groupHeader = [
+  "one call",
+  "ns",
+  "middle half",
+  "× bare",
+  "× timeout + retry + timeout",
+  "bytes",
+  "bytes in flight"
+]
+
+const relative = (of: Measurement, to: Measurement | undefined): string => to === undefined ? "" : times(ratio(of, to))
+
+const bytes = (measurement: Measurement | undefined): string =>
+  measurement === undefined ? "" : integer(median(measurement))
+
+/** Calls in flight are weighed once, and shown where they are most at home. */
+const inFlightIn = (results: Results, group: Group, name: string): string =>
+  group === groups.request ? bytes(find(results, inFlightOf(name))) : ""
+
+const groupRows = (results: Results, group: Group): Table => {
+  const toBare = find(results, idOf(group, bare))
+  const toComposed = find(results, idOf(group, composed))
   return subjects.flatMap(({ name }) => {
-    const measured = find(results, group, name)
+    const id = idOf(group, name)
+    const measured = find(results, id)
     if (measured === undefined) return []
-    return [{
+    const { high, low, median } = spread(measured.rounds)
+    return [[
       name,
-      nanos: spread(measured.nanos),
-      toBare: toBare === undefined ? NaN : ratio(measured, toBare),
-      toComposed: toComposed === undefined ? NaN : ratio(measured, toComposed),
-      bytes: measured.bytes,
-      inFlightBytes: measured.inFlightBytes
-    }]
+      integer(median),
+      `${integer(low)}–${integer(high)}`,
+      relative(measured, toBare),
+      relative(measured, toComposed),
+      bytes(find(results, bytesOf(id))),
+      inFlightIn(results, group, name)
+    ]]
   })
 }
 
+/** A column that is empty in a group is left out of its table. */
+const withoutEmptyColumns = ([head, ...body]: Table): Table => {
+  const used = head!.map((_, column) => body.some((line) => line[column] !== ""))
+  return [head!, ...body].map((line) => line.filter((_, column) => used[column]))
+}
+
+export const groupTable = (results: Results, group: Group): Table =>
+  withoutEmptyColumns([groupHeader, ...groupRows(results, group)])
+
 const groupsWithin = (results: Results): ReadonlyArray<Group> =>
-  groups.filter((group) => rows(results, group).length > 0)
+  Object.values(groups).filter((group) => groupRows(results, group).length > 0)
 
 // -----------------------------------------------------------------------------
 // text
 // -----------------------------------------------------------------------------
 
-const sources = { promise: "Promise-backed effect", sync: "Synchronous effect" }
-const shapes = { request: "made anew for each call, inside a span and a scope", constant: "one constant effect" }
+const isNumber = (cell: string): boolean => /^[\d,.–]+(?: (?:×|ns|bytes))?$/.test(cell)
 
-const title = ({ shape, source }: Group): string => `${sources[source]}, ${shapes[shape]}`
-
-const integer = (n: number): string => Math.round(n).toLocaleString("en-US")
-const times = (n: number): string => Number.isNaN(n) ? "" : n.toFixed(n < 10 ? 2 : 1)
-
-const header = ["one call", "ns", "middle half", "× bare", "× timeout + retry + timeout", "bytes", "bytes in flight"]
-
-const cells = (row: Row): ReadonlyArray<string> => [
-  row.name,
-  integer(row.nanos.median),
-  `${integer(row.nanos.low)}–${integer(row.nanos.high)}`,
-  times(row.toBare),
-  times(row.toComposed),
-  integer(row.bytes),
-  row.inFlightBytes === undefined ? "" : integer(row.inFlightBytes)
-]
-
-/** A column that is empty in a group is left out of its table. */
-const table = (results: Results, group: Group): ReadonlyArray<ReadonlyArray<string>> => {
-  const lines = [header, ...rows(results, group).map(cells)]
-  const used = header.map((_, column) => lines.slice(1).some((line) => line[column] !== ""))
-  return lines.map((line) => line.filter((_, column) => used[column]))
+const align = (table: Table): string => {
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)))
+  return table.map((line) =>
+    line.map((cell, column) => isNumber(cell) ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!))
+      .join("  ").trimEnd()
+  ).join("\n")
 }
 
-const align = (lines: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<string> => {
-  const widths = lines[0]!.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)))
-  return lines.map((line) =>
-    line.map((cell, column) => column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)).join("  ")
-  )
-}
+export const barsText = (results: Results): string => align(barsTable(results))
 
-export const verdicts = (results: Results): ReadonlyArray<string> =>
-  groupsWithin(results).flatMap((group) => {
-    const own = find(results, group, rego)
-    const theirs = find(results, group, composed)
-    if (own === undefined || theirs === undefined) return []
-    const measured = ratio(own, theirs)
-    return [`${measured < 1 ? "met   " : "MISSED"} ${times(measured)} × ${composed}: ${title(group)}`]
-  })
-
-export const toText = (results: Results): string =>
-  [
-    ...groupsWithin(results).map((group) => `${title(group)}\n\n${align(table(results, group)).join("\n")}\n`),
-    "Goal: cheaper than Effect's own timeouts and retry, with everything on.",
-    ...verdicts(results)
-  ].join("\n")
+export const groupsText = (results: Results): string =>
+  groupsWithin(results).map((group) => `${title(group)}\n\n${align(groupTable(results, group))}\n`).join("\n")
 
 // -----------------------------------------------------------------------------
 // the page
 // -----------------------------------------------------------------------------
 
-const markdownTable = ([head, ...body]: ReadonlyArray<ReadonlyArray<string>>): string =>
-  [head!, head!.map((_, column) => column === 0 ? "---" : "---:"), ...body]
+const markdownTable = ([head, ...body]: Table): string =>
+  [head!, head!.map((_, column) => body.some((line) => isNumber(line[column]!)) ? "---:" : "---"), ...body]
     .map((line) => `| ${line.join(" | ")} |`)
     .join("\n")
 
 const provenance = ({ date, machine, settings, versions }: Results): string =>
   `Measured on ${date}, ${machine.cpu} (${machine.cores} cores), ${
     Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")
-  }; ${settings.rounds} rounds, ${integer(settings.inFlight)} calls in flight.`
+  }; ${settings.rounds} rounds, ${integer(settings.inFlight.count)} calls in flight.`
 
-export const toMarkdown = (results: Results): string =>
-  [
-    provenance(results),
-    ...groupsWithin(results).map((group) => `### ${title(group)}\n\n${markdownTable(table(results, group))}`)
-  ].join("\n\n")
+const groupsMarkdown = (results: Results): string =>
+  groupsWithin(results).map((group) => `### ${title(group)}\n\n${markdownTable(groupTable(results, group))}`).join(
+    "\n\n"
+  )
 
-const begin = "<!-- generated by npm run bench: begin -->"
-const end = "<!-- generated by npm run bench: end -->"
+const marker = (section: string, edge: "begin" | "end"): string =>
+  `<!-- generated by npm run bench, ${section}: ${edge} -->`
 
-/** Puts the tables between the markers of the page. */
-export const intoPage = (page: string, results: Results): string => {
+/** Puts generated text between the markers of a section. */
+export const intoSection = (page: string, section: string, text: string): string => {
+  const [begin, end] = [marker(section, "begin"), marker(section, "end")]
   const from = page.indexOf(begin)
   const to = page.indexOf(end)
   if (from === -1 || to < from) throw new Error(`the page has no markers ${begin} and ${end}`)
-  return `${page.slice(0, from + begin.length)}\n\n${toMarkdown(results)}\n\n${page.slice(to)}`
+  return `${page.slice(0, from + begin.length)}\n\n${text}\n\n${page.slice(to)}`
 }
+
+export const intoPage = (page: string, results: Results): string =>
+  intoSection(
+    intoSection(page, "bars", `${provenance(results)}\n\n${markdownTable(barsTable(results))}`),
+    "groups",
+    groupsMarkdown(results)
+  )
 
 // -----------------------------------------------------------------------------
 // the file
 // -----------------------------------------------------------------------------
 
-/** JSON with a line for each case: the rounds of a case are read as one thing. */
+/** JSON with a line for each measurement: its rounds are read as one thing. */
 export const toJson = (results: Results): string => {
   const measured = results.measured.map((it) => `    ${JSON.stringify(it)}`).join(",\n")
-  return JSON.stringify({ ...results, measured: [] }, null, 2).replace(
-    `"measured": []`,
-    `"measured": [\n${measured}\n  ]`
-  )
-    + "\n"
+  const head = JSON.stringify({ ...results, measured: [] }, null, 2)
+  return `${head.replace(`"measured": []`, `"measured": [\n${measured}\n  ]`)}\n`
 }

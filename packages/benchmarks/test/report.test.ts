@@ -1,30 +1,30 @@
 import { assert, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { bare, composed, idOf, rego } from "../src/cases.ts"
-import { intoPage, ratio, rows, toJson, toText, verdicts } from "../src/report.ts"
-import type { Results } from "../src/report.ts"
+import { groups, idOf } from "../src/cases.ts"
+import { barsText, groupTable, intoPage, intoSection, toJson } from "../src/report.ts"
+import type { Results } from "../src/results.ts"
+import { bytesOf, inFlightOf } from "../src/results.ts"
+import { bare, composed, regoTimeline } from "../src/subjects.ts"
 
-const group = { source: "promise", shape: "request" } as const
+const { request } = groups
 
-const measured = (name: string, nanos: ReadonlyArray<number>) => ({
-  id: idOf(group, name),
-  calls: 10,
-  nanos,
-  bytes: 100,
-  inFlightBytes: 200
-})
+const timed = (name: string, rounds: ReadonlyArray<number>) =>
+  ({ id: idOf(request, name), unit: "ns", calls: 10, rounds }) as const
+
+const weighed = (id: string, amount: number) => ({ id, unit: "bytes", calls: 10, rounds: [amount] }) as const
 
 const results: Results = {
   name: "made up",
   date: "2026-01-01",
   machine: { cpu: "abacus", cores: 1, memoryGiB: 1, platform: "table" },
   versions: { node: "0" },
-  settings: { seed: 1, rounds: 3, sliceMillis: 1, inFlight: 1 },
+  settings: { seed: 1, rounds: 3, warmUpRounds: 1, sliceMillis: 1, longRounds: 1, inFlight: { count: 1, times: 1 } },
   measured: [
-    measured(bare, [100, 1_000, 100]),
-    measured(composed, [1_000, 10_000, 1_000]),
-    measured(rego, [400, 4_000, 500])
+    timed(bare, [100, 1_000, 100]),
+    timed(composed, [1_000, 10_000, 1_000]),
+    timed(regoTimeline, [200, 2_000, 250]),
+    weighed(bytesOf(idOf(request, bare)), 1_234)
   ]
 }
 
@@ -32,34 +32,36 @@ const root = join(import.meta.dirname, "../../..")
 const read = (path: string): string => readFileSync(join(root, path), "utf8")
 
 describe("report", () => {
-  describe("ratio", () => {
-    it("is taken inside each round, so that a slow round changes nothing", () => {
-      const [to, , of] = results.measured
-      assert.strictEqual(ratio(of!, to!), 4)
+  describe("groupTable", () => {
+    it("relates each case to the bare effect and to the composed one, and leaves out what was not measured", () => {
+      assert.deepStrictEqual(groupTable(results, request), [
+        ["one call", "ns", "middle half", "× bare", "× timeout + retry + timeout", "bytes"],
+        [bare, "100", "100–550", "1.00", "0.10", "1,234"],
+        [composed, "1,000", "1,000–5,500", "10.0", "1.00", ""],
+        [regoTimeline, "250", "225–1,125", "2.00", "0.20", ""]
+      ])
+      assert.lengthOf(groupTable(results, groups.sync), 1)
+    })
+
+    it("shows calls in flight in one table only", () => {
+      const measured = [...results.measured, weighed(inFlightOf(bare), 777)]
+      assert.include(groupTable({ ...results, measured }, request).flat(), "777")
+      const elsewhere = { ...timed(bare, [1]), id: idOf(groups.outside, bare) }
+      assert.notInclude(groupTable({ ...results, measured: [...measured, elsewhere] }, groups.outside).flat(), "777")
     })
   })
 
-  describe("rows", () => {
-    it("relate each case to the bare effect and to the composed one, and skip what was not measured", () => {
-      assert.deepStrictEqual(
-        rows(results, group).map(({ name, toBare, toComposed }) => [name, toBare, toComposed]),
-        [[bare, 1, 0.1], [composed, 10, 1], [rego, 4, 0.4]]
-      )
-      assert.deepStrictEqual(rows(results, { source: "sync", shape: "constant" }), [])
+  describe("barsText", () => {
+    it("has a line for each bar that was measured, with its verdict", () => {
+      const lines = barsText(results).split("\n").filter((line) => line.includes("everything on, success"))
+      assert.lengthOf(lines, 1)
+      assert.match(lines[0]!, /^ *1 .* 250 ns +0\.20 × +Effect\.timeout \+ retry \+ timeout +0\.25 × +0\.17 × +holds$/)
+      const slow = { ...results, measured: [timed(composed, [100]), timed(regoTimeline, [26])] }
+      assert.match(barsText(slow), /FALLS SHORT/)
     })
-  })
 
-  describe("verdicts", () => {
-    it("say where the goal is missed", () => {
-      assert.match(verdicts(results).join(), /^met {4}0\.40 ×/)
-      const slow = { ...results, measured: [measured(composed, [100]), measured(rego, [101])] }
-      assert.match(verdicts(slow).join(), /^MISSED 1\.01 ×/)
-    })
-  })
-
-  describe("toText", () => {
-    it("leaves out columns that nobody fills", () => {
-      assert.notInclude(toText({ ...results, measured: [measured(rego, [1])] }), "× bare")
+    it("says what is not measured", () => {
+      assert.match(barsText(results), /^12 .*not measured: /m)
     })
   })
 
@@ -71,13 +73,12 @@ describe("report", () => {
 
   describe("intoPage", () => {
     it("refuses a page without markers", () => {
-      assert.throws(() => intoPage("# a page", results), /no markers/)
+      assert.throws(() => intoSection("# a page", "bars", "text"), /no markers/)
     })
 
     it("changes nothing when the page already shows the results: docs/performance.md is that of the committed file", () => {
       const page = read("docs/performance.md")
-      const committed = JSON.parse(read("packages/benchmarks/results/success-path.json"))
-      assert.strictEqual(intoPage(page, committed), page)
+      assert.strictEqual(intoPage(page, JSON.parse(read("packages/benchmarks/results/bench.json"))), page)
     })
   })
 })

@@ -1,5 +1,7 @@
 /**
- * One attempt in flight: its fiber, its scope, its permit, and what the effect can read about it.
+ * One attempt in flight: its fiber, its scope, its permit, its timer, and what the effect can read about it.
+ *
+ * Each call makes one, so it takes what it needs from its call instead of options that would be made for it alone.
  *
  * @internal
  */
@@ -7,11 +9,12 @@ import type { Clock, Exit, Fiber } from "effect"
 import { Option, Scope } from "effect"
 import type { Attempt } from "./Attempt.ts"
 import type { Permit } from "./Budget.ts"
+import type { AttemptHost } from "./CallHost.ts"
 import { AttemptFacts } from "./CallRecord.ts"
 import type { Deadline } from "./Deadline.ts"
 import type { Retryable } from "./Outcome.ts"
 import type { PolicyKey } from "./PolicyKey.ts"
-import type { Timer } from "./Timer.ts"
+import { Alarm } from "./Timer.ts"
 
 /** What the effect reads of its attempt; turned off when the attempt is over for its call. */
 class Visible implements Attempt, Deadline {
@@ -19,38 +22,29 @@ class Visible implements Attempt, Deadline {
   readonly key: PolicyKey
   readonly retry: number
   readonly hedge: number
+  /** when it must have ended, `Infinity` for never */
   readonly at: number
   readonly clock: Clock.Clock
   private readonly last: Exit.Exit<unknown, unknown> | undefined
-  constructor(
-    key: PolicyKey,
-    retry: number,
-    hedge: number,
-    at: number,
-    clock: Clock.Clock,
-    last: Exit.Exit<unknown, unknown> | undefined
-  ) {
-    this.key = key
-    this.clock = clock
-    this.retry = retry
+  constructor(host: AttemptHost, hedge: number, at: number) {
+    this.key = host.binding.key
+    this.retry = host.retry
     this.hedge = hedge
     this.at = at
-    this.last = last
+    this.clock = host.clock
+    this.last = host.previous
   }
   get previous(): Option.Option<Exit.Exit<unknown, unknown>> {
     return Option.fromUndefinedOr(this.last)
   }
 }
 
-export class AttemptRun {
+export class AttemptRun extends Alarm {
   readonly facts: AttemptFacts
-  readonly visible: Option.Option<Visible>
+  readonly visible: Option.Some<Visible>
   readonly scope: Scope.Closeable | undefined
   readonly permit: Permit | undefined
-  /** `Infinity` for never */
-  readonly endsAt: number
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
-  timer: Timer | undefined = undefined
   /** over for the call: ended by itself, timed out, lost, or the call is over */
   settled = false
   timedOut = false
@@ -64,26 +58,28 @@ export class AttemptRun {
   awaited = false
   /** its scope is closed or closing and its value discarded: never twice */
   released = false
+  private readonly host: AttemptHost
 
-  constructor(options: {
-    readonly key: PolicyKey
-    readonly retry: number
-    readonly hedge: number
-    readonly startedAt: number
-    readonly endsAt: number
-    readonly clock: Clock.Clock
-    readonly backoffBefore: number
-    readonly previous: Exit.Exit<unknown, unknown> | undefined
-    readonly permit: Permit | undefined
-    readonly parentScope: Scope.Scope | undefined
-  }) {
-    this.facts = new AttemptFacts(options.retry, options.hedge, options.startedAt, options.backoffBefore)
-    this.visible = Option.some(
-      new Visible(options.key, options.retry, options.hedge, options.endsAt, options.clock, options.previous)
-    )
-    this.scope = options.parentScope === undefined ? undefined : Scope.makeUnsafe(options.parentScope.strategy)
-    this.permit = options.permit
-    this.endsAt = options.endsAt
+  constructor(host: AttemptHost, hedge: number, startedAt: number, endsAt: number, permit: Permit | undefined) {
+    super()
+    this.host = host
+    this.facts = new AttemptFacts(host.retry, hedge, startedAt, hedge === 0 ? host.delayBefore : 0)
+    this.visible = Option.some(new Visible(host, hedge, endsAt)) as Option.Some<Visible>
+    this.scope = host.parentScope === undefined ? undefined : Scope.makeUnsafe(host.parentScope.strategy)
+    this.permit = permit
+  }
+
+  /** `Infinity` for never */
+  get endsAt(): number {
+    return this.visible.value.at
+  }
+
+  ring(): void {
+    this.host.onTime(this)
+  }
+
+  onFiberExit(exit: Exit.Exit<unknown, unknown>): void {
+    this.host.onFiberExit(this, exit)
   }
 
   /** Nothing of the attempt counts for the call any more; its fiber may still run. */
@@ -91,8 +87,7 @@ export class AttemptRun {
     this.settled = true
     this.facts.endedBy = endedBy
     this.facts.endedAt = at
-    ;(this.visible as Option.Some<Visible>).value.active = false
-    this.timer?.cancel()
-    this.timer = undefined
+    this.visible.value.active = false
+    this.cancel()
   }
 }

@@ -23,9 +23,9 @@ export class Between {
   private readonly timer = new TimerSlot()
   private readonly host: BetweenHost
   private readonly questions: Questions
-  constructor(host: BetweenHost, questions: Questions) {
+  constructor(host: BetweenHost) {
     this.host = host
-    this.questions = questions
+    this.questions = host.questions
   }
 
   begin(group: FailedGroup): void {

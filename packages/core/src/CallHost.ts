@@ -4,12 +4,15 @@
  *
  * @internal
  */
-import type { Clock, Context, Duration } from "effect"
+import type { Clock, Context, Duration, Exit, Scope } from "effect"
 import type { AttemptRun } from "./AttemptRun.ts"
 import type { Permit } from "./Budget.ts"
 import type { StopReason } from "./CallRecord.ts"
+import type { Cleanup } from "./Cleanup.ts"
 import type { Retryable } from "./Outcome.ts"
 import type { Binding, Bounds } from "./PolicyProvider.ts"
+import type { Questions } from "./Questions.ts"
+import type { Supervisor } from "./Supervisor.ts"
 
 export interface Denial {
   /** absent where a rule refused before any budget was asked */
@@ -21,6 +24,7 @@ export interface Denial {
 export interface CallHost {
   readonly binding: Binding
   readonly bounds: Bounds
+  readonly supervisor: Supervisor
   readonly context: Context.Context<never>
   readonly clock: Clock.Clock
   readonly fiberId: number
@@ -28,13 +32,33 @@ export interface CallHost {
   readonly deadline: number
   readonly random: () => number
   readonly ended: boolean
+  /** both are made when a call first needs them: one that succeeds at once needs neither */
+  readonly questions: Questions
+  readonly cleanup: Cleanup
   readonly now: () => number
   /** runs what a timer or an observer calls: a defect of ours ends the call and is never thrown */
   readonly protect: (f: () => void) => void
+  /** `protect` for what rings on a timer that calls share: in the asynchronous context of the call */
+  readonly protectInContext: (f: () => void) => void
   readonly reportDefect: (what: string, defect: unknown) => void
   /** the deadline passed while no attempt ran */
   readonly onDeadline: () => void
   readonly recordDenied: (kind: "retry" | "hedge", denial: Denial, count: number) => void
+}
+
+/** What an attempt takes from its call, and whom it tells. */
+export interface AttemptHost {
+  readonly binding: Binding
+  readonly clock: Clock.Clock
+  /** index of the retry group */
+  readonly retry: number
+  /** how the group before ended, and what was waited since */
+  readonly previous: Exit.Exit<unknown, unknown> | undefined
+  readonly delayBefore: number
+  /** the caller's, in which each attempt has one of its own */
+  readonly parentScope: Scope.Scope | undefined
+  readonly onTime: (attempt: AttemptRun) => void
+  readonly onFiberExit: (attempt: AttemptRun, exit: Exit.Exit<unknown, unknown>) => void
 }
 
 /** What `Between` ends in: another group, or the end of the call with the last exit. */
@@ -56,7 +80,7 @@ export interface HedgerHost extends CallHost {
   /** index of the retry group */
   readonly retry: number
   readonly groupStartedAt: () => number
-  readonly start: (hedge: number, permit: Permit) => void
+  readonly start: (hedge: number, permit: Permit, now: number) => void
   /** a hedge that the group waits for will not come */
   readonly groupFailed: () => void
 }

@@ -87,17 +87,19 @@ export class CallRecord {
   decisions: Array<Decision> | undefined = undefined
   droppedAttempts = 0
   endedAt = NaN
+  /**
+   * Wall time less monotonic time when the call ended: all stamps are derived from it, so that a clock that is corrected
+   * meanwhile cannot reorder them. The wall clock is read only for records that somebody may read.
+   */
+  wallOffset = NaN
   result: Result = "success"
   readonly key: PolicyKey
   readonly policy: PolicyFacts
   readonly startedAt: number
-  /** wall time at `startedAt`; all other stamps are derived from it, so that a corrected clock cannot reorder them */
-  readonly wallStartedAt: number
-  constructor(key: PolicyKey, policy: PolicyFacts, startedAt: number, wallStartedAt: number) {
+  constructor(key: PolicyKey, policy: PolicyFacts, startedAt: number) {
     this.key = key
     this.policy = policy
     this.startedAt = startedAt
-    this.wallStartedAt = wallStartedAt
   }
 
   /** Keeps the first attempts and the latest one: what happened first and what decided are both worth more than the middle. */
@@ -139,8 +141,9 @@ export class CallRecord {
     })
   }
 
-  end(at: number, exit: Exit.Exit<unknown, unknown> | "interrupted"): void {
+  end(at: number, exit: Exit.Exit<unknown, unknown> | "interrupted", wallOffset: number): void {
     this.endedAt = at
+    this.wallOffset = wallOffset
     this.result = exit === "interrupted" ? exit : resultOf(exit)
   }
 }

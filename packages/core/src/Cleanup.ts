@@ -32,9 +32,7 @@ export class Cleanup {
   }
 
   /** The scope of the attempt whose exit is returned lives as long as the caller's. */
-  keep(attempt: AttemptRun, parent: Scope.Scope): void {
-    const { scope } = attempt
-    if (scope === undefined || scope.state._tag !== "Open") return
+  keep(scope: Scope.Closeable, parent: Scope.Scope): void {
     this.background(Scope.addFinalizerExit(parent, (exit) => Scope.close(scope, exit)), false)
   }
 

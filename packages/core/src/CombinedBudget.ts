@@ -5,31 +5,30 @@
  * @internal
  */
 import { Duration, Effect } from "effect"
-import type { Budget, Call, Decision, Request } from "./Budget.ts"
-import type { Outcome } from "./Outcome.ts"
+import type { Budget, Decision, Request } from "./Budget.ts"
 
 type Answer = Decision | Effect.Effect<Decision>
 
-/** Both halves hear of it, even when the first has a defect. */
-const each = (first: () => void, second: () => void): void => {
-  try {
-    first()
-  } finally {
-    second()
+/** Both hear of it, even when the first has a defect; where only one listens the driver has only one to tell. */
+const both = <Heard extends ReadonlyArray<unknown>>(
+  first: ((...heard: Heard) => void) | undefined,
+  second: ((...heard: Heard) => void) | undefined
+): ((...heard: Heard) => void) | undefined =>
+  first === undefined || second === undefined ? first ?? second : (...heard) => {
+    try {
+      first(...heard)
+    } finally {
+      second(...heard)
+    }
   }
-}
 
-const both = (first: Decision & { _tag: "Granted" }, second: Decision): Decision => {
+const grantOfBoth = (first: Decision & { _tag: "Granted" }, second: Decision): Decision => {
   if (second._tag === "Denied") {
     first.permit.settle("unused")
     return second
   }
-  return {
-    _tag: "Granted",
-    permit: {
-      settle: (use) => each(() => first.permit.settle(use), () => second.permit.settle(use))
-    }
-  }
+  const [one, other] = [first.permit, second.permit]
+  return { _tag: "Granted", permit: { settle: both(one.settle.bind(one), other.settle.bind(other))! } }
 }
 
 const askOrGiveBack = (first: Decision & { _tag: "Granted" }, ask: () => Answer): Answer => {
@@ -51,9 +50,9 @@ const then = (first: Decision, ask: () => Answer): Answer => {
         second,
         (exit) => exit._tag === "Success" ? Effect.void : Effect.sync(() => first.permit.settle("unused"))
       ),
-      (decision) => both(first, decision)
+      (decision) => grantOfBoth(first, decision)
     )
-    : both(first, second)
+    : grantOfBoth(first, second)
 }
 
 const sequence = (first: () => Answer, second: () => Answer): Answer => {
@@ -75,6 +74,9 @@ export class CombinedBudget implements Budget {
   readonly window: Duration.Duration | undefined
   readonly maxCost: number | undefined
   readonly admit: Budget["admit"]
+  readonly onCall: Budget["onCall"]
+  readonly onCallEnd: Budget["onCallEnd"]
+  readonly onOutcome: Budget["onOutcome"]
   private readonly first: Budget
   private readonly second: Budget
   constructor(first: Budget, second: Budget) {
@@ -82,6 +84,9 @@ export class CombinedBudget implements Budget {
     this.second = second
     this.maxCost = smaller(first.maxCost, second.maxCost)
     this.window = shorter(first.window, second.window)
+    this.onCall = both(first.onCall?.bind(first), second.onCall?.bind(second))
+    this.onCallEnd = both(first.onCallEnd?.bind(first), second.onCallEnd?.bind(second))
+    this.onOutcome = both(first.onOutcome?.bind(first), second.onOutcome?.bind(second))
     const { admit } = first
     const { admit: admitToo } = second
     this.admit = admit === undefined || admitToo === undefined
@@ -91,18 +96,6 @@ export class CombinedBudget implements Budget {
 
   readonly tryAcquire = (request: Request): Answer =>
     sequence(() => this.first.tryAcquire(request), () => this.second.tryAcquire(request))
-
-  readonly onCall = (call: Call): void => {
-    each(() => this.first.onCall?.(call), () => this.second.onCall?.(call))
-  }
-
-  readonly onCallEnd = (call: Call): void => {
-    each(() => this.first.onCallEnd?.(call), () => this.second.onCallEnd?.(call))
-  }
-
-  readonly onOutcome = (outcome: Outcome, now: number): void => {
-    each(() => this.first.onOutcome?.(outcome, now), () => this.second.onOutcome?.(outcome, now))
-  }
 
   get state(): Budget["state"] {
     return Effect.zipWith(this.first.state, this.second.state, (a, b) => ({ balance: Math.min(a.balance, b.balance) }))

@@ -24,13 +24,15 @@
  *
  * @internal
  */
-import { Cause, Clock, Context, Duration, Effect, Exit, Fiber, Option, Random, Scope } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Effectable, Exit, Fiber, Option, Random, Scope } from "effect"
+import type { AsyncContext } from "./AsyncContext.ts"
+import { capture } from "./AsyncContext.ts"
 import type { Attempt } from "./Attempt.ts"
 import { CurrentAttempt } from "./Attempt.ts"
 import { AttemptRun } from "./AttemptRun.ts"
 import { Between } from "./Between.ts"
 import type * as Budget from "./Budget.ts"
-import type { BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
+import type { AttemptHost, BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
 import type { EndedBy, StopReason } from "./CallRecord.ts"
 import { CallRecord } from "./CallRecord.ts"
 import * as Classifier from "./Classifier.ts"
@@ -46,9 +48,10 @@ import { Questions } from "./Questions.ts"
 import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
+import type { Supervisor } from "./Supervisor.ts"
 import { nowMillis, oneMicrosecond } from "./Time.ts"
 import * as Timeline from "./Timeline.ts"
-import { arm, endOfTick } from "./Timer.ts"
+import { endOfTick } from "./Timer.ts"
 
 export interface CallOptions {
   readonly idempotent?: boolean | undefined
@@ -77,44 +80,43 @@ const EnclosingHedge: Context.Reference<Option.Option<Attempt>> = Context.Refere
   { defaultValue: Option.none<Attempt> }
 )
 
-class Call implements BetweenHost, HedgerHost {
+/** The call is also the effect that cancels it, so that nothing is made for the interruption of a call that ends. */
+class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, HedgerHost {
   readonly binding: Binding
-  readonly bounds: Bounds
   readonly context: Context.Context<never>
   readonly clock: Clock.Clock
   readonly fiberId: number
   readonly deadline: number
-  readonly random: () => number
+  readonly parentScope: Scope.Scope | undefined
   ended = false
-  /** index of the retry group */
   retry = 0
+  previous: AnyExit | undefined = undefined
+  delayBefore = 0
 
   private readonly self: Effect.Effect<any, any>
   private readonly options: CallOptions
   private readonly bindings: Bindings
-  private readonly parentScope: Scope.Scope | undefined
   private readonly resume: Resume
   private readonly withTimeline: boolean
   private readonly record: CallRecord
-  private readonly ownDeadline: boolean
-  private readonly cleanup: Cleanup
-  private readonly questions: Questions
-  /** made for calls that fail once */
-  private between: Between | undefined = undefined
 
   private attempts = 0
   private admitted = false
   /** the attempts of the current retry group, in the order of their hedge index */
   private group: Array<AttemptRun> = noAttempts
   private hedger: GroupHedger | undefined = undefined
-  private trigger: Hedge.Trigger | ScheduleSteps<Hedge.State> | undefined = undefined
+  private trigger: Hedge.Delays | ScheduleSteps<Hedge.State> | undefined = undefined
   /** definite outcomes that arrived in this tick while others still run: the best of them wins, not the first */
   private arrived: Array<AttemptRun> | undefined = undefined
-  /** how the group before ended */
-  private previous: AnyExit | undefined = undefined
-  private delayBefore = 0
   /** attempts that were told to stop and did not at once */
   private left: Array<AttemptRun> | undefined = undefined
+
+  // Made when they are needed first: most calls succeed at once.
+  private asking: Questions | undefined = undefined
+  private cleaning: Cleanup | undefined = undefined
+  private between: Between | undefined = undefined
+  private asyncContext: AsyncContext | undefined = undefined
+  private draw: (() => number) | undefined = undefined
 
   constructor(
     self: Effect.Effect<any, any>,
@@ -125,33 +127,26 @@ class Call implements BetweenHost, HedgerHost {
     resume: Resume,
     withTimeline: boolean
   ) {
+    super()
+    const { context } = fiber
     this.self = self
     this.options = options
     this.bindings = bindings
-    this.bounds = bindings.bounds
-    this.context = fiber.context
+    this.context = context
     this.fiberId = fiber.id
     this.resume = resume
     this.withTimeline = withTimeline
-    this.clock = Context.get(this.context, Clock.Clock)
+    this.clock = Context.get(context, Clock.Clock)
     const startedAt = this.now()
     // JavaScript may pass anything, and a call never fails because of its key.
-    this.binding = bindings.get(typeof key === "string" ? key : String(key), this.context)
-    this.parentScope = Context.getOrUndefined(this.context as Context.Context<Scope.Scope>, Scope.Scope)
-    const random = Context.get(this.context, Random.Random)
-    this.random = () => random.nextDoubleUnsafe()
-    const around = enclosing(this.context, this.clock)
-    const own = startedAt + this.binding.plan.overall
-    this.ownDeadline = own <= around
-    this.deadline = this.ownDeadline ? own : around
-    this.record = new CallRecord(this.binding.key, this.binding.facts, startedAt, this.clock.currentTimeMillisUnsafe())
-    this.cleanup = new Cleanup(
-      this.context,
-      bindings.supervisor,
-      options.onDiscard,
-      (defect) => this.reportDefect("finalizer", defect)
-    )
-    this.questions = new Questions(this, this.cleanup, bindings.supervisor)
+    this.binding = bindings.get(typeof key === "string" ? key : String(key), context)
+    this.parentScope = Context.getOrUndefined(context as Context.Context<Scope.Scope>, Scope.Scope)
+    this.deadline = Math.min(startedAt + this.binding.plan.overall, enclosing(context, this.clock))
+    this.record = new CallRecord(this.binding.key, this.binding.facts, startedAt)
+  }
+
+  asEffect(): Effect.Effect<void> {
+    return this.onInterrupt()
   }
 
   now(): number {
@@ -162,20 +157,48 @@ class Call implements BetweenHost, HedgerHost {
     return this.group[0]!.facts.startedAt
   }
 
+  get bounds(): Bounds {
+    return this.bindings.bounds
+  }
+
+  get supervisor(): Supervisor {
+    return this.bindings.supervisor
+  }
+
+  get questions(): Questions {
+    return this.asking ??= new Questions(this)
+  }
+
+  get cleanup(): Cleanup {
+    return this.cleaning ??= new Cleanup(
+      this.context,
+      this.supervisor,
+      this.options.onDiscard,
+      (defect) => this.reportDefect("finalizer", defect)
+    )
+  }
+
+  get random(): () => number {
+    if (this.draw !== undefined) return this.draw
+    const random = Context.get(this.context, Random.Random)
+    return this.draw = () => random.nextDoubleUnsafe()
+  }
+
   // ---------------------------------------------------------------------------
   // before the first attempt
   // ---------------------------------------------------------------------------
 
   begin(): void {
-    if (this.binding.refused) return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
-    if (this.record.startedAt >= this.deadline) return this.deadlinePassed()
-    const admit = this.binding.budget.admit
-    if (admit === undefined) return this.admit(undefined)
+    const { budget, refused } = this.binding
+    const { startedAt } = this.record
+    if (refused) return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
+    if (startedAt >= this.deadline) return this.deadlinePassed()
+    if (budget.admit === undefined) return this.admit(undefined, startedAt)
     this.questions.askBudget(
-      () => admit(this.asCall(this.record.startedAt)),
+      () => budget.admit!(this.asCall(startedAt)),
       freePass,
       (decision) =>
-        decision._tag === "Granted" ? this.admit(decision.permit) : this.fail({
+        decision._tag === "Granted" ? this.admit(decision.permit, this.now()) : this.fail({
           _tag: "AdmissionDenied",
           budget: this.binding.plan.budget,
           detail: decision.reason,
@@ -189,96 +212,113 @@ class Call implements BetweenHost, HedgerHost {
     return { key: this.binding.key, now, random: this.random }
   }
 
-  private admit(permit: Budget.Permit | undefined): void {
+  private admit(permit: Budget.Permit | undefined, now: number): void {
+    const { observed, state, trigger } = this.binding
     const { startedAt } = this.record
-    const { onCall } = this.binding.observed
     this.admitted = true
-    if (onCall !== undefined) this.questions.guard("budget.onCall", () => onCall(this.asCall(startedAt)))
-    if (this.ended) return this.questions.settle(permit, "unused")
+    if (observed.onCall !== undefined) {
+      this.questions.guard("budget.onCall", () => observed.onCall!(this.asCall(startedAt)))
+      if (this.ended) return this.settle(permit, "unused")
+    }
     // An admission that took time may have used up all there was.
-    if (this.now() >= this.deadline) {
-      this.questions.settle(permit, "unused")
+    if (now >= this.deadline) {
+      this.settle(permit, "unused")
       return this.deadlinePassed()
     }
-    this.binding.state.hedging?.onCall(startedAt)
-    if (this.mayHedge()) this.trigger = ScheduleSteps.from(this.binding.trigger!)
-    this.startGroup(permit)
+    if (trigger !== undefined) {
+      state.hedging!.onCall(startedAt)
+      if (this.mayHedge()) this.trigger = ScheduleSteps.from(trigger)
+    }
+    this.startGroup(permit, now)
   }
 
   /** A call inside a hedge does not hedge again, nor does a call inside that one. */
   private mayHedge(): boolean {
-    return this.binding.trigger !== undefined && this.idempotent() === true && this.replayable() &&
-      !Option.exists(Context.get(this.context, EnclosingHedge), (attempt) => attempt.active)
+    if (this.idempotent() !== true || !this.replayable()) return false
+    const enclosingHedge = Context.get(this.context, EnclosingHedge)
+    return Option.isNone(enclosingHedge) || !enclosingHedge.value.active
   }
 
-  private startGroup(permit: Budget.Permit | undefined): void {
+  private startGroup(permit: Budget.Permit | undefined, now: number): void {
+    const { trigger } = this
     this.group = noAttempts
-    this.hedger = this.trigger === undefined
-      ? undefined
-      : new GroupHedger(this, this.questions, this.binding.state.hedging!, this.trigger)
-    this.start(0, permit)
+    if (trigger !== undefined) {
+      this.asyncContext ??= capture()
+      this.hedger = new GroupHedger(this, this.binding.state.hedging!, trigger)
+    }
+    this.start(0, permit, now)
   }
 
   // ---------------------------------------------------------------------------
   // an attempt
   // ---------------------------------------------------------------------------
 
-  start(hedge: number, permit: Budget.Permit | undefined): void {
-    const startedAt = this.now()
-    const endsAt = Math.min(startedAt + this.binding.plan.perAttempt, this.deadline)
-    const attempt = new AttemptRun({
-      key: this.binding.key,
-      retry: this.retry,
-      hedge,
-      startedAt,
-      endsAt,
-      clock: this.clock,
-      backoffBefore: hedge === 0 ? this.delayBefore : 0,
-      previous: this.previous,
-      permit,
-      parentScope: this.parentScope
-    })
+  start(hedge: number, permit: Budget.Permit | undefined, startedAt: number): void {
+    const { perAttempt } = this.binding.plan
+    const endsAt = Math.min(startedAt + perAttempt, this.deadline)
+    const attempt = new AttemptRun(this, hedge, startedAt, endsAt, permit)
     this.attempts++
     if (this.group.length === 0) this.group = [attempt]
     else this.group.push(attempt)
     this.record.add(attempt.facts, this.bounds.maxAttemptRecords)
-    this.questions.cancelDeadline()
+    this.asking?.cancelDeadline()
     const { hedger } = this
     hedger?.onStart(startedAt)
-    this.run(attempt, endsAt)
+    this.run(attempt)
     // The attempt's own first step may have ended the call, and could not be interrupted before it was known here.
     if (attempt.settled && attempt.fiberExit === undefined) return this.interruptAttempt(attempt)
-    if (!attempt.settled && endsAt !== Infinity) this.arm(attempt, endsAt - startedAt)
+    if (!attempt.settled && endsAt !== Infinity) this.arm(attempt, startedAt)
     hedger?.onRunning()
   }
 
-  private run(attempt: AttemptRun, endsAt: number): void {
+  private run(attempt: AttemptRun): void {
     let context = Context.add(this.context, CurrentAttempt, attempt.visible)
-    if (endsAt !== Infinity) context = Context.add(context, CurrentDeadline, attempt.visible)
+    if (attempt.endsAt !== Infinity) context = Context.add(context, CurrentDeadline, attempt.visible)
     if (attempt.scope !== undefined) context = Context.add(context, Scope.Scope, attempt.scope)
     if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, attempt.visible)
     const fiber = Effect.runForkWith(context)(this.self)
     attempt.fiber = fiber
-    fiber.addObserver((exit) => this.onFiberEnd(attempt, exit))
+    const exit = fiber.pollUnsafe()
+    if (exit === undefined) fiber.addObserver((late) => attempt.onFiberExit(late))
+    else attempt.onFiberExit(exit)
   }
 
-  private arm(attempt: AttemptRun, millis: number): void {
-    attempt.timer = arm(this.clock, this.context, millis, () => {
-      if (!this.ended && !attempt.settled) this.protect(() => this.onTimer(attempt))
-    })
+  /** Timeouts repeat from call to call, so calls share the timers for them; what is left of a deadline is odd. */
+  private arm(attempt: AttemptRun, startedAt: number): void {
+    const { clock, context } = this
+    const { overall, perAttempt } = this.binding.plan
+    this.asyncContext ??= capture()
+    if (attempt.endsAt < this.deadline) attempt.armShared(clock, context, perAttempt, startedAt)
+    else if (startedAt === this.record.startedAt && this.ownsDeadline) {
+      attempt.armShared(clock, context, overall, startedAt)
+    } else attempt.armOwn(clock, context, attempt.endsAt - startedAt)
   }
 
-  private onFiberEnd(attempt: AttemptRun, exit: AnyExit): void {
+  /** Whether the deadline is the policy's, and not one of an enclosing call. */
+  private get ownsDeadline(): boolean {
+    return this.deadline === this.record.startedAt + this.binding.plan.overall
+  }
+
+  onTime(attempt: AttemptRun): void {
+    if (!this.ended && !attempt.settled) this.protectInContext(() => this.runOut(attempt))
+  }
+
+  onFiberExit(attempt: AttemptRun, exit: AnyExit): void {
     attempt.fiberExit = exit
-    this.protect(() => {
+    try {
       const late = attempt.settled
       if (!late) attempt.settle("returned", this.now())
-      this.questions.settle(attempt.permit, "used")
-      if (late) return this.onLateEnd(attempt)
-      if (this.ended) return
-      if (this.ranOut(attempt, exit)) return this.onTimer(attempt)
-      this.judge(attempt, exit)
-    })
+      if (attempt.permit !== undefined) this.settle(attempt.permit, "used")
+      if (late) this.onLateEnd(attempt)
+      else if (!this.ended) this.onReturn(attempt, exit)
+    } catch (defect) {
+      this.collapse(defect)
+    }
+  }
+
+  private onReturn(attempt: AttemptRun, exit: AnyExit): void {
+    if (this.ranOut(attempt, exit)) this.runOut(attempt)
+    else this.judge(attempt, exit)
   }
 
   /**
@@ -286,11 +326,11 @@ class Call implements BetweenHost, HedgerHost {
    * first; it is this attempt's timeout in both cases, or nested calls would keep it from being retried.
    */
   private ranOut(attempt: AttemptRun, exit: AnyExit): boolean {
-    return exit._tag === "Failure" && attempt.endsAt - this.now() < oneMicrosecond &&
+    return exit._tag === "Failure" && attempt.endsAt - attempt.facts.endedAt < oneMicrosecond &&
       RegoError.isInheritedDeadline(exit.cause)
   }
 
-  private onTimer(attempt: AttemptRun): void {
+  private runOut(attempt: AttemptRun): void {
     if (attempt.endsAt === this.deadline) this.deadlinePassed()
     else this.timeOut(attempt)
   }
@@ -318,7 +358,7 @@ class Call implements BetweenHost, HedgerHost {
     if (this.left === undefined) this.left = [attempt]
     else this.left.push(attempt)
     this.binding.state.abandoned++
-    this.bindings.supervisor.add(fiber)
+    this.supervisor.add(fiber)
   }
 
   private onLateEnd(attempt: AttemptRun): void {
@@ -336,8 +376,7 @@ class Call implements BetweenHost, HedgerHost {
     const { endedAt, startedAt } = attempt.facts
     attempt.facts.outcome = outcome
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
-    const { onOutcome } = this.binding.observed
-    if (onOutcome !== undefined) this.questions.guard("budget.onOutcome", () => onOutcome(outcome, endedAt))
+    this.tellOutcome(outcome, endedAt)
     this.binding.state.hedging?.onOutcome(outcome, startedAt, endedAt)
     if (this.ended) return
     // Last, because what is called above may end other attempts: a group is judged when all of its attempts are.
@@ -345,6 +384,14 @@ class Call implements BetweenHost, HedgerHost {
     if (outcome._tag !== "Retryable") return this.arrive(attempt)
     attempt.retryable = outcome
     this.onRetryable(outcome)
+  }
+
+  private tellOutcome(outcome: Outcome.Outcome, now: number): void {
+    try {
+      this.binding.observed.onOutcome?.(outcome, now)
+    } catch (defect) {
+      this.reportDefect("budget.onOutcome", defect)
+    }
   }
 
   private idle(): boolean {
@@ -367,7 +414,7 @@ class Call implements BetweenHost, HedgerHost {
       return
     }
     this.hedger?.close()
-    if (this.idle()) return this.conclude(attempt)
+    if (this.idle()) return this.concludeAt(attempt.facts.endedAt, attempt)
     const arrived = [attempt]
     this.arrived = arrived
     endOfTick(this.clock, this.context, () => this.protect(() => this.conclude(Retry.best(arrived))))
@@ -411,7 +458,7 @@ class Call implements BetweenHost, HedgerHost {
       switchedOff: this.binding.switchedOff()
     })
     if (stop !== undefined) return this.conclude(last, stop)
-    this.between ??= new Between(this, this.questions)
+    this.between ??= new Between(this)
     this.between.begin({ last, outcome, retry: this.retry, delayBefore: this.delayBefore })
   }
 
@@ -422,12 +469,12 @@ class Call implements BetweenHost, HedgerHost {
   next(last: AttemptRun, waited: number, permit: Budget.Permit | undefined): void {
     // Only now is it sure that the last exit is not returned: a wait may still end the call with it.
     for (const attempt of this.group) this.cleanup.release(attempt)
-    if (this.ended) return this.questions.settle(permit, "unused")
+    if (this.ended) return this.settle(permit, "unused")
     this.countHedges(undefined)
     this.previous = last.exit
     this.retry++
     this.delayBefore = waited
-    this.startGroup(permit)
+    this.startGroup(permit, this.now())
   }
 
   recordBackoff(delay: number, retryAfter: number | undefined): void {
@@ -438,7 +485,7 @@ class Call implements BetweenHost, HedgerHost {
     this.record.denied(this.now(), kind, reason, count, budget, retryAfter && Duration.toMillis(retryAfter))
   }
 
-  readonly onDeadline = (): void => {
+  onDeadline(): void {
     const last = this.group[0]
     if (last === undefined) this.deadlinePassed()
     else this.conclude(last, "deadline_would_pass")
@@ -449,17 +496,22 @@ class Call implements BetweenHost, HedgerHost {
   // ---------------------------------------------------------------------------
 
   conclude(attempt: AttemptRun, stop?: StopReason): void {
-    this.finish(attempt.exit!, attempt, stop ?? Retry.endReason(attempt.facts.outcome!), "interrupted_loser")
+    this.concludeAt(this.now(), attempt, stop)
+  }
+
+  private concludeAt(now: number, attempt: AttemptRun, stop?: StopReason): void {
+    this.finish(now, attempt.exit!, attempt, stop ?? Retry.endReason(attempt.facts.outcome!), "interrupted_loser")
   }
 
   private fail(reason: RegoError.Reason, stop: StopReason): void {
-    this.finish(Exit.fail(RegoError.makeWithoutStack(this.binding.key, reason)), undefined, stop, "timed_out")
+    const error = RegoError.makeWithoutStack(this.binding.key, reason)
+    this.finish(this.now(), Exit.fail(error), undefined, stop, "timed_out")
   }
 
   private deadlinePassed(): void {
     this.fail({
       _tag: "DeadlineExceeded",
-      overall: this.ownDeadline ? Duration.millis(this.binding.plan.overall) : undefined,
+      overall: this.ownsDeadline ? Duration.millis(this.binding.plan.overall) : undefined,
       attempts: this.attempts,
       lastCause: this.lastCause()
     }, "deadline_exceeded")
@@ -472,6 +524,7 @@ class Call implements BetweenHost, HedgerHost {
   }
 
   private finish(
+    now: number,
     exit: AnyExit,
     returned: AttemptRun | undefined,
     stop: StopReason | undefined,
@@ -481,7 +534,6 @@ class Call implements BetweenHost, HedgerHost {
     this.ended = true
     let result: AnyExit
     try {
-      const now = this.now()
       this.endParts()
       this.endGroup(returned, running, now)
       this.closeRecord(now, stop, exit)
@@ -497,13 +549,13 @@ class Call implements BetweenHost, HedgerHost {
     for (const attempt of this.group) {
       if (attempt.fiberExit === undefined) this.interruptAttempt(attempt)
       else if (attempt !== returned || attempt.timedOut) this.cleanup.release(attempt)
-      else if (this.parentScope !== undefined) this.cleanup.keep(attempt, this.parentScope)
+      else if (attempt.scope?.state._tag === "Open") this.cleanup.keep(attempt.scope, this.parentScope!)
     }
     this.countHedges(returned)
   }
 
   /** The caller was interrupted: interrupts what runs and waits for its end, but not for what was given up before. */
-  onInterrupt(): Effect.Effect<void> {
+  private onInterrupt(): Effect.Effect<void> {
     if (this.ended) return Effect.void
     this.ended = true
     this.cleanup.waiting = true
@@ -524,18 +576,17 @@ class Call implements BetweenHost, HedgerHost {
     return this.cleanup.quiet
   }
 
-  /** The questions first: what the parts take back themselves is waited for by nobody. */
   /** An attempt whose caller has gone says nothing about the dependency, and a budget that counts attempts must know. */
   private reportAbort(now: number): void {
-    const { onOutcome } = this.binding.observed
-    if (onOutcome === undefined || this.idle()) return
-    this.questions.guard("budget.onOutcome", () => onOutcome(callerGone, now))
+    if (!this.idle()) this.tellOutcome(callerGone, now)
   }
 
+  /** The questions first: what the parts take back themselves is waited for by nobody. */
   private endParts(): void {
-    this.questions.end()
+    this.asking?.end()
     this.hedger?.close()
     this.between?.end()
+    this.asyncContext?.emitDestroy()
   }
 
   /** An attempt that is cut short took at least as long as it has run. */
@@ -553,16 +604,19 @@ class Call implements BetweenHost, HedgerHost {
   }
 
   private closeRecord(now: number, stop: StopReason | undefined, exit: AnyExit | "interrupted"): void {
+    const { observed } = this.binding
     this.left?.forEach((attempt) => {
       if (attempt.fiberExit === undefined) attempt.facts.endedBy = "abandoned"
     })
     if (stop !== undefined) this.record.decide({ _tag: "Stopped", at: now, reason: stop })
-    const { onCallEnd } = this.binding.observed
-    if (this.admitted && onCallEnd !== undefined) {
-      this.questions.guard("budget.onCallEnd", () => onCallEnd(this.asCall(now)))
+    if (this.admitted && observed.onCallEnd !== undefined) {
+      this.questions.guard("budget.onCallEnd", () => observed.onCallEnd!(this.asCall(now)))
     }
-    this.record.end(now, exit)
-    Context.get(this.context, Timeline.CurrentCollector)?.add(this.record)
+    const collector = Context.get(this.context, Timeline.CurrentCollector)
+    // Nobody can read the record of such a success: only a failure carries it.
+    if (collector === undefined && !this.withTimeline && exit !== "interrupted" && exit._tag === "Success") return
+    this.record.end(now, exit, this.clock.currentTimeMillisUnsafe() - now)
+    collector?.add(this.record)
   }
 
   private result(exit: AnyExit): AnyExit {
@@ -574,18 +628,31 @@ class Call implements BetweenHost, HedgerHost {
   // guards
   // ---------------------------------------------------------------------------
 
+  private settle(permit: Budget.Permit | undefined, use: "used" | "unused"): void {
+    if (permit !== undefined) this.questions.settle(permit, use)
+  }
+
   reportDefect(what: string, defect: unknown): void {
     const cause = Cause.isCause(defect) ? defect : Cause.die(defect)
     reportOnce(this.binding, this.context, what, `a defect in the ${what} changes nothing for the caller`, cause)
   }
 
-  /** A defect of the driver itself ends the call as a defect: nothing may hang, and no observer may throw. */
   protect(f: () => void): void {
     try {
       f()
     } catch (defect) {
-      this.finish(Exit.die(defect), undefined, undefined, "interrupted_loser")
+      this.collapse(defect)
     }
+  }
+
+  protectInContext(f: () => void): void {
+    if (this.asyncContext === undefined) this.protect(f)
+    else this.asyncContext.runInAsyncScope(this.protect, this, f)
+  }
+
+  /** A defect of the driver itself ends the call as a defect: nothing may hang, and no observer may throw. */
+  collapse(defect: unknown): void {
+    this.finish(this.now(), Exit.die(defect), undefined, undefined, "interrupted_loser")
   }
 }
 
@@ -599,15 +666,20 @@ export const execute = (
 ): Effect.Effect<any, any, any> =>
   Effect.callback<any, any>((resume) => {
     const fiber = Fiber.getCurrent()!
+    const bindings = bindingsOf(fiber.context)
     const call = new Call(
       self as Effect.Effect<any, any>,
       key,
       options ?? noOptions,
-      bindingsOf(fiber.context),
+      bindings,
       fiber,
       resume,
       withTimeline
     )
-    call.protect(() => call.begin())
-    return call.ended ? undefined : Effect.suspend(() => call.onInterrupt())
+    try {
+      call.begin()
+    } catch (defect) {
+      call.collapse(defect)
+    }
+    return call.ended ? undefined : call
   })

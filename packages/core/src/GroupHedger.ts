@@ -13,26 +13,24 @@ import type { Permit } from "./Budget.ts"
 import type { Denial, HedgerHost } from "./CallHost.ts"
 import * as Hedge from "./Hedge.ts"
 import type { HedgeState } from "./HedgeState.ts"
-import type { Questions } from "./Questions.ts"
 import { budgetDefect } from "./Questions.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
 import { oneMicrosecond } from "./Time.ts"
-import { endOfTick, TimerSlot } from "./Timer.ts"
+import { Alarm, endOfTick } from "./Timer.ts"
 
 const maxDenials = 3
 
-export class GroupHedger {
+export class GroupHedger extends Alarm {
   private launched = 0
   private hedges = 0
   private denials = 0
   private lastDenial: Denial | undefined = undefined
   private lastStart = 0
   private notBefore = -Infinity
-  private readonly timer = new TimerSlot()
   /** whose answer is awaited before the next hedge */
   private asking: "trigger" | "budget" | undefined = undefined
-  private forget = (): void => {}
+  private forget: (() => void) | undefined = undefined
   /** the next hedge is asked for at the end of this tick */
   private soon = false
   /** the schedule has ended: no more hedges */
@@ -41,19 +39,13 @@ export class GroupHedger {
   /** nothing runs in the group any more: it ends unless the next hedge starts */
   private idle = false
   private readonly host: HedgerHost
-  private readonly questions: Questions
   private readonly state: HedgeState
-  private readonly trigger: Hedge.Trigger | ScheduleSteps<Hedge.State>
+  private readonly trigger: Hedge.Delays | ScheduleSteps<Hedge.State>
   private readonly maxHedges: number
 
-  constructor(
-    host: HedgerHost,
-    questions: Questions,
-    state: HedgeState,
-    trigger: Hedge.Trigger | ScheduleSteps<Hedge.State>
-  ) {
+  constructor(host: HedgerHost, state: HedgeState, trigger: Hedge.Delays | ScheduleSteps<Hedge.State>) {
+    super()
     this.host = host
-    this.questions = questions
     this.state = state
     this.trigger = trigger
     this.maxHedges = host.binding.plan.hedge!.maxHedges
@@ -79,17 +71,16 @@ export class GroupHedger {
   }
 
   private armNext(from: number): void {
-    if (!this.mayAsk() || this.timer.armed || this.soon) return
-    this.asking = "trigger"
-    this.askTrigger((millis) => {
-      this.asking = undefined
-      if (millis !== undefined && this.mayAsk()) this.armAt(Math.max(from + millis, this.notBefore))
-    })
+    if (!this.mayAsk() || this.armed || this.soon) return
+    const { trigger } = this
+    if (trigger instanceof ScheduleSteps) return this.askSchedule(trigger, from)
+    const millis = Hedge.delayMillis(trigger, this.state.latency, from)
+    if (millis !== undefined) this.armAfter(from, millis)
   }
 
   /** At the end of this tick: what else arrives in it may end the group, whatever the order. */
   private armNow(): void {
-    this.timer.cancel()
+    this.cancel()
     if (this.host.now() < this.notBefore) return this.armAt(this.notBefore)
     if (this.soon) return
     this.soon = true
@@ -99,40 +90,45 @@ export class GroupHedger {
     })
   }
 
+  /** Delays repeat from call to call, so calls share the timers for them. */
+  private armAfter(from: number, millis: number): void {
+    const { clock, context, deadline } = this.host
+    if (from + millis < this.notBefore) return this.armAt(this.notBefore)
+    if (from + millis < deadline) this.armShared(clock, context, millis, from)
+  }
+
   private armAt(due: number): void {
-    this.timer.cancel()
-    if (due >= this.host.deadline) return
-    this.timer.set(this.host.clock, this.host.context, Math.max(0, due - this.host.now()), () => {
-      if (!this.host.ended) this.host.protect(() => this.ask())
-    })
+    const { clock, context, deadline } = this.host
+    this.cancel()
+    if (due < deadline) this.armOwn(clock, context, Math.max(0, due - this.host.now()))
+  }
+
+  ring(): void {
+    if (!this.host.ended) this.host.protectInContext(() => this.ask())
   }
 
   // ---------------------------------------------------------------------------
   // when
   // ---------------------------------------------------------------------------
 
-  private askTrigger(answer: (millis: number | undefined) => void): void {
-    const { trigger } = this
-    const { latency } = this.state
+  private askSchedule(steps: ScheduleSteps<Hedge.State>, from: number): void {
     const now = this.host.now()
-    if (!(trigger instanceof ScheduleSteps)) {
-      return answer(Hedge.delayMillis(trigger, {
-        samples: () => latency.samples(now),
-        quantileMillis: (q) => latency.quantileMillis(q, now)
-      }))
-    }
     const state: Hedge.State = {
       attempt: { retry: this.host.retry, hedge: this.launched },
       elapsed: Duration.millis(now - this.host.groupStartedAt()),
       launched: this.launched,
-      latency: latency.snapshot(now)
+      latency: this.state.latency.snapshot(now)
     }
-    this.step(trigger.next(this.host.clock.currentTimeMillisUnsafe(), state), answer)
+    this.asking = "trigger"
+    this.step(steps.next(this.host.clock.currentTimeMillisUnsafe(), state), (millis) => {
+      this.asking = undefined
+      if (millis !== undefined && this.mayAsk()) this.armAt(Math.max(from + millis, this.notBefore))
+    })
   }
 
   private step(step: Effect.Effect<number | undefined>, answer: (millis: number | undefined) => void): void {
     let answered = false
-    const forget = this.questions.run(step, (exit) => {
+    const forget = this.host.questions.run(step, (exit) => {
       answered = true
       if (exit._tag === "Failure") this.host.reportDefect("hedge schedule", exit.cause)
       const millis = exit._tag === "Failure" ? undefined : exit.value
@@ -146,7 +142,7 @@ export class GroupHedger {
   private forgetTrigger(): void {
     if (this.asking !== "trigger") return
     this.asking = undefined
-    this.forget()
+    this.forget?.()
   }
 
   // ---------------------------------------------------------------------------
@@ -157,7 +153,7 @@ export class GroupHedger {
     const { binding: { plan, state, switchedOff }, bounds } = this.host
     if (switchedOff()) return "switched_off"
     if (state.abandoned >= bounds.maxAbandoned) return "abandoned"
-    const load = Hedge.isTrigger(this.trigger) && this.trigger._tag === "MaxExtraLoad" ? this.trigger.load : undefined
+    const load = this.trigger instanceof ScheduleSteps ? undefined : this.trigger.load
     return this.state.unfit(plan.hedge!.maxFailing, load, this.host.now())
   }
 
@@ -177,7 +173,7 @@ export class GroupHedger {
       now: this.host.now(),
       random
     }
-    this.questions.askBudget(() => hedgeBudget.tryAcquire(request), budgetDefect, (decision) => {
+    this.host.questions.askBudget(() => hedgeBudget.tryAcquire(request), budgetDefect, (decision) => {
       if (decision._tag === "Denied") this.refused({ ...decision, budget: plan.budget })
       else this.granted(hedge, decision.permit)
     }, false)
@@ -189,11 +185,11 @@ export class GroupHedger {
     const late = this.closed || now >= this.host.deadline
     if (!late && this.notBefore - now < oneMicrosecond) {
       this.state.onStarted(now)
-      return this.host.start(hedge, permit)
+      return this.host.start(hedge, permit, now)
     }
     this.asking = undefined
     if (!late) this.armAt(this.notBefore)
-    this.questions.settle(permit, "unused")
+    this.host.questions.settle(permit, "unused")
   }
 
   private refused(denial: Denial): void {
@@ -213,14 +209,14 @@ export class GroupHedger {
   onFailure(retryAfter: number | undefined, atOnce: boolean, idle: boolean): boolean {
     if (retryAfter !== undefined) this.notBefore = Math.max(this.notBefore, this.host.now() + retryAfter)
     if (atOnce) return this.nextAtOnce(idle) && idle
-    if (retryAfter !== undefined && this.timer.armed) this.armAt(this.notBefore)
+    if (retryAfter !== undefined && this.armed) this.armAt(this.notBefore)
     return false
   }
 
   private nextAtOnce(idle: boolean): boolean {
     this.forgetTrigger()
     if (this.notBefore >= this.host.deadline) {
-      this.timer.cancel()
+      this.cancel()
       return false
     }
     this.idle = idle
@@ -233,7 +229,7 @@ export class GroupHedger {
   close(): void {
     if (this.closed) return
     this.closed = true
-    this.timer.cancel()
+    this.cancel()
     this.forgetTrigger()
     if (this.lastDenial !== undefined) this.host.recordDenied("hedge", this.lastDenial, this.denials)
   }

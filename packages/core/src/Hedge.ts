@@ -318,22 +318,57 @@ export const isTrigger = (u: unknown): u is Trigger =>
 // -----------------------------------------------------------------------------
 
 /**
- * What a built-in trigger reads.
+ * What a built-in trigger reads: a window of latency, as it is at an instant.
  *
  * @internal
  */
 export interface Reading {
-  readonly samples: () => number
-  readonly quantileMillis: (q: number) => number | undefined
+  readonly samples: (now: number) => number
+  readonly quantileMillis: (q: number, now: number) => number | undefined
 }
 
-const quantileDelay = (trigger: Quantile, reading: Reading): number | undefined => {
-  if (reading.samples() < trigger.minSamples) {
-    return Option.getOrUndefined(Option.map(trigger.fallback, Duration.toMillis))
+/**
+ * A built-in trigger in the form that the driver reads.
+ *
+ * @internal
+ */
+export interface Delays {
+  /** of `maxExtraLoad` */
+  readonly load: number | undefined
+  /** milliseconds, here and below; `undefined` where the quantile says when */
+  readonly fixed: number | undefined
+  readonly q: number
+  readonly minSamples: number
+  readonly fallback: number | undefined
+  readonly min: number
+  readonly max: number | undefined
+}
+
+const toMillis = (duration: Option.Option<Duration.Duration>): number | undefined =>
+  Option.getOrUndefined(Option.map(duration, Duration.toMillis))
+
+const always = { load: undefined, q: 0, minSamples: 0, fallback: undefined, min: 1, max: undefined }
+
+/** @internal */
+export const delaysOf = (trigger: Trigger): Delays => {
+  switch (trigger._tag) {
+    case "After":
+      return { ...always, fixed: Duration.toMillis(trigger.delay) }
+    case "Quantile":
+      return {
+        load: undefined,
+        fixed: undefined,
+        q: trigger.q,
+        minSamples: trigger.minSamples,
+        fallback: toMillis(trigger.fallback),
+        min: Duration.toMillis(trigger.min),
+        max: toMillis(trigger.max)
+      }
+    case "MaxExtraLoad": {
+      const q = 1 - trigger.load
+      return { ...always, load: trigger.load, fixed: undefined, q, minSamples: defaultMinSamples(q) }
+    }
   }
-  const max = Option.getOrUndefined(Option.map(trigger.max, Duration.toMillis))
-  const value = reading.quantileMillis(trigger.q) ?? max
-  return value === undefined ? undefined : Math.min(max ?? Infinity, Math.max(Duration.toMillis(trigger.min), value))
 }
 
 /**
@@ -341,25 +376,12 @@ const quantileDelay = (trigger: Quantile, reading: Reading): number | undefined 
  *
  * @internal
  */
-export const delayMillis = (trigger: Trigger, reading: Reading): number | undefined => {
-  switch (trigger._tag) {
-    case "After":
-      return Duration.toMillis(trigger.delay)
-    case "Quantile":
-      return quantileDelay(trigger, reading)
-    case "MaxExtraLoad":
-      return quantileDelay(asQuantile(trigger), reading)
-  }
+export const delayMillis = (delays: Delays, reading: Reading, now: number): number | undefined => {
+  if (delays.fixed !== undefined) return delays.fixed
+  if (reading.samples(now) < delays.minSamples) return delays.fallback
+  const value = reading.quantileMillis(delays.q, now) ?? delays.max
+  return value === undefined ? undefined : Math.min(delays.max ?? Infinity, Math.max(delays.min, value))
 }
-
-const asQuantile = ({ load }: MaxExtraLoad): Quantile => ({
-  _tag: "Quantile",
-  q: 1 - load,
-  minSamples: defaultMinSamples(1 - load),
-  fallback: Option.none(),
-  min: Duration.millis(1),
-  max: Option.none()
-})
 
 /**
  * The same trigger as a `Schedule`: its output is the delay, and it ends where there is no hedge.
@@ -367,16 +389,16 @@ const asQuantile = ({ load }: MaxExtraLoad): Quantile => ({
  * @category conversions
  * @since 0.1.0
  */
-export const toSchedule = (self: Trigger): Schedule.Schedule<Duration.Duration, State> =>
-  Schedule.fromStep(Effect.succeed((_now: number, { latency }: State) => {
-    const millis = delayMillis(self, {
-      samples: () => latency.samples,
-      quantileMillis: (q) => Option.getOrUndefined(Option.map(latency.quantile(q), Duration.toMillis))
-    })
+export const toSchedule = (self: Trigger): Schedule.Schedule<Duration.Duration, State> => {
+  const delays = delaysOf(self)
+  return Schedule.fromStep(Effect.succeed((now: number, { latency }: State) => {
+    const reading = { samples: () => latency.samples, quantileMillis: (q: number) => toMillis(latency.quantile(q)) }
+    const millis = delayMillis(delays, reading, now)
     return millis === undefined
       ? Cause.done(Duration.zero)
       : Effect.succeed<[Duration.Duration, Duration.Duration]>([Duration.millis(millis), Duration.millis(millis)])
   }))
+}
 
 // -----------------------------------------------------------------------------
 // layers

@@ -38,23 +38,26 @@ export class HedgeState {
   private readonly calls = new SlidingSum(slots)
   private readonly hedges = new SlidingSum(slots)
   private pushbackUntil = -Infinity
-  private now = -Infinity
-  private slot = 0
+  private slot = -Infinity
   private started = 0
   private won = 0
+  private wasted = 0
   private denied = 0
   private saved = 0
 
   constructor(precise: boolean) {
     this.latency = makeUnsafe({ precise })
   }
-  private wasted = 0
 
+  /** A clock that goes back counts as no time passed. */
   private advance(now: number): void {
-    if (now <= this.now) return
-    this.now = now
-    this.slot = Math.floor(now / slotMillis)
-    for (const sum of [this.ended, this.failed, this.calls, this.hedges]) sum.advance(this.slot)
+    const slot = Math.floor(now / slotMillis)
+    if (slot <= this.slot) return
+    this.slot = slot
+    this.ended.advance(slot)
+    this.failed.advance(slot)
+    this.calls.advance(slot)
+    this.hedges.advance(slot)
   }
 
   onCall(now: number): void {
@@ -75,7 +78,8 @@ export class HedgeState {
     if (outcome._tag !== "Retryable") return
     this.failed.add(this.slot, 1)
     const retryAfter = retryAfterMillis(outcome)
-    if (retryAfter === undefined) return
+    // A wait without an end is about the call that was told, and names no instant for the others.
+    if (retryAfter === undefined || retryAfter === Infinity) return
     this.pushbackUntil = Math.max(this.pushbackUntil, endedAt + Math.min(retryAfter, maxPushback))
   }
 

@@ -112,6 +112,10 @@ class Window implements Latency {
   private readonly slices: ReadonlyArray<Slice>
   private current = 0
   private recorded = 0
+  /** samples in all slices */
+  private held = 0
+  /** before this instant nothing expires and the current slice is not full, so that most samples need not look */
+  private settledUntil = -Infinity
   /** the last quantile read, and what had been recorded then */
   private cachedQ = NaN
   private cachedValue: number | undefined = undefined
@@ -142,17 +146,29 @@ class Window implements Latency {
     const counts = complete ? slice.events : slice.censored
     counts[this.bucketOf(millis)]!++
     slice.samples++
+    this.held++
     this.recorded++
   }
 
   /** A clock that goes back counts as no time passed. */
   private sliceAt(now: number): Slice {
+    if (now < this.settledUntil) return this.slices[this.current]!
     this.dropExpired(now)
     const slice = this.slices[this.current]!
     if (slice.startedAt === -Infinity) slice.startedAt = now
     const age = now - slice.startedAt
     const full = age >= sliceMillis && slice.samples >= sliceSamples
-    return full || age >= maxSliceMillis ? this.rotate(now) : slice
+    const current = full || age >= maxSliceMillis ? this.rotate(now) : slice
+    this.settledUntil = Math.min(current.startedAt + sliceMillis, this.firstExpiry())
+    return current
+  }
+
+  private firstExpiry(): number {
+    let first = Infinity
+    for (const { samples, startedAt } of this.slices) {
+      if (samples > 0) first = Math.min(first, startedAt + maxWindowMillis)
+    }
+    return first
   }
 
   /** A key that is idle does not rotate: its slices can be older than the turn of the others makes them. */
@@ -170,13 +186,14 @@ class Window implements Latency {
   }
 
   private drop(slice: Slice, startedAt: number): void {
+    this.held -= slice.samples
     clear(slice, startedAt)
     this.cachedUntil = -1
   }
 
   readonly samples = (now: number): number => {
     this.sliceAt(now)
-    return this.slices.reduce((sum, slice) => sum + slice.samples, 0)
+    return this.held
   }
 
   readonly snapshot = (now: number): Snapshot => ({
@@ -185,11 +202,10 @@ class Window implements Latency {
   })
 
   readonly quantileMillis = (q: number, now: number): number | undefined => {
-    this.sliceAt(now)
+    const samples = this.samples(now)
     if (this.cachedQ === q && this.recorded < this.cachedUntil && now - this.cachedAt < sliceMillis) {
       return this.cachedValue
     }
-    const samples = this.samples(now)
     this.cachedValue = this.estimate(q, samples)
     this.cachedQ = q
     this.cachedAt = now

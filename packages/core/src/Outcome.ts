@@ -58,7 +58,7 @@ export interface Success {
 export interface Retryable {
   readonly _tag: "Retryable"
   readonly reason: string
-  /** wait asked for by the server: the next attempt never starts earlier */
+  /** wait asked for by the server: the next attempt never starts earlier; infinite where it wants no further attempt */
   readonly retryAfter?: Duration.Duration | undefined
   /** nothing is added to `retryAfter` to spread callers (gRPC pushback asks for exactly that) */
   readonly exact?: boolean | undefined

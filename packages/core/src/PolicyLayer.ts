@@ -154,10 +154,12 @@ const sectionsFor = (source: Source, key: string): Policy.Sections | undefined =
 const classifierOf = (environment: Environment, plan: Plan.Plan): Classifier.Any | undefined =>
   typeof plan.classifier === "string" ? Classifier.findNamed(environment.registries, plan.classifier) : plan.classifier
 
-const triggerOf = (environment: Environment, plan: Plan.Plan): Binding["trigger"] =>
-  typeof plan.hedge?.trigger === "string"
+const triggerOf = (environment: Environment, plan: Plan.Plan): Binding["trigger"] => {
+  const trigger = typeof plan.hedge?.trigger === "string"
     ? Hedge.findNamed(environment.registries, plan.hedge.trigger)
     : plan.hedge?.trigger
+  return Hedge.isTrigger(trigger) ? Hedge.delaysOf(trigger) : trigger
+}
 
 const bind = (environment: Environment) => (key: Binding["key"], context: Context.Context<never>): Binding => {
   const { findBudget, source } = environment

@@ -99,7 +99,7 @@ export interface Binding {
   /** hears of every call and attempt: all budgets of the policy */
   readonly observed: Budget
   /** the trigger, names resolved; `undefined` where the policy does not hedge */
-  readonly trigger: Hedge.Trigger | Schedule.Schedule<unknown, Hedge.State> | undefined
+  readonly trigger: Hedge.Delays | Schedule.Schedule<unknown, Hedge.State> | undefined
   /** the layer fails calls of keys that no policy matches */
   readonly refused: boolean
   /** asked live, so that a kill switch also ends the retries of calls in flight */

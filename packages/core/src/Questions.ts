@@ -8,9 +8,7 @@ import type { Exit } from "effect"
 import { Effect, Fiber, Predicate } from "effect"
 import type { Decision, Permit } from "./Budget.ts"
 import type { CallHost } from "./CallHost.ts"
-import type { Cleanup } from "./Cleanup.ts"
 import { show } from "./Issue.ts"
-import type { Supervisor } from "./Supervisor.ts"
 import { TimerSlot } from "./Timer.ts"
 
 /** What a budget with a defect is taken to say to an extra attempt. */
@@ -27,12 +25,8 @@ export class Questions {
   private pending: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
   private readonly timer = new TimerSlot()
   private readonly host: CallHost
-  private readonly cleanup: Cleanup
-  private readonly supervisor: Supervisor
-  constructor(host: CallHost, cleanup: Cleanup, supervisor: Supervisor) {
+  constructor(host: CallHost) {
     this.host = host
-    this.cleanup = cleanup
-    this.supervisor = supervisor
   }
 
   guard<A>(what: string, f: () => A): A | undefined {
@@ -111,13 +105,13 @@ export class Questions {
     const { host } = this
     if (host.ended || this.timer.armed || host.deadline === Infinity) return
     this.timer.set(host.clock, host.context, host.deadline - host.now(), () => {
-      if (!host.ended) host.protect(host.onDeadline)
+      if (!host.ended) host.protect(() => host.onDeadline())
     })
   }
 
   private drop(fiber: Fiber.Fiber<unknown, unknown>): void {
     fiber.interruptUnsafe(this.host.fiberId)
-    this.supervisor.add(fiber)
+    this.host.supervisor.add(fiber)
   }
 
   cancelDeadline(): void {
@@ -130,11 +124,12 @@ export class Questions {
     if (this.pending === undefined) return
     const fibers = [...this.pending]
     this.pending.clear()
+    const { cleanup } = this.host
     for (const fiber of fibers) {
-      if (!this.cleanup.waiting) this.drop(fiber)
+      if (!cleanup.waiting) this.drop(fiber)
       else {
-        this.cleanup.oneMore()
-        fiber.addObserver(() => this.cleanup.oneLess())
+        cleanup.oneMore()
+        fiber.addObserver(() => cleanup.oneLess())
         fiber.interruptUnsafe(this.host.fiberId)
       }
     }

@@ -5,9 +5,8 @@
  */
 import { Clock, Duration, Effect } from "effect"
 import { Bucket } from "./Bucket.ts"
-import type { Budget, Call, Decision, RatioOptions, Request } from "./Budget.ts"
+import type { Budget, Decision, RatioOptions, Request } from "./Budget.ts"
 import { isAnswer } from "./Classifier.ts"
-import type { Outcome } from "./Outcome.ts"
 import { settledOnce } from "./Permit.ts"
 import { SlidingSum } from "./SlidingSum.ts"
 
@@ -23,7 +22,9 @@ export class RatioBudget implements Budget {
   readonly window: Duration.Duration
   readonly maxCost: number | undefined
   private readonly ratio: number
-  private readonly of: "successes" | "calls"
+  /** each budget has the one that deposits, so that calls are not told for nothing */
+  readonly onCall: Budget["onCall"]
+  readonly onOutcome: Budget["onOutcome"]
   private readonly slotMillis: number
   private readonly keep: number
   private readonly deposits = new SlidingSum(slots)
@@ -34,11 +35,16 @@ export class RatioBudget implements Budget {
   /** tokens of the reserve that hedges leave to retries */
   private readonly kept: number
   private now = -Infinity
-  private slot = 0
+  private slot = -Infinity
+  private refilledAt = -Infinity
 
   constructor(options: Options) {
     this.ratio = options.ratio ?? 0.1
-    this.of = options.of ?? "successes"
+    const ofCalls = options.of === "calls"
+    this.onCall = ofCalls ? ({ now }) => this.deposit(now) : undefined
+    this.onOutcome = ofCalls ? undefined : (outcome, now) => {
+      if (isAnswer(outcome)) this.deposit(now)
+    }
     this.maxCost = this.ratio > 0 ? undefined : options.reserve?.burst ?? 10
     this.window = options.window ?? Duration.seconds(10)
     this.slotMillis = Duration.toMillis(this.window) / slots
@@ -51,12 +57,21 @@ export class RatioBudget implements Budget {
   /** A clock that goes back (a layer used under two clocks) counts as no time passed. */
   private advance(now: number): void {
     if (now <= this.now) return
-    if (this.now !== -Infinity) this.reserve.refill(now - this.now)
     this.now = now
-    this.slot = Math.floor(now / this.slotMillis)
-    this.deposits.advance(this.slot)
-    this.extras.advance(this.slot)
-    this.hedges.advance(this.slot)
+    const slot = Math.floor(now / this.slotMillis)
+    if (slot === this.slot) return
+    if (this.slot === -Infinity) this.refilledAt = now
+    this.slot = slot
+    this.deposits.advance(slot)
+    this.extras.advance(slot)
+    this.hedges.advance(slot)
+  }
+
+  /** Asked for by few calls, while all of them deposit: what refills at a constant rate can wait until then. */
+  private refill(now: number): void {
+    this.advance(now)
+    this.reserve.refill(this.now - this.refilledAt)
+    this.refilledAt = this.now
   }
 
   private ratioHolds(cost: number, hedge: boolean): boolean {
@@ -65,18 +80,13 @@ export class RatioBudget implements Budget {
       (!hedge || this.hedges.sum + cost <= allowance * (1 - this.keep))
   }
 
-  readonly onCall = ({ now }: Call): void => {
+  private deposit(now: number): void {
     this.advance(now)
-    if (this.of === "calls") this.deposits.add(this.slot, 1)
-  }
-
-  readonly onOutcome = (outcome: Outcome, now: number): void => {
-    this.advance(now)
-    if (this.of === "successes" && isAnswer(outcome)) this.deposits.add(this.slot, 1)
+    this.deposits.add(this.slot, 1)
   }
 
   readonly tryAcquire = ({ cost, kind, now }: Request): Decision => {
-    this.advance(now)
+    this.refill(now)
     const hedge = kind === "hedge"
     if (this.ratioHolds(cost, hedge)) return this.fromRatio(cost, hedge)
     const kept = hedge ? this.kept : 0
@@ -96,7 +106,7 @@ export class RatioBudget implements Budget {
   }
 
   readonly state = Effect.map(Clock.monotonicTimeNanos, (nanos) => {
-    this.advance(Number(nanos) / 1e6)
+    this.refill(Number(nanos) / 1e6)
     return { balance: Math.max(0, this.ratio * this.deposits.sum - this.extras.sum) + this.reserve.tokens }
   })
 }

@@ -33,7 +33,6 @@
  * @since 0.1.0
  */
 import { Context, Effect } from "effect"
-import { dual } from "effect/Function"
 import type * as Classifier from "./Classifier.ts"
 import * as Executor from "./Executor.ts"
 import type * as PolicyKey from "./PolicyKey.ts"
@@ -103,12 +102,15 @@ export interface Resilient {
 const bindingsOf = (context: Context.Context<never>): Bindings =>
   Context.get(context as Context.Context<PolicyProvider>, PolicyProvider)["~@rego/core/PolicyProvider"]
 
-const operator = (of: (context: Context.Context<never>) => Bindings, withTimeline: boolean): any =>
-  dual(
-    (args) => Effect.isEffect(args[0]),
-    (self: Effect.Effect<unknown, unknown, unknown>, key: string, options?: Executor.CallOptions) =>
-      Executor.execute(self, key, options, of, withTimeline)
-  )
+type Self = Effect.Effect<unknown, unknown, unknown>
+
+/** `dual` for each call would collect its arguments in an array. */
+const operator =
+  (of: (context: Context.Context<never>) => Bindings, withTimeline: boolean): any =>
+  (first: Self | string, second?: string | Executor.CallOptions, third?: Executor.CallOptions) =>
+    Effect.isEffect(first)
+      ? Executor.execute(first, second as string, third, of, withTimeline)
+      : (self: Self) => Executor.execute(self, first, second as Executor.CallOptions | undefined, of, withTimeline)
 
 // The overload with a typed classifier comes first and blocks inference from the classifier (`Late`), so that A and E
 // come from `pipe` only. The plain data-last one keeps A, E and R inside, so that a stored operator stays generic; it is

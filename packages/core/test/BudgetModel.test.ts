@@ -126,15 +126,17 @@ class Life {
   }
 
   private call(): void {
-    this.budget.onCall({ key, now: this.now(), random: this.random })
+    this.budget.onCall?.({ key, now: this.clock, random: this.random })
     const outcome = this.random() < this.health
       ? this.random() < 0.5 ? Outcome.success : Outcome.nonRetryable({ reason: "not_found" })
       : this.random() < 0.5
       ? failed
       : Outcome.abort({ reason: "interrupted" })
     const answered = outcome._tag === "Success" || outcome._tag === "NonRetryable"
-    this.budget.onOutcome(outcome, this.clock)
-    if (this.options.of === "calls" || answered) this.deposits.push(this.at)
+    this.budget.onOutcome?.(outcome, this.clock)
+    if (this.options.of !== "calls" && !answered) return
+    this.now()
+    this.deposits.push(this.at)
   }
 
   private want(onGrant: (life: Life, extra: Extra) => void): void {
@@ -243,12 +245,12 @@ const liveTokens = (random: () => number, seen: { granted: number; denied: numbe
     const success = random() < health
     const other = random() < 0.2
     if (other) {
-      return budget.onOutcome(
+      return budget.onOutcome?.(
         random() < 0.5 ? Outcome.abort({ reason: "gone" }) : Outcome.nonRetryable({ reason: "no" })
       )
     }
     tokens = success ? Math.min(max, tokens + Math.round(tokenRatio * 1_000)) : Math.max(0, tokens - 1_000)
-    budget.onOutcome(success ? Outcome.success : failed)
+    budget.onOutcome?.(success ? Outcome.success : failed)
   }
   const want = () => {
     const decision = budget.tryAcquire()
@@ -312,7 +314,7 @@ const liveConcurrency = (random: () => number, seen: { granted: number; denied: 
       const choice = random()
       if (choice < 0.25) {
         calls++
-        budget.onCall()
+        budget.onCall?.()
       } else if (choice < 0.45) {
         if (calls > 0) {
           calls--
@@ -448,7 +450,7 @@ describe("budgets in 1,000,000 random steps", () => {
         return {
           about: { maxTokens: 10 },
           step: () => {
-            budget.onOutcome(random() < 0.1 ? Outcome.success : failed)
+            budget.onOutcome?.(random() < 0.1 ? Outcome.success : failed)
             assert.strictEqual(budget.tryAcquire()._tag, "Granted")
           }
         }

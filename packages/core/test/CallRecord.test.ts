@@ -5,7 +5,7 @@ import { AttemptFacts, CallRecord, Collector } from "../src/CallRecord.ts"
 import { integer, property } from "./arbitraries.ts"
 
 const make = (name = "users.Get"): CallRecord =>
-  new CallRecord(PolicyKey.make(name), { revision: "local", source: "local", retries: true }, 100, 1_000_100)
+  new CallRecord(PolicyKey.make(name), { revision: "local", source: "local", retries: true }, 100)
 
 describe("CallRecord", () => {
   describe("add", () => {
@@ -52,9 +52,10 @@ describe("CallRecord", () => {
     for (const [what, exit, result] of rows) {
       it(`calls ${what} ${result}`, () => {
         const record = make()
-        record.end(150, exit)
+        record.end(150, exit, 1_000_000)
         assert.strictEqual(record.result, result)
         assert.strictEqual(record.endedAt, 150)
+        assert.strictEqual(record.wallOffset, 1_000_000)
       })
     }
   })

@@ -15,7 +15,7 @@ const missing = RegoError.makeWithoutStack(key, { _tag: "PolicyMissing" })
 
 /** The failure of a call inside, with or without a retry section. */
 const through = <E>(cause: Cause.Cause<E>, retries: boolean) =>
-  Exit.failCause(Timeline.annotate(cause, new CallRecord(key, { revision: "1", source: "local", retries }, 0, 0)))
+  Exit.failCause(Timeline.annotate(cause, new CallRecord(key, { revision: "1", source: "local", retries }, 0)))
 
 const together = <E>(...causes: ReadonlyArray<Cause.Cause<E>>): Exit.Exit<never, E> =>
   Exit.failCause(causes.reduce(Cause.combine))

@@ -106,9 +106,9 @@ describe("CombinedBudget", () => {
         }
       }
       const budget = new CombinedBudget(hears("one", true), hears("two", false))
-      assert.throws(() => budget.onCall(callOf()), "one")
-      assert.throws(() => budget.onCallEnd(callOf()), "one")
-      assert.throws(() => budget.onOutcome(Outcome.success, 0), "one")
+      assert.throws(() => budget.onCall?.(callOf()), "one")
+      assert.throws(() => budget.onCallEnd?.(callOf()), "one")
+      assert.throws(() => budget.onOutcome?.(Outcome.success, 0), "one")
       assert.deepStrictEqual(heard, ["one call", "two call", "one end", "two end", "one outcome", "two outcome"])
     })
 

@@ -4,7 +4,6 @@ import { Hedge, Outcome, PolicyKey } from "@rego/core"
 import { Clock, Context, Duration, Effect, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import type { HedgerHost } from "../src/CallHost.ts"
-import { Cleanup } from "../src/Cleanup.ts"
 import { GroupHedger } from "../src/GroupHedger.ts"
 import { HedgeState } from "../src/HedgeState.ts"
 import * as Plan from "../src/Plan.ts"
@@ -72,17 +71,22 @@ class Group {
       },
       now: () => nowMillis(clock) + (options.lag?.() ?? 0),
       groupStartedAt: () => zero,
+      supervisor: new Supervisor(),
+      get questions(): Questions {
+        return questions
+      },
+      cleanup: undefined as never,
       protect: (f) => f(),
+      protectInContext: (f) => f(),
       reportDefect: (what) => this.note(`defect in ${what}`),
       onDeadline: () => this.note("deadline"),
       recordDenied: (kind, denial, count) => this.note(`${kind} denied ${JSON.stringify(denial)} ${count} times`),
       start: (hedge) => this.begin(hedge, options.onHedge),
       groupFailed: () => this.note("group failed")
     }
-    const supervisor = new Supervisor()
-    const cleanup = new Cleanup(context, supervisor, undefined, () => {})
-    const built = ScheduleSteps.from<Hedge.Trigger, Hedge.State>(trigger)
-    this.hedger = new GroupHedger(host, new Questions(host, cleanup, supervisor), this.state, built)
+    const questions = new Questions(host)
+    const built = Hedge.isTrigger(trigger) ? Hedge.delaysOf(trigger) : new ScheduleSteps(trigger)
+    this.hedger = new GroupHedger(host, this.state, built)
   }
 
   private note(event: string): void {

@@ -122,6 +122,16 @@ describe("HedgeState", () => {
       assert.strictEqual(state.unfit(1, undefined, 300_000), undefined)
     })
 
+    it("goes on hedging other calls when a server wants no further attempt of one: a wait without an end is no time", () => {
+      const state = make()
+      state.onOutcome(retryable(Duration.infinity), 0, 0)
+      assert.isUndefined(state.unfit(1, undefined, 0))
+      state.onOutcome(retryable(50), 0, 0)
+      state.onOutcome(retryable(Duration.infinity), 0, 0)
+      assert.strictEqual(state.unfit(1, undefined, 49), "pushback")
+      assert.isUndefined(state.unfit(1, undefined, 50))
+    })
+
     it("says what is worst first: unhealthy, then pushback, then allowance", () => {
       const state = make()
       for (let i = 0; i < 11; i++) state.onStarted(0)

@@ -30,7 +30,7 @@ const grants = (budget: RatioBudget, now: number, times: number, kind: "retry" |
 }
 
 const succeed = (budget: RatioBudget, now: number, times: number): void => {
-  for (let i = 0; i < times; i++) budget.onOutcome(Outcome.success, now)
+  for (let i = 0; i < times; i++) budget.onOutcome?.(Outcome.success, now)
 }
 
 const noReserve = { burst: 0, start: 0, perSecond: 0 }
@@ -90,9 +90,9 @@ describe("RatioBudget", () => {
 
     it("come from what the dependency answered: Success and NonRetryable", () => {
       const budget = make("successes")
-      budget.onCall({ key, now: 0, random })
+      budget.onCall?.({ key, now: 0, random })
       succeed(budget, 0, 2)
-      for (let i = 0; i < 2; i++) budget.onOutcome(Outcome.nonRetryable({ reason: "not_found" }), 0)
+      for (let i = 0; i < 2; i++) budget.onOutcome?.(Outcome.nonRetryable({ reason: "not_found" }), 0)
       assert.strictEqual(balance(budget), 2)
     })
 
@@ -100,9 +100,9 @@ describe("RatioBudget", () => {
       const budget = make("successes")
       const reasons = ["defect", "classifier_defect", "rejected_locally", "retried_below", "nested_stop"]
       for (let i = 0; i < 10; i++) {
-        budget.onOutcome(failed, 0)
-        budget.onOutcome(Outcome.abort({ reason: "interrupted" }), 0)
-        for (const reason of reasons) budget.onOutcome(Outcome.nonRetryable({ reason }), 0)
+        budget.onOutcome?.(failed, 0)
+        budget.onOutcome?.(Outcome.abort({ reason: "interrupted" }), 0)
+        for (const reason of reasons) budget.onOutcome?.(Outcome.nonRetryable({ reason }), 0)
       }
       assert.strictEqual(balance(budget), 0)
     })
@@ -111,7 +111,7 @@ describe("RatioBudget", () => {
       const budget = make("calls")
       succeed(budget, 0, 10)
       assert.strictEqual(balance(budget), 0)
-      for (let i = 0; i < 4; i++) budget.onCall({ key, now: 0, random })
+      for (let i = 0; i < 4; i++) budget.onCall?.({ key, now: 0, random })
       assert.strictEqual(balance(budget), 2)
     })
   })
@@ -275,9 +275,9 @@ describe("RatioBudget", () => {
           const now = from + i * 1_000 / rate
           calls++
           attempts++
-          budget.onCall({ key, now, random })
+          budget.onCall?.({ key, now, random })
           if (!healthy) { for (let retry = 0; retry < 2 && ask(budget, now)._tag === "Granted"; retry++) attempts++ }
-          budget.onOutcome(healthy ? Outcome.success : failed, now)
+          budget.onOutcome?.(healthy ? Outcome.success : failed, now)
         }
         return attempts / calls
       }

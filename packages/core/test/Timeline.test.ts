@@ -3,8 +3,11 @@ import { Outcome, PolicyKey, Timeline } from "@rego/core"
 import { Cause, Effect, Exit, Schema } from "effect"
 import { AttemptFacts, CallRecord } from "../src/CallRecord.ts"
 
+/** wall time 5,000 is 100 on the line of the clock */
+const wallOffset = 4_900
+
 const make = (name = "users.Get"): CallRecord =>
-  new CallRecord(PolicyKey.make(name), { revision: "7", source: "live", retries: true }, 100, 5_000)
+  new CallRecord(PolicyKey.make(name), { revision: "7", source: "live", retries: true }, 100)
 
 const attempt = (
   retry: number,
@@ -24,7 +27,7 @@ const rescued = (): CallRecord => {
   )
   record.decide({ _tag: "BackoffScheduled", at: 130, delay: 20, retryAfter: 15 })
   record.add(attempt(1, 150, { endedAt: 160, endedBy: "returned", outcome: Outcome.success }, 0, 20), 16)
-  record.end(160, Exit.succeed("ada"))
+  record.end(160, Exit.succeed("ada"), wallOffset)
   return record
 }
 
@@ -36,7 +39,18 @@ const errorOf = (error: unknown): string | undefined => {
 
 describe("Timeline", () => {
   describe("fromRecord", () => {
-    it("derives every stamp from the wall time at which the call began", () => {
+    it("is what the checked constructors make of the same fields, and encodes", () => {
+      const timeline = Timeline.fromRecord(rescued())
+      const attempts = timeline.attempts.map((record) => new Timeline.AttemptRecord({ ...record }))
+      const checked = new Timeline.Timeline({ ...timeline, attempts })
+      assert.deepStrictEqual(timeline, checked)
+      assert.instanceOf(timeline, Timeline.Timeline)
+      assert.isTrue(Schema.is(Timeline.Timeline)(timeline))
+      const encoded = Schema.encodeSync(Timeline.Timeline)(timeline)
+      assert.deepStrictEqual(Schema.decodeSync(Timeline.Timeline)(encoded), timeline)
+    })
+
+    it("derives every stamp from one reading of the wall clock", () => {
       const timeline = Timeline.fromRecord(rescued())
       assert.strictEqual(timeline.startedAt, 5_000)
       assert.strictEqual(timeline.endedAt, 5_060)
@@ -72,7 +86,7 @@ describe("Timeline", () => {
     it("gives an abandoned attempt no end: its fiber still ran", () => {
       const record = make()
       record.add(attempt(0, 100, { endedAt: 120, endedBy: "abandoned" }), 16)
-      record.end(120, "interrupted")
+      record.end(120, "interrupted", wallOffset)
       const [only] = Timeline.fromRecord(record).attempts
       assert.strictEqual(only?.endedBy, "abandoned")
       assert.notProperty(only, "endedAt")
@@ -81,7 +95,7 @@ describe("Timeline", () => {
     it("says how many attempts it has no room for", () => {
       const record = make()
       for (let retry = 0; retry < 10; retry++) record.add(attempt(retry, 100, { endedAt: 101, endedBy: "returned" }), 3)
-      record.end(110, Exit.fail("no"))
+      record.end(110, Exit.fail("no"), wallOffset)
       const timeline = Timeline.fromRecord(record)
       assert.deepStrictEqual(timeline.attempts.map((a) => a.attempt.retry), [0, 1, 9])
       assert.deepStrictEqual(timeline.attributes, { droppedAttempts: "7" })
@@ -138,7 +152,7 @@ describe("Timeline", () => {
       })
       record.decide({ _tag: "Denied", at: 150, kind: "retry", budget: "default", reason: "none", count: 1 })
       record.decide({ _tag: "Stopped", at: 150, reason: "budget_denied" })
-      record.end(150, Exit.fail("no"))
+      record.end(150, Exit.fail("no"), wallOffset)
       const lines = Timeline.render(Timeline.fromRecord(record)).split("\n")
       assert.strictEqual(lines[0], "users.Get: failure after 50ms, 2 attempts, policy live 7")
       assert.isTrue(lines[1]?.endsWith("│ 0ms + 50ms   (timed_out)"), lines[1])
@@ -154,11 +168,11 @@ describe("Timeline", () => {
     it("draws a call that took no time, and one without attempts", () => {
       const instant = make()
       instant.add(attempt(0, 100, { endedAt: 100, endedBy: "returned", outcome: Outcome.success }), 16)
-      instant.end(100, Exit.succeed(1))
+      instant.end(100, Exit.succeed(1), wallOffset)
       const bar = Timeline.render(Timeline.fromRecord(instant)).split("\n")[1]?.split("│")[1]
       assert.strictEqual(bar, "█".padEnd(32))
       const empty = make()
-      empty.end(100, Exit.fail("no"))
+      empty.end(100, Exit.fail("no"), wallOffset)
       assert.strictEqual(
         Timeline.render(Timeline.fromRecord(empty)),
         "users.Get: failure after 0ms, 0 attempts, policy live 7"
@@ -195,7 +209,7 @@ describe("Timeline", () => {
     Effect.withFiber((fiber) =>
       Effect.sync(() => {
         const record = make(name)
-        record.end(110, Exit.succeed(1))
+        record.end(110, Exit.succeed(1), wallOffset)
         fiber.getRef(Timeline.CurrentCollector)?.add(record)
       })
     )

@@ -1,11 +1,22 @@
 import { afterEach, assert, describe, it } from "@effect/vitest"
 import { Clock, Context, Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { arm } from "../src/Timer.ts"
+import { Alarm, SharedTimer, TimerSlot } from "../src/Timer.ts"
 import { Fibers, Sleeps } from "./driver/probes.ts"
 
 const live = Context.get(Context.empty(), Clock.Clock)
 const now = () => Number(live.monotonicTimeNanosUnsafe()) / 1e6
+
+const arm = (
+  clock: Clock.Clock,
+  context: Context.Context<never>,
+  millis: number,
+  fire: () => void
+): TimerSlot => {
+  const slot = new TimerSlot()
+  slot.set(clock, context, millis, fire)
+  return slot
+}
 
 /** Arms a timer on the live clock and waits until it fires; gives how long that took. */
 const firesAfter = (millis: number) =>
@@ -77,6 +88,144 @@ describe("Timer", () => {
       assert.isAtLeast(timers(), before + 20)
       for (const timer of armed) timer.cancel()
       assert.isAtMost(timers(), before)
+    })
+  })
+
+  describe("armShared, on the live clock", () => {
+    class Bell extends Alarm {
+      rung = 0
+      at = 0
+      private readonly onRing: (bell: Bell) => void
+      constructor(onRing: (bell: Bell) => void = () => {}) {
+        super()
+        this.onRing = onRing
+      }
+      arm(millis: number): this {
+        this.armShared(live, Context.empty(), millis, now())
+        return this
+      }
+      ring(): void {
+        this.rung++
+        this.at = now()
+        this.onRing(this)
+      }
+    }
+    const timeouts = () => process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length
+    const sleep = (millis: number) => new Promise((resolve) => host(resolve, millis))
+    /** what earlier tests shared must be gone, or it would be counted here */
+    const settled = async (): Promise<void> => {
+      for (let waited = 0; SharedTimer.count > 0 && waited < 2_000; waited += 10) await sleep(10)
+      assert.strictEqual(SharedTimer.count, 0)
+    }
+
+    it("rings each once, not before its time, in the order in which they were armed", async () => {
+      await settled()
+      const order: Array<number> = []
+      const startedAt = now()
+      const bells = [0, 1, 2, 3].map((index) => new Bell(() => order.push(index)).arm(12))
+      await sleep(4)
+      const late = new Bell(() => order.push(4)).arm(12)
+      const lateAt = now()
+      await sleep(40)
+      assert.deepStrictEqual(order, [0, 1, 2, 3, 4])
+      for (const bell of bells) assert.isAtLeast(bell.at - startedAt, 12)
+      assert.isAtLeast(late.at - lateAt, 11.9)
+      assert.deepStrictEqual(
+        [...bells, late].map((bell) => [bell.rung, bell.armed]),
+        Array.from({ length: 5 }, () => [1, false])
+      )
+    })
+
+    it("is one timer of the host, however many wait, and none that holds the process when nobody does", async () => {
+      await settled()
+      const before = timeouts()
+      const bells = Array.from({ length: 100 }, () => new Bell().arm(30))
+      assert.strictEqual(timeouts(), before + 1)
+      for (const bell of bells) bell.cancel()
+      assert.strictEqual(timeouts(), before)
+      const again = new Bell().arm(30)
+      assert.strictEqual(timeouts(), before + 1)
+      again.cancel()
+      again.cancel()
+      assert.strictEqual(timeouts(), before)
+      assert.strictEqual(SharedTimer.count, 1)
+      await settled()
+      assert.deepStrictEqual([...bells, again].map((bell) => bell.rung), Array(101).fill(0))
+    })
+
+    it("takes one out of the beginning, the middle and the end, and rings the others", async () => {
+      for (const out of [0, 2, 4]) {
+        const bells = Array.from({ length: 5 }, () => new Bell().arm(8))
+        bells[out]!.cancel()
+        await sleep(25)
+        assert.deepStrictEqual(bells.map((bell) => bell.rung), [0, 1, 2, 3, 4].map((index) => index === out ? 0 : 1))
+      }
+    })
+
+    it("one that waits again after an idle time waits its whole length", async () => {
+      new Bell().arm(30).cancel()
+      await sleep(20)
+      const startedAt = now()
+      const bell = new Bell().arm(30)
+      await sleep(25)
+      assert.strictEqual(bell.rung, 0)
+      await sleep(40)
+      assert.isAtLeast(bell.at - startedAt, 30)
+    })
+
+    it("what rings may arm itself again, cancel the next, and be the last", async () => {
+      await settled()
+      const last = new Bell()
+      const held: Array<number> = []
+      let pending = 0
+      globalThis.setTimeout = ((f: () => void, millis: number) => {
+        pending++
+        return host(() => {
+          pending--
+          f()
+        }, millis)
+      }) as typeof setTimeout
+      const again = (bell: Bell) => {
+        if (bell.rung < 3) bell.arm(5)
+        setImmediate(() => held.push(pending))
+      }
+      const bells = [new Bell(again), new Bell(() => last.cancel()), last]
+      for (const bell of bells) bell.arm(5)
+      while (held.length < 3) await new Promise(setImmediate)
+      assert.deepStrictEqual(bells.map((bell) => bell.rung), [3, 1, 0])
+      // one timer of the host while it waits again, and none after the last
+      assert.deepStrictEqual(held, [1, 1, 0])
+      await settled()
+    })
+
+    it("waits in vain for nobody: what is due at once or at no time has a timer of its own", async () => {
+      await settled()
+      const bells = [0, 0.5, -3, NaN].map((millis) => new Bell().arm(millis))
+      assert.strictEqual(SharedTimer.count, 0)
+      await sleep(10)
+      assert.deepStrictEqual(bells.map((bell) => bell.rung), [1, 1, 1, 1])
+    })
+
+    it("shares at most 256 lengths; an alarm of one more has a timer of its own", async () => {
+      await settled()
+      const bells = Array.from({ length: 300 }, (_, index) => new Bell().arm(1 + index / 100))
+      assert.strictEqual(SharedTimer.count, 256)
+      await settled()
+      await sleep(5)
+      assert.isTrue(bells.every((bell) => bell.rung === 1))
+    })
+
+    it("clears its timer where the host has numbers that hold nothing", async () => {
+      await settled()
+      const cleared: Array<unknown> = []
+      const clear = globalThis.clearTimeout
+      globalThis.setTimeout = (() => 7) as unknown as typeof setTimeout
+      globalThis.clearTimeout = ((handle: unknown) => cleared.push(handle)) as typeof clearTimeout
+      const bell = new Bell().arm(10)
+      bell.cancel()
+      globalThis.clearTimeout = clear
+      assert.deepStrictEqual(cleared, [7])
+      assert.strictEqual(SharedTimer.count, 0)
     })
   })
 

@@ -36,7 +36,18 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // decisions
   ["Deadline", "Retry"],
   // executor
-  ["Timer", "AttemptRun", "Cleanup", "CallHost", "Questions", "ScheduleSteps", "Between", "GroupHedger", "Executor"],
+  [
+    "AsyncContext",
+    "Timer",
+    "AttemptRun",
+    "Cleanup",
+    "CallHost",
+    "Questions",
+    "ScheduleSteps",
+    "Between",
+    "GroupHedger",
+    "Executor"
+  ],
   // facade
   ["BootChecks", "PolicyLayer", "Rego", "index"]
 ]

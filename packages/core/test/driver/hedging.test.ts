@@ -345,6 +345,21 @@ describe("Executor", () => {
         }))
     }
 
+    for (const [name, policy] of [["without", {}], ["with", retries(3)]] as const) {
+      it.effect(`a retryAfter without an end starts no more hedges and lets the others finish, ${name} retries`, () =>
+        Effect.gen(function*() {
+          const no = askedToWait("Infinity")
+          const wins = script<string, unknown>(succeeds("first", 60), fails(no, 5), hangs)
+          const won = yield* call(wins.effect, { policy: { ...hedged(3), ...policy, classifier: judged } })
+          assertSucceedsWith(won.exit, "first")
+          assert.deepStrictEqual(wins.startedAt, [0, 10])
+          const loses = script<string, unknown>(fails(boom, 60), fails(no, 5), hangs)
+          const lost = yield* call(loses.effect, { policy: { ...hedged(3), ...policy, classifier: judged } })
+          assertFailsWith(lost.exit, boom)
+          assert.deepStrictEqual(loses.startedAt, [0, 10])
+        }))
+    }
+
     it.effect("a group that waits for the instant a server asked for ends at once when a hedge cannot start in time", () =>
       Effect.gen(function*() {
         const asked = askedToWait(60)

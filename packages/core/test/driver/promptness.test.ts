@@ -306,8 +306,10 @@ describe("Executor", () => {
           concurrency: "unbounded"
         })
         const hung = yield* Effect.forEach(Array.from({ length: 50 }), () => fork(Rego.resilient(Effect.never, key)))
-        assert.isAtLeast(timers(), before + 50)
+        // one for all of them: their timeouts are of one length
+        assert.isAtLeast(timers(), before + 1)
         yield* Fiber.interruptAll(hung)
+        assert.isAtMost(timers(), before)
         const waiting = yield* Effect.forEach(Array.from({ length: 50 }), () =>
           fork(Rego.resilient(Effect.fail("no"), key)))
         assert.isAtLeast(timers(), before + 50)

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Budget } from "@rego/core"
-import { Attempt, Backoff, Classifier, Deadline, Outcome, Rego } from "@rego/core"
+import { Attempt, Backoff, Classifier, Deadline, Hedge, Outcome, Rego } from "@rego/core"
 import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Logger, ManagedRuntime, Option, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { AsyncLocalStorage } from "node:async_hooks"
@@ -430,6 +430,24 @@ describe("Executor", () => {
       }
       await runtime.dispose()
     })
+
+    it.for(["2 seconds", undefined] as const)(
+      "hedges see the store of their own call, with a deadline of %s",
+      async (overall) => {
+        const runtime = ManagedRuntime.make(Layer.provide(
+          policies({ idempotent: true, hedge: { trigger: Hedge.after(5) }, timeout: { overall } }),
+          Logger.layer([])
+        ))
+        const hedged = Effect.flatMap(
+          Attempt.CurrentAttempt,
+          (attempt) => Option.exists(attempt, ({ hedge }) => hedge === 1) ? current : Effect.never
+        )
+        const call = (name: string) => store.run(name, () => runtime.runPromise(Rego.resilient(hedged, key)))
+        const names = Array.from({ length: 25 }, (_, index) => `request ${index}`)
+        assert.deepStrictEqual(await Promise.all(names.map(call)), names)
+        await runtime.dispose()
+      }
+    )
   })
 
   it.effect("an attempt's own finalizers run in its fiber, before its exit counts", () =>

@@ -1,0 +1,144 @@
+/**
+ * Whether a call costs the same however many keys, calls in flight and layers there are or were.
+ */
+import { Rego } from "@rego/core"
+import { Effect, Fiber, ManagedRuntime } from "effect"
+import { closedGate } from "./awaited.ts"
+import type { Case, Host } from "./cases.ts"
+import { keyNumber, keys, manyKeys, Policies } from "./policies.ts"
+import type { Services } from "./subjects.ts"
+
+export const scale = {
+  oneKey: "scale/1 key",
+  manyKeys: "scale/10,000 keys",
+  fewInFlight: "scale/1,000 calls in flight",
+  manyInFlight: "scale/100,000 calls in flight",
+  fewBare: "scale/1,000 bare effects in flight",
+  manyBare: "scale/100,000 bare effects in flight",
+  firstLayer: "scale/the first layer",
+  lastLayer: "scale/the layer after 1,000 that were built and closed"
+} as const
+
+export interface Suite {
+  readonly cases: ReadonlyArray<Case>
+  readonly close: () => Promise<void>
+}
+
+type Runtime = Host["runtime"]
+
+const promised = Effect.promise(async () => 1)
+
+const wall = (id: string, run: Case["run"], calls?: number): Case => ({
+  id,
+  clock: "wall",
+  run,
+  ...(calls === undefined ? {} : { calls })
+})
+
+const loop = (runtime: Runtime, calls: number, call: () => Effect.Effect<unknown, unknown, Services>): Promise<void> =>
+  runtime.runPromise(Effect.suspend(() => {
+    let made = 0
+    return Effect.orDie(Effect.whileLoop({ while: () => made++ < calls, body: call, step: () => {} }))
+  }))
+
+// -----------------------------------------------------------------------------
+// keys
+// -----------------------------------------------------------------------------
+
+const keyCount = 10_000
+
+/** All keys are called in turn, so that each call finds its key as cold as it gets. */
+const inTurn = (runtime: Runtime, texts: ReadonlyArray<string>): Case["run"] => {
+  let next = 0
+  return (_, calls) => loop(runtime, calls, () => Rego.resilient(promised, texts[next++ % texts.length]!))
+}
+
+const openKeys = async (): Promise<Suite> => {
+  const runtime = ManagedRuntime.make(manyKeys(keyCount))
+  const texts = Array.from({ length: keyCount }, (_, n) => keyNumber(n))
+  for (const text of texts) await runtime.runPromise(Rego.resilient(promised, text))
+  return {
+    cases: [
+      wall(scale.oneKey, inTurn(runtime, texts.slice(0, 1))),
+      wall(scale.manyKeys, inTurn(runtime, texts))
+    ],
+    close: () => runtime.dispose()
+  }
+}
+
+// -----------------------------------------------------------------------------
+// calls in flight
+// -----------------------------------------------------------------------------
+
+type Operator = (self: Effect.Effect<number>) => Effect.Effect<unknown, unknown, Services>
+
+const everythingOn: Operator = Rego.resilient(keys.everything)
+const bare: Operator = (self) => self
+
+/** All are started, then all are answered, then all have ended. */
+const batch = async (runtime: Runtime, operator: Operator, size: number): Promise<void> => {
+  const { open, promise } = closedGate()
+  const fibers: Array<Fiber.Fiber<unknown, unknown>> = new Array(size)
+  for (let i = 0; i < size; i++) fibers[i] = runtime.runFork(operator(Effect.promise(() => promise)))
+  open()
+  await Effect.runPromise(Fiber.awaitAll(fibers))
+}
+
+const inBatches = (runtime: Runtime, operator: Operator, size: number): Case["run"] => async (_, calls) => {
+  for (let done = 0; done < calls; done += size) await batch(runtime, operator, size)
+}
+
+const openInFlight = async (): Promise<Suite> => {
+  const runtime = ManagedRuntime.make(Policies)
+  await runtime.context()
+  return {
+    cases: [
+      wall(scale.fewInFlight, inBatches(runtime, everythingOn, 1_000), 100_000),
+      wall(scale.manyInFlight, inBatches(runtime, everythingOn, 100_000), 100_000),
+      wall(scale.fewBare, inBatches(runtime, bare, 1_000), 100_000),
+      wall(scale.manyBare, inBatches(runtime, bare, 100_000), 100_000)
+    ],
+    close: () => runtime.dispose()
+  }
+}
+
+// -----------------------------------------------------------------------------
+// layers
+// -----------------------------------------------------------------------------
+
+const layerCount = 1_000
+
+/** Policies cannot be swapped yet. What can be done: build all of a layer anew, use it, close it, a thousand times. */
+const openLayers = async (): Promise<Suite> => {
+  const first = ManagedRuntime.make(Policies)
+  await first.context()
+  for (let i = 0; i < layerCount; i++) {
+    const runtime = ManagedRuntime.make(Policies)
+    await runtime.runPromise(Rego.resilient(promised, keys.everything))
+    await runtime.dispose()
+  }
+  const last = ManagedRuntime.make(Policies)
+  await last.context()
+  const calling = (runtime: Runtime): Case["run"] => (_, calls) =>
+    loop(runtime, calls, () => Rego.resilient(promised, keys.everything))
+  return {
+    cases: [wall(scale.firstLayer, calling(first)), wall(scale.lastLayer, calling(last))],
+    close: async () => {
+      await first.dispose()
+      await last.dispose()
+    }
+  }
+}
+
+export interface Scenario {
+  readonly name: string
+  readonly open: () => Promise<Suite>
+  /** a round of these takes long, so there are few */
+  readonly long: boolean
+}
+
+export const scenarios: ReadonlyArray<Scenario> = [
+  { name: "1 and 10,000 keys", open: openKeys, long: false },
+  { name: "1,000 and 100,000 calls in flight", open: openInFlight, long: true },
+  { name: "1,000 layers", open: openLayers, long: false }
+]
