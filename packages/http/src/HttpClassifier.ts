@@ -37,7 +37,7 @@
  */
 import type { Classifier as Classifiers } from "@rego/core"
 import { Classifier, Outcome, RegoError } from "@rego/core"
-import { Cause, Clock, Context, Option, Schema } from "effect"
+import { Cause, Clock, Context, Duration, Option, Schema } from "effect"
 import type { Exit } from "effect"
 import * as Headers from "effect/http/Headers"
 import * as HttpClientError from "effect/http/HttpClientError"
@@ -113,13 +113,17 @@ const hintsOf = ({ headers, status }: Answer, now: number): ServerHints.ServerHi
   return meant ? hints : { retry: hints.retry }
 }
 
+/** It failed, and wants no further attempt: no answer that others in flight should yield to (decision 22). */
+const final = (reason: string): Outcome.Outcome =>
+  Outcome.retryable({ reason: `${reason}_final`, retryAfter: Duration.infinity })
+
 const ofAnswer = (answer: Answer, { beforeWork, now, retryable }: Rules): Outcome.Outcome => {
   const { status } = answer
   const listed = retryable.has(status)
   if (status < 400 && !listed) return Outcome.success
   const reason = `http_${status}`
   const hints = hintsOf(answer, now())
-  if (!(hints.retry ?? listed)) return Outcome.nonRetryable({ reason: listed ? `${reason}_final` : reason })
+  if (!(hints.retry ?? listed)) return listed ? final(reason) : Outcome.nonRetryable({ reason })
   return Outcome.retryable({
     reason,
     retryAfter: hints.retryAfter,

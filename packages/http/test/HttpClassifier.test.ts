@@ -127,7 +127,7 @@ describe("HttpClassifier", () => {
         "x-should-retry: false on 503",
         503,
         { "x-should-retry": "false", "retry-after": "1" },
-        "NonRetryable http_503_final"
+        "Retryable http_503_final after Infinity"
       ],
       ["x-should-retry: true on 409", 409, { "x-should-retry": "true" }, "Retryable http_409"],
       ["x-should-retry: false on 404", 404, { "x-should-retry": "false" }, "NonRetryable http_404"],

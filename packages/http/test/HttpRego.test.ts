@@ -398,11 +398,24 @@ describe("HttpRego", () => {
         }
       }))
 
-    it.effect("x-should-retry: false ends the call", () =>
+    it.effect("x-should-retry: false ends the call, and is a failure all the same", () =>
       Effect.gen(function*() {
         const server = scripted({ status: 503, headers: { "x-should-retry": "false" } })
         const ran = yield* send(server)
-        assert.deepStrictEqual(ran.story, ["NonRetryable http_503_final", "stop non_retryable"])
+        assert.deepStrictEqual(ran.story, ["Retryable http_503_final", "stop retry_after_too_long"])
+        assert.strictEqual(ran.word, "503")
+      }))
+
+    it.effect("x-should-retry: false of a hedge does not end the request that is still running", () =>
+      Effect.gen(function*() {
+        const server = scripted({ status: 200, after: 100 }, {
+          status: 503,
+          after: 10,
+          headers: { "x-should-retry": "false" }
+        })
+        const ran = yield* send(server, {}, hedged)
+        assert.strictEqual(ran.word, "200")
+        assert.strictEqual(server.sent.length, 2)
       }))
 
     it.effect(
@@ -658,11 +671,12 @@ describe("HttpRego", () => {
 
     it.effect("leaves the errors of the client as they are", () =>
       Effect.gen(function*() {
-        const server = scripted(reset)
+        const hangUp = new Error("socket hang up")
+        const server = scripted({ fails: hangUp })
         const exit = yield* inVirtualTime(get).pipe(Effect.provide(through(server, {})))
         const error = Exit.isFailure(exit) ? Option.getOrThrow(Cause.findErrorOption(exit.cause)) : undefined
         assert.isTrue(HttpClientError.isHttpClientError(error))
-        assert.include(String((error?.cause as Error).message), "socket hang up")
+        assert.strictEqual(error?.cause, hangUp)
       }))
 
     it.effect("an error that stands for a RegoError is not retried by a call around it", () =>
