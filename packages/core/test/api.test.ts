@@ -54,7 +54,7 @@ describe("API", () => {
           types: "Budget Call Decision Make Named Permit RatioOptions Request Scoping"
         },
         Classifier: {
-          values: "byTag fromPredicate layer make never orElse typedFailures",
+          values: "byTag fromPredicate layer make never orElse sql typedFailures",
           types: "Any Cases Classifier Named"
         },
         Deadline: {

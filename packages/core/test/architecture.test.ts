@@ -12,6 +12,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // policy: types, data, recipes
   [
     "Backoff",
+    "SqlOutcome",
     "Classifier",
     "Permit",
     "Bucket",
