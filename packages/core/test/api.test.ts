@@ -94,8 +94,8 @@ describe("API", () => {
           types: "KeyStatistics PolicyStatus"
         },
         Rego: {
-          values: "makeResilient resilient resilientWithTimeline",
-          types: "Options Resilient"
+          values: "makeResilient makeResilientService resilient resilientService resilientWithTimeline",
+          types: "MethodName Options Resilient ResilientService ServiceOptions"
         },
         RegoError: {
           values: "RegoError isRegoError",
