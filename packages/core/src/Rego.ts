@@ -265,6 +265,10 @@ export interface ServiceOptions<
   Except extends ReadonlyArray<string> = ReadonlyArray<string>
 > extends Service.ServiceOptions<Names, Only, Except> {}
 
+/** The effects of a service have types that only the service knows. */
+const viewWith = (service: object, options: ServiceOptions, operator: typeof resilient | Resilient): object =>
+  Service.viewOf(service, options, operator as unknown as Service.Operator)
+
 /**
  * A view of a service in which each method that returns an effect is a call under `namespace.method`.
  *
@@ -336,7 +340,7 @@ export const resilientService: {
     service: S,
     options: ServiceOptions<MethodName<S>, Only, Except>
   ): ResilientService<S, PolicyProvider, Only, Service.Listed<Except>>
-} = dual(2, (service: object, options: ServiceOptions): any => Service.viewOf(service, options, resilient))
+} = dual(2, (service: object, options: ServiceOptions): any => viewWith(service, options, resilient))
 
 /**
  * Like `resilientService`, with the provider taken once: the methods need no `PolicyProvider`.
@@ -389,5 +393,5 @@ export const makeResilientService: {
 } = dual(
   2,
   (service: object, options: ServiceOptions): any =>
-    Effect.map(makeResilient, (operator) => Service.viewOf(service, options, operator))
+    Effect.map(makeResilient, (operator) => viewWith(service, options, operator))
 )

@@ -21,13 +21,17 @@ type Resilient<T, R> = T extends Error ? T
   : T extends Effect.Effect<infer A, infer E, infer R0> ? Effect.Effect<A, E | RegoError, R0 | R>
   : T
 
-/** The last four overloads; where there are fewer, the first one is repeated. */
+/**
+ * The last four overloads; where there are fewer, the first one is repeated. Some signatures with type parameters do not
+ * match four at once.
+ */
 type Overloads<F> = F extends {
   (...args: infer A1): infer B1
   (...args: infer A2): infer B2
   (...args: infer A3): infer B3
   (...args: infer A4): infer B4
 } ? [[A1, B1], [A2, B2], [A3, B3], [A4, B4]]
+  : F extends (...args: infer A) => infer B ? [[A, B], [A, B], [A, B], [A, B]]
   : never
 
 type Signature<A, B, R> = A extends ReadonlyArray<unknown> ? (...args: A) => Resilient<B, R> : never
@@ -117,23 +121,27 @@ export interface ServiceOptions<
   /** methods and groups that are left alone */
   readonly except?: Except | undefined
   /** asked before the classifier of the policy, for each method */
-  readonly classifier?: Classifier.Classifier<unknown, unknown> | undefined
+  readonly classifier?: Classifier.Any | undefined
 }
 
 /** `Rego.resilient`, with or without its requirement. */
-type Operator = (
+export type Operator = (
   self: Effect.Effect<unknown, unknown, unknown>,
   key: PolicyKey.Input,
   options: {
     readonly idempotent: boolean | undefined
-    readonly classifier: Classifier.Classifier<unknown, unknown> | undefined
+    readonly classifier: Classifier.Any | undefined
   }
 ) => Effect.Effect<unknown, unknown, unknown>
 
 const groupOf = (path: string): string => path.slice(0, Math.max(0, path.indexOf(".")))
 
-const pick = <T>(from: PerMethod<string, T> | undefined, path: string): T | undefined =>
-  typeof from === "function" ? from(path) : from?.[path] ?? from?.[groupOf(path)]
+export const perMethod = <T>(from: T | PerMethod<string, T> | undefined, path: string): T | undefined => {
+  if (typeof from === "function") return (from as (name: string) => T | undefined)(path)
+  if (typeof from !== "object" || from === null) return from
+  const named = (name: string) => Object.hasOwn(from, name) ? (from as Record<string, T>)[name] : undefined
+  return named(path) ?? named(groupOf(path))
+}
 
 const includes = (names: ReadonlyArray<string>, path: string): boolean =>
   names.some((name) => path === name || path.startsWith(`${name}.`))
@@ -211,8 +219,8 @@ class View implements ProxyHandler<object> {
 
   private call(path: string): (self: Effect.Effect<unknown, unknown, unknown>) => unknown {
     const { classifier, idempotent, keys, namespace } = this.options
-    const key = pick(keys, path) ?? `${namespace}.${path}`
-    const options = { classifier, idempotent: typeof idempotent === "boolean" ? idempotent : pick(idempotent, path) }
+    const key = perMethod<PolicyKey.Input>(keys, path) ?? `${namespace}.${path}`
+    const options = { classifier, idempotent: perMethod(idempotent, path) }
     return (self) => this.operator(self, key, options)
   }
 

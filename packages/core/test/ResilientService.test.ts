@@ -340,6 +340,13 @@ describe("Rego.resilientService", () => {
         assert.deepStrictEqual(yield* keysOf(Effect.all([computed.get(), computed.g.get()])), ["x.get", "y.G.GET"])
       }))
 
+    it.effect("are not looked up in the prototype of a record", () =>
+      Effect.gen(function*() {
+        const service: Record<string, () => Effect.Effect<number>> = { valueOf: () => Effect.succeed(1) }
+        const view = Rego.resilientService(service, { namespace: "x", keys: { get: "y.Get" }, idempotent: {} })
+        assert.deepStrictEqual(yield* keysOf(view["valueOf"]!()), ["x.valueOf"])
+      }))
+
     it.effect("that are not valid never fail a call: it runs under the overflow key, with one warning", () =>
       Effect.gen(function*() {
         const log: Array<Line> = []

@@ -39,7 +39,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // executor
   ["Timer", "AttemptRun", "Cleanup", "CallHost", "Questions", "ScheduleSteps", "Between", "GroupHedger", "Executor"],
   // facade
-  ["BootChecks", "PolicyLayer", "ResilientService", "Rego", "index"]
+  ["BootChecks", "PolicyLayer", "ResilientService", "Rego", "ResilientClient", "index"]
 ]
 
 /** Stable parts of Effect; other sub-paths may be unstable, and load what a small program does not need. */

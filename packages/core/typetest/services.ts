@@ -3,8 +3,14 @@
  */
 import type { PolicyProvider, RegoError } from "@rego/core"
 import { Rego } from "@rego/core"
+import * as ResilientClient from "@rego/core/ResilientClient"
 import type { Cache, Queue, Stream } from "effect"
-import { Context, Data, Effect, Layer } from "effect"
+import { Context, Data, Effect, Layer, Schema } from "effect"
+import type { HttpClientError, HttpClientResponse } from "effect/http"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
+import type { HttpApiClient } from "effect/http-api"
+import { Rpc, RpcGroup } from "effect/rpc"
+import type { RpcClient, RpcClientError } from "effect/rpc"
 
 type Equals<X, Y> = (<T>() => T extends X ? 1 : 2) extends <T>() => T extends Y ? 1 : 2 ? true : false
 const is = <_T extends true>(): void => {}
@@ -171,3 +177,64 @@ void lost.five(1)
 const kept = Rego.resilientService(lossy, { namespace: "lossy", except: ["query"] })
 const query = <A>(decode: (row: unknown) => A) => Rego.resilient(kept.query(decode), "lossy.query")
 is<Equals<typeof query, <A>(decode: (row: unknown) => A) => Effect.Effect<A, RE, PP>>>()
+
+// ------------------------------------------------------------------ clients that keep their type parameters
+class Busy extends Schema.TaggedError<Busy>()("Busy", {}) {}
+const Api = HttpApi.make("api").add(
+  HttpApiGroup.make("users").add(
+    HttpApiEndpoint.get("get", "/users/:id", { params: { id: Schema.String }, success: Schema.String, error: Busy })
+  ),
+  HttpApiGroup.make("system", { topLevel: true }).add(HttpApiEndpoint.get("health", "/health"))
+)
+declare const apiClient: HttpApiClient.ForApi<typeof Api>
+const api = ResilientClient.httpApi(apiClient, Api, { namespace: "api", idempotent: { "users.get": true } })
+type ApiCalls = Effect.Success<typeof api>
+is<Equals<ApiCalls, HttpApiClient.ForApi<typeof Api, RE>>>()
+is<Equals<Effect.Services<typeof api>, PP>>()
+const decoded = (calls: ApiCalls) => calls.users.get({ params: { id: "ada" } })
+is<
+  Equals<
+    ReturnType<typeof decoded>,
+    Effect.Effect<string, Busy | RE | HttpClientError.HttpClientError | Schema.SchemaError>
+  >
+>()
+const raw = (calls: ApiCalls) => calls.users.get({ params: { id: "ada" }, responseMode: "response-only" })
+is<
+  Equals<
+    ReturnType<typeof raw>,
+    Effect.Effect<HttpClientResponse.HttpClientResponse, RE | HttpClientError.HttpClientError>
+  >
+>()
+// @ts-expect-error no such endpoint
+ResilientClient.httpApi(apiClient, Api, { namespace: "api", idempotent: { "users.put": true } })
+// @ts-expect-error the client of another API
+ResilientClient.httpApi({ users: {} }, Api, { namespace: "api" })
+
+const Rpcs = RpcGroup.make(
+  Rpc.make("Get", { payload: { id: Schema.String }, success: Schema.String, error: Busy }),
+  Rpc.make("Watch", { success: Schema.Number, error: Busy, stream: true })
+)
+declare const rpcClient: RpcClient.FromGroup<typeof Rpcs, RpcClientError.RpcClientError>
+const rpcs = ResilientClient.rpc(rpcClient, Rpcs, { namespace: "rpc", except: ["Watch"] })
+type RpcCalls = Effect.Success<typeof rpcs>
+is<Equals<RpcCalls, RpcClient.FromGroup<typeof Rpcs, RpcClientError.RpcClientError | RE>>>()
+const got = (calls: RpcCalls) => calls.Get({ id: "ada" })
+is<Equals<ReturnType<typeof got>, Effect.Effect<string, Busy | RE | RpcClientError.RpcClientError>>>()
+const discarded = (calls: RpcCalls) => calls.Get({ id: "ada" }, { discard: true })
+is<Equals<ReturnType<typeof discarded>, Effect.Effect<void, RE | RpcClientError.RpcClientError>>>()
+// a client that cannot fail in transport, as RpcTest makes it
+declare const testClient: RpcClient.FromGroup<typeof Rpcs>
+ResilientClient.rpc(testClient, Rpcs, { namespace: "rpc" })
+
+// what resilientService makes of the same clients: parameters and errors are right, the choice is lost
+const plainRpc = Rego.resilientService(rpcClient, { namespace: "rpc" })
+const plainGot = plainRpc.Get({ id: "ada" })
+is<Equals<typeof plainGot, Effect.Effect<string, Busy | RE | RpcClientError.RpcClientError, PP>>>()
+const plainApi = Rego.resilientService(apiClient, { namespace: "api" })
+const plainDecoded = plainApi.users.get({ params: { id: "ada" } })
+is<
+  Equals<
+    Effect.Success<typeof plainDecoded>,
+    string | HttpClientResponse.HttpClientResponse | [string, HttpClientResponse.HttpClientResponse]
+  >
+>()
