@@ -10,13 +10,28 @@ import type { Outcome } from "./Outcome.ts"
 
 type Answer = Decision | Effect.Effect<Decision>
 
-/** Both halves hear of it, even when the first has a defect. */
+/** Both halves are settled, even when the first has a defect. */
 const each = (first: () => void, second: () => void): void => {
   try {
     first()
   } finally {
     second()
   }
+}
+
+const partsOf = (budget: Budget): Iterable<Budget> => budget instanceof CombinedBudget ? budget.parts : [budget]
+
+/** Every part hears of it, even when one before it has a defect. */
+const tell = (parts: ReadonlySet<Budget>, hear: (part: Budget) => void): void => {
+  let first: { readonly defect: unknown } | undefined
+  for (const part of parts) {
+    try {
+      hear(part)
+    } catch (defect) {
+      first ??= { defect }
+    }
+  }
+  if (first !== undefined) throw first.defect
 }
 
 const both = (first: Decision & { _tag: "Granted" }, second: Decision): Decision => {
@@ -65,6 +80,9 @@ const sequence = (first: () => Answer, second: () => Answer): Answer => {
   })
 }
 
+const nameDenial = (decision: Decision, budget: string): Decision & { readonly budget?: string } =>
+  decision._tag === "Denied" ? { ...decision, budget } : decision
+
 const shorter = (a: Duration.Duration | undefined, b: Duration.Duration | undefined): Duration.Duration | undefined =>
   a === undefined ? b : b === undefined ? a : Duration.min(a, b)
 
@@ -75,9 +93,14 @@ export class CombinedBudget implements Budget {
   readonly window: Duration.Duration | undefined
   readonly maxCost: number | undefined
   readonly admit: Budget["admit"]
+  /** What is not combined itself: a parent that both halves have must count a call once. */
+  readonly parts: ReadonlySet<Budget>
   private readonly first: Budget
   private readonly second: Budget
-  constructor(first: Budget, second: Budget) {
+  private readonly firstName: string | undefined
+  constructor(first: Budget, second: Budget, firstName?: string) {
+    this.firstName = firstName
+    this.parts = new Set([...partsOf(first), ...partsOf(second)])
     this.first = first
     this.second = second
     this.maxCost = smaller(first.maxCost, second.maxCost)
@@ -90,18 +113,27 @@ export class CombinedBudget implements Budget {
   }
 
   readonly tryAcquire = (request: Request): Answer =>
-    sequence(() => this.first.tryAcquire(request), () => this.second.tryAcquire(request))
+    sequence(() => this.named(this.first.tryAcquire(request)), () => this.second.tryAcquire(request))
+
+  /** Where the first half has a name, its refusals carry it: the record of a call says which budget it was. */
+  private named(answer: Answer): Answer {
+    const { firstName } = this
+    if (firstName === undefined) return answer
+    return Effect.isEffect(answer)
+      ? Effect.map(answer, (decision) => nameDenial(decision, firstName))
+      : nameDenial(answer, firstName)
+  }
 
   readonly onCall = (call: Call): void => {
-    each(() => this.first.onCall?.(call), () => this.second.onCall?.(call))
+    tell(this.parts, (part) => part.onCall?.(call))
   }
 
   readonly onCallEnd = (call: Call): void => {
-    each(() => this.first.onCallEnd?.(call), () => this.second.onCallEnd?.(call))
+    tell(this.parts, (part) => part.onCallEnd?.(call))
   }
 
   readonly onOutcome = (outcome: Outcome, now: number): void => {
-    each(() => this.first.onOutcome?.(outcome, now), () => this.second.onOutcome?.(outcome, now))
+    tell(this.parts, (part) => part.onOutcome?.(outcome, now))
   }
 
   get state(): Budget["state"] {

@@ -178,7 +178,7 @@ export class GroupHedger {
       random
     }
     this.questions.askBudget(() => hedgeBudget.tryAcquire(request), budgetDefect, (decision) => {
-      if (decision._tag === "Denied") this.refused({ ...decision, budget: plan.budget })
+      if (decision._tag === "Denied") this.refused({ budget: plan.budget, ...decision })
       else this.granted(hedge, decision.permit)
     }, false)
   }
