@@ -2,7 +2,7 @@
  * What the library is held to: each row compares two things that were measured in the same run, or one with a number.
  */
 import { groups, idOf } from "./cases.ts"
-import { perKey } from "./memory.ts"
+import { perCaptured, perKey } from "./memory.ts"
 import { parts } from "./parts.ts"
 import type { Measurement, Results } from "./results.ts"
 import { find, inFlightOf, median, ratio } from "./results.ts"
@@ -139,6 +139,7 @@ export const bars: ReadonlyArray<Bar | Pending> = [
     to: inFlightOf(Subjects.cockatielFour),
     bar: 0.25
   },
+  { number: "8", name: "memory kept for a call inside a capture", of: perCaptured },
   { number: "9", name: "10,000 keys", of: scale.manyKeys, to: scale.oneKey, bar: 1.25 },
   { number: "9", name: "100,000 calls in flight", of: scale.manyInFlight, to: scale.fewInFlight, bar: 1.25 },
   { number: "9", name: "same, bare effects", of: scale.manyBare, to: scale.fewBare },

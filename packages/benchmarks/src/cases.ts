@@ -1,11 +1,12 @@
 /**
  * What is timed: every subject in every group it runs in.
  */
-import type { ManagedRuntime } from "effect"
-import { Effect } from "effect"
+import { Effect, ManagedRuntime } from "effect"
+import type { Context } from "effect"
 import type { Loopback } from "./loopback.ts"
 import type { Operation, Source } from "./operations.ts"
 import { operationOf } from "./operations.ts"
+import { Policies } from "./policies.ts"
 import type { EffectSubject, PromiseSubject, Services, Subject } from "./subjects.ts"
 import { runsIn, subjects } from "./subjects.ts"
 
@@ -27,15 +28,21 @@ export interface Group {
   readonly from: From
 }
 
+/** What cases run in. */
 export interface Host {
   readonly runtime: ManagedRuntime.ManagedRuntime<Services, never>
+  /** that of the runtime */
+  readonly context: Context.Context<Services>
   readonly loopback: Loopback
+}
+
+export const hostOf = async (loopback: Loopback): Promise<Host> => {
+  const runtime = ManagedRuntime.make(Policies)
+  return { runtime, context: await runtime.context(), loopback }
 }
 
 export interface Case {
   readonly id: string
-  /** latency hides what a request costs: there it is processor time that counts */
-  readonly clock: "wall" | "cpu"
   /** calls of a round; found while warming up, unless given */
   readonly calls?: number
   readonly run: (host: Host, calls: number) => Promise<void>
@@ -128,9 +135,6 @@ const loopOf = (subject: Subject, group: Group): Case["run"] => {
 // -----------------------------------------------------------------------------
 
 export const cases: ReadonlyArray<Case> = Object.values(groups).flatMap((group) =>
-  subjects.filter((subject) => runsIn(subject, group)).map((subject) => ({
-    id: idOf(group, subject.name),
-    clock: group.source === "http" ? "cpu" as const : "wall" as const,
-    run: loopOf(subject, group)
-  }))
+  subjects.filter((subject) => runsIn(subject, group))
+    .map((subject) => ({ id: idOf(group, subject.name), run: loopOf(subject, group) }))
 )

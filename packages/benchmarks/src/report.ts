@@ -10,7 +10,7 @@ import { bytesOf, find, inFlightOf, median, ratio } from "./results.ts"
 import { spread } from "./statistics.ts"
 import { bare, composed, subjects } from "./subjects.ts"
 
-type Table = ReadonlyArray<ReadonlyArray<string>>
+export type Table = ReadonlyArray<ReadonlyArray<string>>
 
 // -----------------------------------------------------------------------------
 // numbers
@@ -142,7 +142,7 @@ export const groupsText = (results: Results): string =>
 // the page
 // -----------------------------------------------------------------------------
 
-const markdownTable = ([head, ...body]: Table): string =>
+export const markdownTable = ([head, ...body]: Table): string =>
   [head!, head!.map((_, column) => body.some((line) => isNumber(line[column]!)) ? "---:" : "---"), ...body]
     .map((line) => `| ${line.join(" | ")} |`)
     .join("\n")

@@ -30,11 +30,14 @@ export interface Machine {
   readonly platform: string
 }
 
-export interface Results {
-  readonly name: string
+export interface Environment {
   readonly date: string
   readonly machine: Machine
   readonly versions: Readonly<Record<string, string>>
+}
+
+export interface Results extends Environment {
+  readonly name: string
   readonly settings: Settings
   readonly measured: ReadonlyArray<Measurement>
 }

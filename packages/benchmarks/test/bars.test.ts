@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Bar } from "../src/bars.ts"
 import { bars, isPending, needed, verdicts } from "../src/bars.ts"
 import { cases } from "../src/cases.ts"
-import { perKey } from "../src/memory.ts"
+import { perCaptured, perKey } from "../src/memory.ts"
 import { partCases } from "../src/parts.ts"
 import type { Results } from "../src/results.ts"
 import { inFlightOf } from "../src/results.ts"
@@ -35,7 +35,8 @@ describe("bars", () => {
       ...[...cases, ...partCases].map(({ id }) => id),
       ...subjects.map(({ name }) => inFlightOf(name)),
       ...Object.values(scale),
-      perKey
+      perKey,
+      perCaptured
     ])
     assert.deepStrictEqual([...needed].filter((id) => !measurable.has(id)), [])
   })

@@ -3,8 +3,10 @@ import { Backoff, Hedge, PolicyLayer, RegoError, Timeline } from "@rego/core"
 import type { Policy, PolicyProvider } from "@rego/core"
 import { HttpKey, ResilientFetch } from "@rego/http"
 import { Deferred, Effect, Layer, Logger, ManagedRuntime } from "effect"
+import { HttpClientRequest } from "effect/http"
 import { getEventListeners } from "node:events"
 import { answers, eventually, nobody, serve } from "./fetchServer.ts"
+import type { Arrival } from "./support.ts"
 import { policiesOf } from "./support.ts"
 
 const policies = (policy: Policy.Input = {}) =>
@@ -386,6 +388,36 @@ describe("ResilientFetch", () => {
         const left = Number(headers["x-deadline"])
         assert.isTrue(left > 0 && left <= 4_000, `${left}`)
       }
+    })
+
+    it("an attempt may go to another server, and without a header", async () => {
+      await using first = await serve(answers(503))
+      await using second = await serve(answers(200))
+      const mapAttempt: ResilientFetch.Options["mapAttempt"] = (request, { retry }) =>
+        retry === 0 ? request : request.pipe(
+          HttpClientRequest.setUrl(`${second.url}/elsewhere`),
+          HttpClientRequest.removeHeader("x-first")
+        )
+      await using wrapped = wrap({}, { mapAttempt })
+      const headers = { "X-First": "1", "X-Own": "1" }
+      const calls: ReadonlyArray<readonly [string | URL | Request, RequestInit?]> = [
+        [`${first.url}/a?b=c`, { method: "PUT", body: "body", headers }],
+        [new URL(`${first.url}/a?b=c`), { method: "PUT", body: new Blob(["body"]), headers }],
+        [new Request(`${first.url}/a?b=c`, { method: "PUT", body: "body", headers })]
+      ]
+      const row = ({ body, headers, method, path }: Arrival) => [
+        method,
+        path,
+        body,
+        headers["x-first"],
+        headers["x-own"]
+      ]
+      for (const [input, init] of calls) {
+        assert.strictEqual((await wrapped.fetch(input, init)).status, 200)
+        assert.deepStrictEqual(row(first.arrivals.at(-1)!), ["PUT", "/a?b=c", "body", "1", "1"])
+        assert.deepStrictEqual(row(second.arrivals.at(-1)!), ["PUT", "/elsewhere", "body", undefined, "1"])
+      }
+      assert.deepStrictEqual([first.arrivals.length, second.arrivals.length], [3, 3])
     })
 
     it("the key is the host and the method unless another is named", async () => {

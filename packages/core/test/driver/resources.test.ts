@@ -397,7 +397,7 @@ describe("Executor", () => {
           policies({
             idempotent: true,
             retry: { maxAttempts: 4, backoff: Backoff.constant(5) },
-            timeout: { perAttempt: 8, overall: "2 seconds" }
+            timeout: { perAttempt: 8, overall: "20 seconds" }
           }),
           Logger.layer([])
         )
@@ -429,9 +429,9 @@ describe("Executor", () => {
         assert.strictEqual(seen.length, 5)
       }
       await runtime.dispose()
-    })
+    }, 20_000)
 
-    it.for(["2 seconds", undefined] as const)(
+    it.for(["20 seconds", undefined] as const)(
       "hedges see the store of their own call, with a deadline of %s",
       async (overall) => {
         const runtime = ManagedRuntime.make(Layer.provide(
