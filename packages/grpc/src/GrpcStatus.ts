@@ -43,6 +43,7 @@ import { Classifier, Outcome, RegoError } from "@rego/core"
 import { Cause, Option } from "effect"
 import type { Failure } from "./Failure.ts"
 import * as Failures from "./Failure.ts"
+import * as Retried from "./Retried.ts"
 
 // -----------------------------------------------------------------------------
 // codes
@@ -142,18 +143,6 @@ const rulesOf = (options: Options): Rules => {
 // verdicts
 // -----------------------------------------------------------------------------
 
-/**
- * Failures that a call of an interceptor has retried before they left it. Promises and callbacks lose the timeline that a
- * failure carries, and with it what keeps an enclosing call from retrying once more.
- */
-const handled = new WeakSet<object>()
-
-/** @internal */
-export const markHandled = (error: unknown): void => {
-  const failure = Failures.from(error)
-  if (failure !== undefined) handled.add(failure.identity)
-}
-
 const retriedBelow = Outcome.nonRetryable({ reason: "retried_below" })
 const nestedStop = Outcome.nonRetryable({ reason: "nested_stop" })
 
@@ -180,7 +169,6 @@ const ofStatus = (failure: Failure, rules: Rules): Outcome.Outcome => {
   if (!rules.retryable.has(name)) {
     return name === "CANCELLED" ? Outcome.abort({ reason }) : Outcome.nonRetryable({ reason })
   }
-  if (failure.previousAttempts > 0) return retriedBelow
   return Outcome.retryable({
     reason: failure.pushback === Infinity ? "grpc_do_not_retry" : reason,
     executed: rules.rejectsBeforeWork.has(name) ? "no" : "maybe",
@@ -189,18 +177,21 @@ const ofStatus = (failure: Failure, rules: Rules): Outcome.Outcome => {
   })
 }
 
-const verdict = (failure: Failure, rules: Rules): Outcome.Outcome => {
-  if (handled.has(failure.identity)) return retriedBelow
-  return failure.local === undefined ? ofStatus(failure, rules) : ofLocal(failure.local)
+/** Only one layer retries. */
+const verdict = (failure: Failure, rules: Rules, cause: Cause.Cause<unknown>): Outcome.Outcome => {
+  const outcome = failure.local === undefined ? ofStatus(failure, rules) : ofLocal(failure.local)
+  if (outcome._tag !== "Retryable") return outcome
+  const below = failure.previousAttempts > 0 || Retried.isKnown(failure) || Retried.inside(cause)
+  return below ? retriedBelow : outcome
 }
 
 /** The first error of gRPC in a failure and what it wraps. An interceptor wraps our own stops, which are final. */
-const judge = (error: unknown, rules: Rules): Outcome.Outcome | undefined => {
+const judge = (error: unknown, rules: Rules, cause: Cause.Cause<unknown>): Outcome.Outcome | undefined => {
   const causes = Failures.causesOf(error)
   if (RegoError.isRegoError(causes[0])) return undefined
   if (causes.some(RegoError.isRegoError)) return nestedStop
   const failure = causes.map(Failures.from).find((found) => found !== undefined)
-  return failure === undefined ? undefined : verdict(failure, rules)
+  return failure === undefined ? undefined : verdict(failure, rules, cause)
 }
 
 /**
@@ -212,8 +203,8 @@ const judge = (error: unknown, rules: Rules): Outcome.Outcome | undefined => {
  * The interceptors and clients of this package have it as their default. In a policy it serves calls that are made by hand,
  * with `Rego.resilient`. Throws a `RangeError` with every issue for a name that is no code.
  *
- * A failure that a layer below has retried already is not retried again (`retried_below`): one that comes out of an
- * interceptor of this package, and one of grpc-js's own retries.
+ * A failure that a layer below has retried already is not retried again (`retried_below`): one of a call inside, one that
+ * comes out of an interceptor of this package, and one of grpc-js's own retries.
  *
  * @category constructors
  * @since 0.1.0
@@ -223,6 +214,6 @@ export const classifier = (options: Options = {}): Classifier.Classifier<unknown
   return Classifier.make((exit) => {
     if (exit._tag === "Success" || Cause.hasDies(exit.cause)) return undefined
     const error = Cause.findErrorOption(exit.cause)
-    return Option.isNone(error) ? undefined : judge(error.value, rules)
+    return Option.isNone(error) ? undefined : judge(error.value, rules, exit.cause)
   })
 }

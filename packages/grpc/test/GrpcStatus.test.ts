@@ -2,9 +2,12 @@ import type { Any } from "@bufbuild/protobuf/wkt"
 import { Code as ConnectCode, ConnectError } from "@connectrpc/connect"
 import { assert, describe, it } from "@effect/vitest"
 import { Metadata, status as GrpcJsCode } from "@grpc/grpc-js"
-import { Outcome, PolicyLayer, Rego, Timeline } from "@rego/core"
+import type { Policy } from "@rego/core"
+import { Backoff, Outcome, PolicyLayer, Rego, Timeline } from "@rego/core"
 import { GrpcStatus } from "@rego/grpc"
 import { Cause, Effect, Exit } from "effect"
+import { withLog } from "../../core/test/support.ts"
+import * as Retried from "../src/Retried.ts"
 import { debugInfo, retryInfo, statusBytes } from "./rpc.ts"
 
 interface Made {
@@ -123,18 +126,48 @@ describe("GrpcStatus", () => {
         assert.deepStrictEqual(judge(retried), nonRetryable({ reason: "retried_below" }))
         const first = make(14, { metadata: { "grpc-previous-rpc-attempts": "0" } })
         assert.deepStrictEqual(judge(first), retryable({ reason: "grpc_unavailable" }))
-        const handled = make(14)
-        GrpcStatus.markHandled(handled)
-        assert.deepStrictEqual(judge(handled), nonRetryable({ reason: "retried_below" }))
+        const final = make(5, { metadata: { "grpc-previous-rpc-attempts": "3" } })
+        assert.deepStrictEqual(judge(final), nonRetryable({ reason: "grpc_not_found" }))
       })
     }
 
-    it("knows a status of grpc-js again when it is made into another error", () => {
-      const error = ofGrpcJs(14)
-      GrpcStatus.markHandled(error)
-      const { code, details, metadata } = error
-      assert.deepStrictEqual(judge({ code, details, metadata }), nonRetryable({ reason: "retried_below" }))
-    })
+    /** How a call inside leaves an error behind. */
+    const causeOf = (policy: Policy.Input, error: unknown) =>
+      Effect.fail(error).pipe(
+        Rego.resilient("inner.Call", { classifier: GrpcStatus.classifier() }),
+        Effect.sandbox,
+        Effect.flip,
+        Effect.provide(PolicyLayer.make({ policies: { "*": { ...policy, budget: "unlimited" } } })),
+        (self) => withLog(self)
+      )
+    const twice: Policy.Input = { retry: { maxAttempts: 2, backoff: Backoff.none } }
+
+    for (const [world, make] of worlds) {
+      it.effect(`does not retry what a call inside has retried, as an effect or out of an interceptor (${world})`, () =>
+        Effect.gen(function*() {
+          const cause = yield* causeOf(twice, make(14))
+          assert.deepStrictEqual(
+            GrpcStatus.classifier()(Exit.failCause(cause)),
+            nonRetryable({ reason: "retried_below" })
+          )
+          assert.deepStrictEqual(judge(Retried.leave(cause)), nonRetryable({ reason: "retried_below" }))
+          const { code, details, metadata } = ofGrpcJs(14)
+          Retried.leave(yield* causeOf(twice, { code, details, metadata }))
+          // grpc-js makes another error of a status
+          assert.deepStrictEqual(
+            judge(Object.assign(new Error("x"), { code, details, metadata })),
+            nonRetryable({ reason: "retried_below" })
+          )
+        }))
+
+      it.effect(`retries what a call inside left alone, and takes its final answers as they are (${world})`, () =>
+        Effect.gen(function*() {
+          const once = yield* causeOf({}, make(14))
+          assert.deepStrictEqual(judge(Retried.leave(once)), retryable({ reason: "grpc_unavailable" }))
+          const final = yield* causeOf(twice, make(5))
+          assert.deepStrictEqual(judge(Retried.leave(final)), nonRetryable({ reason: "grpc_not_found" }))
+        }))
+    }
 
     it("looks through what wraps an error, and survives a chain without an end", () => {
       const wrapped = new Error("outer", { cause: new Cause.UnknownError(ofConnect(5)) })

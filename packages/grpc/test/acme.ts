@@ -12,7 +12,19 @@ import {
   FileDescriptorProtoSchema,
   MethodOptions_IdempotencyLevel as Level
 } from "@bufbuild/protobuf/wkt"
-import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js"
+import type {
+  CallOptions,
+  Client,
+  ClientDuplexStream,
+  ClientReadableStream,
+  ClientUnaryCall,
+  ClientWritableStream,
+  Metadata,
+  MethodDefinition,
+  requestCallback,
+  ServiceDefinition
+} from "@grpc/grpc-js"
+import { makeGenericClientConstructor } from "@grpc/grpc-js"
 
 const text = (name: string, number: number) => ({ name, number, label: Label.OPTIONAL, type: Type.STRING })
 
@@ -95,3 +107,26 @@ export const definitions = {
   import: definition("Import", true, false),
   chat: definition("Chat", true, true)
 } satisfies ServiceDefinition
+
+/** The forms of a unary method, as generators declare them. */
+interface UnaryMethod {
+  (ask: Partial<Ask>, callback: requestCallback<Answer>): ClientUnaryCall
+  (ask: Partial<Ask>, metadata: Metadata, options: CallOptions, callback: requestCallback<Answer>): ClientUnaryCall
+}
+
+export interface UsersClient extends Client {
+  readonly get: UnaryMethod
+  readonly find: UnaryMethod
+  readonly put: UnaryMethod
+  readonly watch: (ask: Partial<Ask>, metadata?: Metadata, options?: CallOptions) => ClientReadableStream<Answer>
+  readonly import: (
+    metadata: Metadata,
+    options: CallOptions,
+    callback: requestCallback<Answer>
+  ) => ClientWritableStream<Partial<Ask>>
+  readonly chat: (metadata?: Metadata, options?: CallOptions) => ClientDuplexStream<Partial<Ask>, Answer>
+}
+
+export const UsersClient = makeGenericClientConstructor(definitions, "Users") as unknown as {
+  new(...args: ConstructorParameters<typeof Client>): UsersClient
+}
