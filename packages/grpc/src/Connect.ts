@@ -15,6 +15,47 @@
  * Each attempt carries the time that is left (`grpc-timeout` or `connect-timeout-ms`), never more than the caller allows,
  * and `grpc-previous-rpc-attempts` unless it is the first. An attempt that lost is cancelled, and the server sees that.
  *
+ * **Example** (A client of effects)
+ *
+ * ```ts
+ * import { create, createFileRegistry } from "@bufbuild/protobuf"
+ * import { type GenService, serviceDesc } from "@bufbuild/protobuf/codegenv2"
+ * import { type EmptySchema, file_google_protobuf_empty, FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt"
+ * import { Code, ConnectError, createRouterTransport } from "@connectrpc/connect"
+ * import { PolicyLayer } from "@rego/core"
+ * import * as Connect from "@rego/grpc/Connect"
+ * import { Effect } from "effect"
+ *
+ * // what protoc-gen-es generates for a service `acme.Health` with a method `Check`
+ * const Empty = ".google.protobuf.Empty"
+ * const proto = create(FileDescriptorProtoSchema, {
+ *   name: "health.proto",
+ *   package: "acme",
+ *   syntax: "proto3",
+ *   dependency: ["google/protobuf/empty.proto"],
+ *   service: [{ name: "Health", method: [{ name: "Check", inputType: Empty, outputType: Empty }] }]
+ * })
+ * type Check = { methodKind: "unary"; input: typeof EmptySchema; output: typeof EmptySchema }
+ * const file = createFileRegistry(proto, () => file_google_protobuf_empty).getFile("health.proto")!
+ * const Health: GenService<{ check: Check }> = serviceDesc(file, 0)
+ *
+ * let requests = 0
+ * const check = () => {
+ *   if (++requests < 3) throw new ConnectError("busy", Code.Unavailable)
+ *   return {}
+ * }
+ *
+ * const program = Effect.gen(function*() {
+ *   const transport = createRouterTransport((router) => router.service(Health, { check }))
+ *   const client = yield* Connect.makeClient(Health, transport)
+ *   yield* client.check({})
+ *   requests // => 3
+ * })
+ *
+ * const Policies = PolicyLayer.make({ policies: { "acme.Health.*": { retry: {}, timeout: { overall: "1 second" } } } })
+ * await Effect.runPromise(program.pipe(Effect.provide(Policies)))
+ * ```
+ *
  * @since 0.1.0
  */
 import type {
@@ -249,13 +290,6 @@ export const interceptorWith = (
  *
  * Interceptors that stand before it in the list see a call once, those behind it see each attempt. The deadline of an effect
  * around the call does not reach it: `makeClient` is for effects.
- *
- * **Example** (A transport with the interceptor)
- *
- * ```ts
- * import { PolicyLayer } from "@rego/core"
- * import { Connect } from "@rego/grpc/Connect"
- * ```
  *
  * @category interceptors
  * @since 0.1.0

@@ -15,6 +15,39 @@
  * Each attempt carries the time that is left (`grpc-timeout`), never more than the caller allows, and
  * `grpc-previous-rpc-attempts` unless it is the first. An attempt that lost is cancelled, and the server sees that.
  *
+ * **Example** (A client with the interceptor, and no server)
+ *
+ * ```ts
+ * import { Client, credentials } from "@grpc/grpc-js"
+ * import { Backoff, PolicyLayer, Timeline } from "@rego/core"
+ * import * as GrpcJs from "@rego/grpc/GrpcJs"
+ * import { Effect } from "effect"
+ *
+ * // a generated client has a method for this
+ * const get = (client: Client) =>
+ *   Effect.callback<string | undefined>((resume) => {
+ *     const nothing = () => Buffer.alloc(0)
+ *     client.makeUnaryRequest("/acme.Users/Get", nothing, nothing, {}, (error) => resume(Effect.succeed(error?.message)))
+ *   })
+ *
+ * const program = Effect.gen(function*() {
+ *   const interceptors = [yield* GrpcJs.interceptor()]
+ *   const client = new Client("127.0.0.1:1", credentials.createInsecure(), { interceptors })
+ *   const message = yield* get(client)
+ *   message?.slice(0, 14) // => "14 UNAVAILABLE"
+ *   client.close()
+ * })
+ *
+ * // nothing was sent, so that even what must not be repeated is tried again
+ * const Policies = PolicyLayer.make({
+ *   policies: {
+ *     "acme.Users.Get": { retry: { backoff: Backoff.none }, timeout: { overall: "2 seconds" }, idempotent: false }
+ *   }
+ * })
+ * const [, [timeline]] = await Effect.runPromise(Timeline.capture(program).pipe(Effect.provide(Policies)))
+ * timeline?.attempts.map(({ reason }) => reason) // => ["grpc_not_sent", "grpc_not_sent", "grpc_not_sent"]
+ * ```
+ *
  * @since 0.1.0
  */
 import type {
