@@ -76,19 +76,17 @@ export class RatioBudget implements Budget {
   /** A clock that goes back (a layer used under two clocks) counts as no time passed. */
   private advance(now: number): void {
     if (now <= this.now) return
+    if (this.now === -Infinity) this.refilledAt = now
     this.now = now
-    const slot = Math.floor(now / this.slotMillis)
-    if (slot === this.slot) return
-    if (this.slot === -Infinity) this.refilledAt = now
-    this.slot = slot
-    this.deposits.advance(slot)
-    this.extras.advance(slot)
-    this.hedges.advance(slot)
+    this.slot = Math.floor(now / this.slotMillis)
+    this.deposits.advance(this.slot)
   }
 
   /** Asked for by few calls, while all of them deposit: what refills at a constant rate can wait until then. */
   private refill(now: number): void {
     this.advance(now)
+    this.extras.advance(this.slot)
+    this.hedges.advance(this.slot)
     this.reserve.refill(this.now - this.refilledAt)
     this.refilledAt = this.now
   }
