@@ -390,13 +390,19 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const endedAt = attempt.facts.endedAt!
     attempt.facts.outcome = outcome
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
-    this.tellOutcome(outcome, endedAt)
+    if (!this.isSecondAnswer(outcome)) this.tellOutcome(outcome, endedAt)
     this.binding.state.hedging?.onOutcome(outcome, startedAt, endedAt)
     if (this.ended) return
     // Last, because what is called above may end other attempts: a group is judged when all of its attempts are.
     attempt.exit = exit
     if (outcome._tag !== "Retryable") return this.arrive(attempt)
     this.onRetryable(outcome)
+  }
+
+  /** Of answers that arrive in one tick only the first is told to budgets: a call deposits once. */
+  private isSecondAnswer(outcome: Outcome.Outcome): boolean {
+    return this.arrived !== undefined && Classifier.isAnswer(outcome) &&
+      this.arrived.some((attempt) => Classifier.isAnswer(attempt.facts.outcome!))
   }
 
   private tellOutcome(outcome: Outcome.Outcome, now: number): void {
@@ -446,7 +452,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
       const any: Exit.Exit<never, RegoError.RegoError> = exit as any
       const { nested } = this.binding.plan
       const outcome = this.options.classifier?.(any) ?? this.binding.classifier?.(any) ??
-        this.options.protocol?.(any, nested)
+        Classifier.unlessRetriedBelow(this.options.protocol?.(any, nested), exit, nested)
       if (outcome === undefined) return Classifier.classifyDefault(exit, timedOut, nested)
       if (Outcome.isOutcome(outcome)) return outcome
       throw new TypeError(`a classifier must return an Outcome or undefined, got ${show(outcome)}`)
@@ -603,9 +609,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     return this.cleanup.quiet
   }
 
-  /** An attempt whose caller has gone says nothing about the dependency, and a budget that counts attempts must know. */
+  /**
+   * An attempt whose caller has gone says nothing about the dependency, and a budget that counts attempts must know. It
+   * knows of hedges itself: what was granted for one is settled when it ends.
+   */
   private reportAbort(now: number): void {
-    if (!this.idle()) this.tellOutcome(callerGone, now)
+    const first = this.group[0]
+    if (first !== undefined && first.exit === undefined) this.tellOutcome(callerGone, now)
   }
 
   /** The questions first: what the parts take back themselves is waited for by nobody. */
