@@ -9,7 +9,7 @@ interface Step {
   readonly args: ReadonlyArray<string>
 }
 
-const benchFlags = ["--expose-gc", "--conditions=@rego/source"]
+const benchFlags = ["--expose-gc", "--no-flush-bytecode", "--conditions=@rego/source"]
 
 const steps: ReadonlyArray<Step> = [
   { name: "check", script: "scripts/check.ts", args: [] },

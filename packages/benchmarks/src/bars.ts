@@ -31,7 +31,7 @@ export interface Pending {
 
 export const isPending = (row: Bar | Verdict | Pending): row is Pending => "why" in row
 
-const { constant, failing, fibers, http, outside, request } = groups
+const { constant, failing, fibers, http, outside, request, runtime } = groups
 
 const composed = idOf(request, Subjects.composed)
 
@@ -83,6 +83,12 @@ export const bars: ReadonlyArray<Bar | Pending> = [
     to: idOf(outside, Subjects.cockatielThree),
     bar: 0.33,
     goal: 0.22
+  },
+  {
+    number: "3",
+    name: "same, through a ManagedRuntime",
+    of: idOf(runtime, Subjects.regoTimeline),
+    to: idOf(outside, Subjects.cockatielThree)
   },
   {
     number: "3",

@@ -17,11 +17,11 @@ const seed = 20260401
 
 const full: Settings = {
   seed,
-  rounds: 60,
+  rounds: 40,
   warmUpRounds: 5,
   sliceMillis: 12,
-  longRounds: 11,
-  inFlight: { count: 10_000, times: 3 }
+  longRounds: 7,
+  inFlight: 10_000
 }
 
 const quick: Settings = {
@@ -30,7 +30,7 @@ const quick: Settings = {
   warmUpRounds: 4,
   sliceMillis: 8,
   longRounds: 3,
-  inFlight: { count: 10_000, times: 1 }
+  inFlight: 10_000
 }
 
 const { values: options } = parseArgs({

@@ -17,7 +17,7 @@ const settings: Settings = {
   warmUpRounds: 3,
   sliceMillis: 6,
   longRounds: 0,
-  inFlight: { count: 5_000, times: 1 }
+  inFlight: 5_000
 }
 
 const found = (id: string): Case => {

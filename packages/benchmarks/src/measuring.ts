@@ -40,7 +40,7 @@ const bytes = async ({ chosen, progress }: Wish, host: Host): Promise<Measured> 
 }
 
 const flying = async ({ chosen, progress, settings }: Wish, host: Host): Promise<Measured> => {
-  progress(`${settings.inFlight.count} calls in flight`)
+  progress(`${settings.inFlight} calls in flight`)
   const measured: Array<Measurement> = []
   for (const subject of subjects) {
     if (subject.mistake !== true && chosen(inFlightOf(subject.name))) {

@@ -64,7 +64,12 @@ const sources = {
   http: "Loopback HTTP GET, processor time"
 }
 const shapes = { request: "made anew for each call", constant: "one constant effect" }
-const froms = { fiber: "in one fiber", fibers: "from 64 fibers", outside: "awaited from outside" }
+const froms = {
+  fiber: "in one fiber",
+  fibers: "from 64 fibers",
+  outside: "awaited from outside",
+  runtime: "awaited from outside, through a ManagedRuntime"
+}
 
 export const title = ({ from, shape, source }: Group): string => `${sources[source]}, ${shapes[shape]}, ${froms[from]}`
 
@@ -150,7 +155,7 @@ export const markdownTable = ([head, ...body]: Table): string =>
 const provenance = ({ date, machine, settings, versions }: Results): string =>
   `Measured on ${date}, ${machine.cpu} (${machine.cores} cores), ${
     Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")
-  }; ${settings.rounds} rounds, ${integer(settings.inFlight.count)} calls in flight.`
+  }; ${settings.rounds} rounds, ${integer(settings.inFlight)} calls in flight.`
 
 const groupsMarkdown = (results: Results): string =>
   groupsWithin(results).map((group) => `### ${title(group)}\n\n${markdownTable(groupTable(results, group))}`).join(

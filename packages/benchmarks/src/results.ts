@@ -18,7 +18,7 @@ export interface Settings {
   readonly warmUpRounds: number
   /** how long a case runs in a round, about */
   readonly sliceMillis: number
-  readonly inFlight: { readonly count: number; readonly times: number }
+  readonly inFlight: number
   /** rounds of what takes long */
   readonly longRounds: number
 }

@@ -48,7 +48,7 @@ describe("memory", () => {
         return await operation() + kept[0]!
       }
     }
-    isAbout(median(await inFlight(subject, host, { count: 200, times: 1 })))
+    isAbout(median(await inFlight(subject, host, 200)))
   })
 
   it("keeps nothing for a call that has ended", async () => {
@@ -56,6 +56,6 @@ describe("memory", () => {
       name: "done",
       promise: async () => new Float64Array(elements)[0]!
     }
-    assert.isBelow(median(await inFlight(subject, host, { count: 200, times: 1 })), bytes / 10)
+    assert.isBelow(median(await inFlight(subject, host, 200)), bytes / 10)
   })
 })

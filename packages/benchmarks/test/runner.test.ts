@@ -11,7 +11,7 @@ const settings: Settings = {
   warmUpRounds: 2,
   sliceMillis: 0.1,
   longRounds: 1,
-  inFlight: { count: 1, times: 1 }
+  inFlight: 1
 }
 
 const host = await hostOf(Loopback.none)
