@@ -287,14 +287,11 @@ const unaryMethod =
         )
     )
 
-/** Without a listener an error that nobody waits for any more would end the process. */
-const ignored = (): void => {}
-
 const opening = (
   start: () => ClientReadableStream<unknown>
 ): Effect.Effect<Opened.OpenedStream<unknown>, ServiceError, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(() => start().on("error", ignored)),
+    Effect.sync(start),
     (stream) => Effect.sync(() => stream.cancel())
   ).pipe(
     Effect.flatMap((stream) => Effect.tryPromise({ try: () => Opened.open(stream), catch: toServiceError }))
