@@ -25,7 +25,7 @@ describe("memory", () => {
     globalThis.gc = runInNewContext("gc")
   })
   afterAll(() => {
-    delete globalThis.gc
+    Reflect.deleteProperty(globalThis, "gc")
   })
 
   it("finds what a call allocates", async () => {

@@ -68,15 +68,20 @@ export const costIssues = (
   findBudget: (name: string) => Budget | undefined
 ): ReadonlyArray<Issue> =>
   mergedOf(policies).flatMap(([path, sections]) => {
-    const { budget, hedgeCost, retryCost } = Plan.fromSections(sections)
+    const { budget, hedge, hedgeCost, retryCost } = Plan.fromSections(sections)
     if (retryCost === 1 && hedgeCost === 1) return []
-    const max = findBudget(budget)?.maxCost ?? Infinity
-    return Object.entries({ retryCost, hedgeCost }).flatMap(([field, cost]) =>
-      cost <= max ? [] : [{
+    const charged = [
+      ["retryCost", retryCost, budget],
+      ["hedgeCost", hedgeCost, budget],
+      ...(hedge?.budget === undefined ? [] : [["hedgeCost", hedgeCost, hedge.budget] as const])
+    ] as const
+    return charged.flatMap(([field, cost, name]) => {
+      const max = findBudget(name)?.maxCost ?? Infinity
+      return cost <= max ? [] : [{
         path: [...path, "budget", field],
-        message: `must be at most what the budget ${show(budget)} can ever grant (${max}), got ${cost}`
+        message: `must be at most what the budget ${show(name)} can ever grant (${max}), got ${cost}`
       }]
-    )
+    })
   })
 
 export const warnings = (policies: Policies): ReadonlyArray<string> =>

@@ -177,8 +177,7 @@ export class GroupHedger extends Alarm {
 
   private onDecision(hedge: number, decision: Decision): void {
     if (decision._tag === "Granted") return this.granted(hedge, decision.permit)
-    const { reason, retryAfter } = decision
-    this.refused({ budget: this.host.binding.plan.budget, reason, retryAfter })
+    this.refused({ budget: this.host.binding.plan.budget, ...decision })
   }
 
   /** While the budget thought about it the group or the time may have ended, or a server may have asked to wait. */

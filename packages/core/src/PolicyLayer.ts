@@ -176,7 +176,7 @@ const bind = (environment: Environment) => (key: Binding["key"], context: Contex
   const gate = plan.hedge?.budget === undefined || plan.hedge.budget === plan.budget
     ? undefined
     : findBudget(plan.hedge.budget)
-  const combined = gate === undefined ? budget : new CombinedBudget(gate, budget)
+  const combined = gate === undefined ? budget : new CombinedBudget(gate, budget, plan.hedge?.budget)
   const binding: Binding = {
     key,
     plan,

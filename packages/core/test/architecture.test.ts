@@ -13,6 +13,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // policy: types, data, recipes
   [
     "Backoff",
+    "SqlOutcome",
     "Classifier",
     "Permit",
     "Bucket",
@@ -50,7 +51,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Executor"
   ],
   // facade
-  ["BootChecks", "PolicyLayer", "Rego", "index"]
+  ["BootChecks", "PolicyLayer", "ResilientService", "Rego", "ResilientClient", "index"]
 ]
 
 /** Stable parts of Effect; other sub-paths may be unstable, and load what a small program does not need. */
