@@ -29,10 +29,26 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Policy",
     "PolicySet",
     "Plan",
-    "PolicyDocument"
+    "BootChecks",
+    "PolicyDiff",
+    "DocumentClamp",
+    "PolicyDocument",
+    "Rollout",
+    "DocumentGuard",
+    "DocumentGate"
   ],
   // services
-  ["PolicySource", "LastKnownGood", "Supervisor", "PolicyProvider", "BudgetShared"],
+  [
+    "PolicySource",
+    "LastKnownGood",
+    "Supervisor",
+    "KillSwitch",
+    "BudgetStates",
+    "Bindings",
+    "Binder",
+    "PolicyProvider",
+    "BudgetShared"
+  ],
   // decisions
   ["Deadline", "Retry"],
   // executor
@@ -49,7 +65,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Executor"
   ],
   // facade
-  ["BootChecks", "PolicyLayer", "Rego", "index"]
+  ["ProviderState", "Overrides", "ProviderLayer", "PolicyLayer", "Rego", "index"]
 ]
 
 /** Stable parts of Effect; other sub-paths may be unstable, and load what a small program does not need. */
