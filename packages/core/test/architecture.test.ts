@@ -31,10 +31,26 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Policy",
     "PolicySet",
     "Plan",
-    "PolicyDocument"
+    "BootChecks",
+    "PolicyDiff",
+    "DocumentClamp",
+    "PolicyDocument",
+    "Rollout",
+    "DocumentGuard",
+    "DocumentGate"
   ],
   // services
-  ["Supervisor", "PolicyProvider", "BudgetShared"],
+  [
+    "PolicySource",
+    "LastKnownGood",
+    "Supervisor",
+    "KillSwitch",
+    "BudgetStates",
+    "Bindings",
+    "Binder",
+    "PolicyProvider",
+    "BudgetShared"
+  ],
   // decisions
   ["Deadline", "Retry"],
   // executor
@@ -51,7 +67,18 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Executor"
   ],
   // facade
-  ["BootChecks", "PolicyLayer", "ResilientService", "Rego", "ResilientClient", "index"]
+  [
+    "ProviderState",
+    "Overrides",
+    "ProviderLayer",
+    "LivePolicies",
+    "LiveLayer",
+    "PolicyLayer",
+    "ResilientService",
+    "Rego",
+    "ResilientClient",
+    "index"
+  ]
 ]
 
 /** Stable parts of Effect; other sub-paths may be unstable, and load what a small program does not need. */
