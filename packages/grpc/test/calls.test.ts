@@ -315,6 +315,50 @@ describe.each(worlds)("$name", (world) => {
         assert.strictEqual(ran.arrivals[1]!.header("grpc-previous-rpc-attempts"), "1")
       }))
 
+    it.live("are not sent while nothing says that the method may run twice", () =>
+      Effect.gen(function*() {
+        const answer: Answering = async () => {
+          await sleep(250)
+          return "ada"
+        }
+        const ran = yield* given(
+          world,
+          { answer, policy: { hedge: { trigger: Hedge.after("50 millis") } } },
+          (client) => client.unary("get", "1")
+        )
+        assert.strictEqual(ran.arrivals.length, 1)
+      }))
+
+    it.live("end with the deadline of the call, all of them", () =>
+      Effect.gen(function*() {
+        const policy: Policy.Input = { ...hedged, timeout: { overall: "500 millis" } }
+        const ran = yield* given(world, { answer: hanging(9), policy }, async (client, arrivals) => {
+          const failure = await failureOf(client.unary("get", "1"))
+          await until(() => arrivals.every(({ wasCancelled }) => wasCancelled), "the server sees the end of both")
+          return failure
+        })
+        assert.strictEqual(ran.value.reason, world === grpcJsInterceptor ? undefined : "DeadlineExceeded")
+        assert.strictEqual(ran.value.code, stopped(4))
+        assert.strictEqual(ran.arrivals.length, 2)
+      }))
+
+    it.live("do not start any more when the call was cancelled", () =>
+      Effect.gen(function*() {
+        const ran = yield* given(world, { answer: hanging(9), policy: hedged }, async (client, arrivals) => {
+          const controller = new AbortController()
+          const call = failureOf(client.unary("get", "1", { signal: controller.signal }))
+          await until(() => arrivals.length === 1, "the request arrives")
+          controller.abort()
+          await call
+          await sleep(50)
+          const before = arrivals.length
+          await sleep(150)
+          return before
+        })
+        assert.strictEqual(ran.arrivals.length, ran.value)
+        assert.isTrue(ran.arrivals.every(({ wasCancelled }) => wasCancelled))
+      }))
+
     it.live("starts no further hedge after a pushback that says no, and waits for the first attempt", () =>
       Effect.gen(function*() {
         const answer: Answering = async (_, n) => {
