@@ -8,6 +8,7 @@ import type { Measurement, Results } from "./results.ts"
 import { find, inFlightOf, median, ratio } from "./results.ts"
 import { scale } from "./scale.ts"
 import * as Subjects from "./subjects.ts"
+import { swaps } from "./swaps.ts"
 
 export interface Bar {
   readonly number: string
@@ -155,7 +156,7 @@ export const bars: ReadonlyArray<Bar | Pending> = [
     of: scale.lastLayer,
     to: scale.firstLayer
   },
-  { number: "9", name: "after 1,000 policy swaps", why: "policies cannot be swapped yet" },
+  { number: "9", name: "after 1,000 policy swaps", of: swaps.often, to: swaps.never, bar: 1.25 },
   { number: "10", name: "budget decision, granted", of: parts.granted, beside: parts.empty, bar: 100 },
   { number: "10", name: "budget decision, denied", of: parts.denied, beside: parts.empty, bar: 100 },
   { number: "10", name: "latency record", of: parts.record, beside: parts.empty, bar: 40 },
@@ -169,7 +170,14 @@ export const bars: ReadonlyArray<Bar | Pending> = [
     to: idOf(http, Subjects.bare),
     bar: 1.15
   },
-  { number: "12", name: "swap of 10,000 policies while calling", why: "policies cannot be swapped yet" }
+  { number: "12", name: "p99 of calls while 10,000 policies change", of: swaps.busy, to: swaps.quiet, bar: 1.5 },
+  {
+    number: "12",
+    name: "slowest call meanwhile",
+    of: swaps.busySlowest,
+    beside: swaps.quietSlowest,
+    bar: 5_000_000
+  }
 ]
 
 // -----------------------------------------------------------------------------
