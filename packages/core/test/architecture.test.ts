@@ -69,6 +69,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "ProviderState",
     "Overrides",
     "ProviderLayer",
+    "PolicyMetrics",
     "LivePolicies",
     "LiveLayer",
     "PolicyLayer",
