@@ -72,6 +72,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "ProviderState",
     "Overrides",
     "ProviderLayer",
+    "PolicyMetrics",
     "LivePolicies",
     "LiveLayer",
     "PolicyLayer",
