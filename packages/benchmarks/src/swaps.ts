@@ -61,8 +61,10 @@ class Live {
   }
 }
 
-const revisionInForce = Effect.flatMap(PolicyProvider.PolicyProvider, (provider) =>
-  Effect.map(provider.status, ({ revision }) => revision))
+const revisionInForce = Effect.flatMap(
+  PolicyProvider.PolicyProvider,
+  (provider) => Effect.map(provider.status, ({ revision }) => revision)
+)
 
 const promised = Effect.promise(async () => 1)
 
@@ -97,9 +99,9 @@ export const openSwaps = async (): Promise<Suite> => {
 /** Calls that come with each turn of the event loop, each timed from when it came, until `done`. */
 const latencies = async (live: Live, done: Promise<unknown>): Promise<ReadonlyArray<number>> => {
   const millis: Array<number> = []
-  let going = true
-  void done.finally(() => (going = false))
-  for (let n = 0; going; n++) {
+  const state = { over: false }
+  void done.finally(() => (state.over = true))
+  for (let n = 0; !state.over; n++) {
     const cameAt = performance.now()
     await setImmediate()
     await live.runtime.runPromise(Rego.resilient(promised, keyOf(n % policyCount)))
