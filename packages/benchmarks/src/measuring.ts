@@ -9,6 +9,7 @@ import { bytesOf, inFlightOf } from "./results.ts"
 import { timed } from "./runner.ts"
 import { scenarios } from "./scale.ts"
 import { subjects } from "./subjects.ts"
+import { openSwaps, swaps, whileSwapping } from "./swaps.ts"
 
 export interface Wish {
   readonly settings: Settings
@@ -62,7 +63,8 @@ const keeping = async ({ chosen, progress }: Wish, host: Host): Promise<Measured
 
 const scale = async (wish: Wish, host: Host): Promise<Measured> => {
   const measured: Array<Measurement> = []
-  for (const { ids, long, name, open } of scenarios) {
+  const all = [...scenarios, { name: "1,000 swaps", ids: [swaps.never, swaps.often], open: openSwaps, long: false }]
+  for (const { ids, long, name, open } of all) {
     if (!ids.some(wish.chosen)) continue
     wish.progress(name)
     const suite = await open()
@@ -71,6 +73,12 @@ const scale = async (wish: Wish, host: Host): Promise<Measured> => {
     await suite.close()
   }
   return measured
+}
+
+const swapping = async ({ chosen, progress, settings }: Wish): Promise<Measured> => {
+  if (!chosen(swaps.busy)) return []
+  progress("10,000 policies change")
+  return whileSwapping(settings.longRounds)
 }
 
 export const measureAll = async (wish: Wish): Promise<Measured> => {
@@ -82,7 +90,8 @@ export const measureAll = async (wish: Wish): Promise<Measured> => {
     ...await bytes(wish, host),
     ...await flying(wish, host),
     ...await keeping(wish, host),
-    ...await scale(wish, host)
+    ...await scale(wish, host),
+    ...await swapping(wish)
   ]
   loopback.close()
   await host.runtime.dispose()

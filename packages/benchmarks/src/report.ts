@@ -1,8 +1,8 @@
 /**
  * What is said about it: tables for the terminal, the same tables for `docs/performance.md`, and a file with every round.
  */
-import type { Pending, Verdict } from "./bars.ts"
-import { isPending, verdicts } from "./bars.ts"
+import type { Verdict } from "./bars.ts"
+import { verdicts } from "./bars.ts"
 import type { Group } from "./cases.ts"
 import { groups, idOf } from "./cases.ts"
 import type { Measurement, Results } from "./results.ts"
@@ -35,21 +35,18 @@ const limit = (verdict: Verdict, n: number | undefined): string => {
 const verdictOf = ({ holds }: Verdict): string => holds === undefined ? "" : holds ? "holds" : "FALLS SHORT"
 
 const comparedWith = ({ beside, to, unit }: Verdict): string =>
-  to ?? (beside === undefined ? "" : `(an empty call: ${amount(beside)} ${unit})`)
+  to ?? (beside === undefined ? "" : `(${beside[1]}: ${amount(beside[0])} ${unit})`)
 
-const barCells = (verdict: Verdict | Pending): ReadonlyArray<string> =>
-  isPending(verdict)
-    ? [verdict.number, verdict.name, "", "", "", "", "", `not measured: ${verdict.why}`]
-    : [
-      verdict.number,
-      verdict.name,
-      `${amount(verdict.median)} ${verdict.unit}`,
-      verdict.to === undefined ? "" : `${times(verdict.figure)} ×`,
-      comparedWith(verdict),
-      limit(verdict, verdict.bar),
-      limit(verdict, verdict.goal),
-      verdictOf(verdict)
-    ]
+const barCells = (verdict: Verdict): ReadonlyArray<string> => [
+  verdict.number,
+  verdict.name,
+  `${amount(verdict.median)} ${verdict.unit}`,
+  verdict.to === undefined ? "" : `${times(verdict.figure)} ×`,
+  comparedWith(verdict),
+  limit(verdict, verdict.bar),
+  limit(verdict, verdict.goal),
+  verdictOf(verdict)
+]
 
 export const barsTable = (results: Results): Table => [barsHeader, ...verdicts(results).map(barCells)]
 

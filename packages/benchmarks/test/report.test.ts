@@ -59,10 +59,6 @@ describe("report", () => {
       const slow = { ...results, measured: [timed(composed, [100]), timed(regoTimeline, [26])] }
       assert.match(barsText(slow), /FALLS SHORT/)
     })
-
-    it("says what is not measured", () => {
-      assert.match(barsText(results), /^12 .*not measured: /m)
-    })
   })
 
   describe("toJson", () => {

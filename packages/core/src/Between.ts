@@ -9,6 +9,7 @@ import * as Backoff from "./Backoff.ts"
 import type { Decision, Permit, Request } from "./Budget.ts"
 import type { BetweenHost, FailedGroup } from "./CallHost.ts"
 import type { StopReason } from "./CallRecord.ts"
+import type { Waiting } from "./KillSwitch.ts"
 import { retryAfterMillis } from "./Outcome.ts"
 import { budgetDefect } from "./Questions.ts"
 import * as Retry from "./Retry.ts"
@@ -18,12 +19,13 @@ import { Alarm } from "./Timer.ts"
 /** What a grant is for: the wait before the next attempt, or the attempt itself after a wait that was too long for it. */
 type Purpose = "wait" | "start"
 
-export class Between extends Alarm {
+export class Between extends Alarm implements Waiting {
   /** of the group that failed last, once another one follows it */
   previous: FailedGroup["last"]["exit"] = undefined
   waited = 0
   private wait = 0
   private group: FailedGroup | undefined = undefined
+  private pausing = false
   private steps: ScheduleSteps<Backoff.Input> | undefined = undefined
   /** held through the wait, and handed to the attempt that starts after it */
   private permit: Permit | undefined = undefined
@@ -110,8 +112,24 @@ export class Between extends Alarm {
 
   private pause(): void {
     if (this.wait <= 0) return this.start()
+    // A switch that came while a budget thought about it was not heard: nobody waited yet.
+    if (this.host.switchedOff("retry")) return this.stop("switched_off")
     this.host.recordBackoff(this.wait, retryAfterMillis(this.group!.outcome))
+    this.pausing = true
+    this.host.waiting.add(this)
     this.armOwn(this.host.clock, this.host.context, this.wait)
+  }
+
+  /** A wait for what is switched off now is a wait for nothing. */
+  onSwitch(): void {
+    if (!this.pausing || this.host.ended || !this.host.switchedOff("retry")) return
+    this.host.protect(() => this.stop("switched_off"))
+  }
+
+  private stopWaiting(): void {
+    if (!this.pausing) return
+    this.pausing = false
+    this.host.waiting.delete(this)
   }
 
   ring(): void {
@@ -119,6 +137,7 @@ export class Between extends Alarm {
   }
 
   private wake(): void {
+    this.stopWaiting()
     const now = this.host.now()
     const stop = this.stopNow(now)
     const { window } = this.host.binding.budget
@@ -131,7 +150,7 @@ export class Between extends Alarm {
 
   /** Late timers and answers happen on a busy host: what would start now would be cut at once. */
   private stopNow(now: number): StopReason | undefined {
-    if (this.host.binding.switchedOff()) return "switched_off"
+    if (this.host.switchedOff("retry")) return "switched_off"
     return this.left(now) <= 0 ? "deadline_would_pass" : undefined
   }
 
@@ -154,6 +173,7 @@ export class Between extends Alarm {
 
   /** The call is over: a grant that waited is given back. */
   end(): void {
+    this.stopWaiting()
     this.cancel()
     if (this.permit !== undefined) this.host.questions.settle(this.takePermit(), "unused")
   }

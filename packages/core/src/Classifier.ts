@@ -228,6 +228,20 @@ export const classifyDefault = (
 const hasRetriedBelow = (cause: Cause.Cause<unknown>): boolean =>
   recordsOf(cause).some((record) => record.policy.retries)
 
+/**
+ * What an adapter calls Retryable is not, where a call inside has already given up on that failure: only one layer retries.
+ *
+ * @internal
+ */
+export const unlessRetriedBelow = (
+  outcome: Outcome.Outcome | undefined,
+  exit: Exit.Exit<unknown, unknown>,
+  nested: "allow" | "refuse"
+): Outcome.Outcome | undefined =>
+  outcome?._tag === "Retryable" && nested === "refuse" && exit._tag === "Failure" && hasRetriedBelow(exit.cause)
+    ? retriedBelow
+    : outcome
+
 /** Our own timeout has not been through a call yet, so its cause carries no timeline. */
 const isOwnTimeout = (exit: Exit.Exit<unknown, unknown>): boolean => {
   const error = firstFailure(exit)

@@ -42,7 +42,7 @@ const listener = <Heard extends ReadonlyArray<unknown>>(
   const listening = [...parts].filter((part) => of(part) !== undefined)
   return listening.length === 0
     ? undefined
-    : (...heard) => tell(listening, (part) => of(part)!.call(part, ...heard))
+    : (...heard) => tell(listening, (part) => of(part)?.call(part, ...heard))
 }
 
 const both = (first: Decision & { _tag: "Granted" }, second: Decision): Decision => {

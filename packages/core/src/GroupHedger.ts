@@ -12,6 +12,7 @@ import type { Decision, Permit } from "./Budget.ts"
 import type { Denial, HedgerHost } from "./CallHost.ts"
 import * as Hedge from "./Hedge.ts"
 import type { HedgeState } from "./HedgeState.ts"
+import type { Waiting } from "./KillSwitch.ts"
 import { budgetDefect } from "./Questions.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
@@ -20,7 +21,7 @@ import { Alarm, endOfTick } from "./Timer.ts"
 
 const maxDenials = 3
 
-export class GroupHedger extends Alarm {
+export class GroupHedger extends Alarm implements Waiting {
   /** attempts started so far, hedges and the one before them */
   private launched = 0
   private denials = 0
@@ -46,14 +47,14 @@ export class GroupHedger extends Alarm {
   }
 
   private get state(): HedgeState {
-    return this.host.binding.state.hedging!
+    return this.host.binding.hedging!
   }
 
   /** An attempt is about to start; its first step may already end it. */
   onStart(): void {
     this.launched++
     this.asking = undefined
-    this.idle = false
+    this.stopWaiting()
   }
 
   /** The attempt that was started last runs: the next hedge is due one delay later. */
@@ -97,6 +98,27 @@ export class GroupHedger extends Alarm {
     const { clock, context, deadline } = this.host
     this.cancel()
     if (due < deadline) this.armOwn(clock, context, Math.max(0, due - this.host.now()))
+  }
+
+  /** The group waits for a hedge and nothing else: a server asked it to. */
+  private waitIdle(): void {
+    this.idle = true
+    this.host.waiting.add(this)
+  }
+
+  private stopWaiting(): void {
+    if (!this.idle) return
+    this.idle = false
+    this.host.waiting.delete(this)
+  }
+
+  /** A wait for what is switched off now is a wait for nothing. */
+  onSwitch(): void {
+    if (this.closed || this.host.ended || !this.host.switchedOff("hedge")) return
+    this.host.protect(() => {
+      this.cancel()
+      this.ask()
+    })
   }
 
   ring(): void {
@@ -146,8 +168,8 @@ export class GroupHedger extends Alarm {
   // ---------------------------------------------------------------------------
 
   private unfit(): string | undefined {
-    const { binding: { plan, state, switchedOff }, bounds } = this.host
-    if (switchedOff()) return "switched_off"
+    const { binding: { plan, state }, bounds } = this.host
+    if (this.host.switchedOff("hedge")) return "switched_off"
     if (state.abandoned >= bounds.maxAbandoned) return "abandoned"
     const load = this.trigger instanceof ScheduleSteps ? undefined : this.trigger.load
     return this.state.unfit(plan.hedge!.maxFailing, load, this.host.now())
@@ -220,7 +242,7 @@ export class GroupHedger extends Alarm {
       this.cancel()
       return false
     }
-    this.idle = idle
+    if (idle) this.waitIdle()
     if (this.asking === "budget") return true
     if (!this.mayAsk()) return false
     this.armNow()
@@ -230,6 +252,7 @@ export class GroupHedger extends Alarm {
   close(): void {
     if (this.closed) return
     this.closed = true
+    this.stopWaiting()
     this.cancel()
     this.forgetTrigger()
     if (this.lastDenial !== undefined) this.host.recordDenied("hedge", this.lastDenial, this.denials)

@@ -21,43 +21,51 @@ const epsilon = 1e-9
 /** Paid from the deposits of the window, in a slot of it. */
 class RatioGrant extends Grant {
   private readonly budget: RatioBudget
+  private readonly extras: SlidingSum
   private readonly slot: number
   private readonly cost: number
   private readonly hedge: boolean
-  constructor(budget: RatioBudget, slot: number, cost: number, hedge: boolean) {
+  constructor(budget: RatioBudget, extras: SlidingSum, slot: number, cost: number, hedge: boolean) {
     super()
     this.budget = budget
+    this.extras = extras
     this.slot = slot
     this.cost = cost
     this.hedge = hedge
   }
 
   protected onSettled(use: "used" | "unused"): void {
-    if (use === "unused") this.budget.giveBack(this.slot, this.cost, this.hedge)
+    if (use === "unused") this.budget.giveBack(this.extras, this.slot, this.cost, this.hedge)
   }
 }
 
 export class RatioBudget implements Budget {
-  readonly window: Duration.Duration
-  readonly maxCost: number | undefined
-  private readonly ratio: number
+  window: Duration.Duration = Duration.zero
+  maxCost: number | undefined = undefined
   /** each budget has the one that deposits, so that calls are not told for nothing */
-  readonly onCall: Budget["onCall"]
-  readonly onOutcome: Budget["onOutcome"]
-  private readonly slotMillis: number
-  private readonly keep: number
-  private readonly deposits = new SlidingSum(slots)
+  onCall: Budget["onCall"] = undefined
+  onOutcome: Budget["onOutcome"] = undefined
+  private ratio = 0
+  private slotMillis = 0
+  private keep = 0
+  private deposits = new SlidingSum(slots)
   /** One slot more than the deposits have: what was paid in the slot that the window has half left still counts. */
-  private readonly extras = new SlidingSum(slots + 1)
-  private readonly hedges = new SlidingSum(slots + 1)
+  private extras = new SlidingSum(slots + 1)
+  private hedges = new SlidingSum(slots + 1)
   private readonly reserve: Bucket
   /** tokens of the reserve that hedges leave to retries */
-  private readonly kept: number
+  private kept = 0
   private now = -Infinity
   private slot = -Infinity
   private refilledAt = -Infinity
 
   constructor(options: Options) {
+    const { burst = 10, perSecond = 0.1, start = 5 } = options.reserve ?? {}
+    this.reserve = new Bucket(burst, start, perSecond)
+    this.configure(options)
+  }
+
+  private configure(options: Options): void {
     this.ratio = options.ratio ?? 0.1
     const ofCalls = options.of === "calls"
     this.onCall = ofCalls ? ({ now }) => this.deposit(now) : undefined
@@ -68,27 +76,46 @@ export class RatioBudget implements Budget {
     this.window = options.window ?? Duration.seconds(10)
     this.slotMillis = Duration.toMillis(this.window) / slots
     this.keep = options.keepForRetries ?? 0.2
-    const { burst = 10, perSecond = 0.1, start = 5 } = options.reserve ?? {}
-    this.reserve = new Bucket(burst, start, perSecond)
-    this.kept = this.keep * burst
+    this.kept = this.keep * (options.reserve?.burst ?? 10)
+  }
+
+  /** Deposits and extras stay what they were, and count for as long as the new window says; the reserve stays as full. */
+  retune(options: Options, now: number): void {
+    this.refill(now)
+    const before = this.slotMillis
+    this.configure(options)
+    this.reserve.resize(options.reserve?.burst ?? 10, options.reserve?.perSecond ?? 0.1)
+    if (this.slotMillis !== before && this.now !== -Infinity) this.reslice(before)
+  }
+
+  /** As `advance`: deposits are taken to be as old as they can be, extras as young. */
+  private reslice(before: number): void {
+    this.slot = Math.floor(this.now / this.slotMillis)
+    const start = (slot: number) => Math.floor(slot * before / this.slotMillis)
+    const end = (slot: number) => Math.floor(Math.min((slot + 1) * before, this.now) / this.slotMillis)
+    this.deposits = this.deposits.resliced(this.slot, start)
+    this.extras = this.extras.resliced(this.slot, end)
+    this.hedges = this.hedges.resliced(this.slot, end)
+  }
+
+  drain(): void {
+    this.reserve.tokens = 0
   }
 
   /** A clock that goes back (a layer used under two clocks) counts as no time passed. */
   private advance(now: number): void {
     if (now <= this.now) return
+    if (this.now === -Infinity) this.refilledAt = now
     this.now = now
-    const slot = Math.floor(now / this.slotMillis)
-    if (slot === this.slot) return
-    if (this.slot === -Infinity) this.refilledAt = now
-    this.slot = slot
-    this.deposits.advance(slot)
-    this.extras.advance(slot)
-    this.hedges.advance(slot)
+    this.slot = Math.floor(now / this.slotMillis)
+    this.deposits.advance(this.slot)
   }
 
   /** Asked for by few calls, while all of them deposit: what refills at a constant rate can wait until then. */
   private refill(now: number): void {
     this.advance(now)
+    this.extras.advance(this.slot)
+    this.hedges.advance(this.slot)
     this.reserve.refill(this.now - this.refilledAt)
     this.refilledAt = this.now
   }
@@ -114,13 +141,16 @@ export class RatioBudget implements Budget {
   }
 
   private fromRatio(cost: number, hedge: boolean): Decision {
-    this.extras.add(this.slot, cost)
-    if (hedge) this.hedges.add(this.slot, cost)
-    return new RatioGrant(this, this.slot, cost, hedge)
+    const { extras, hedges, slot } = this
+    extras.add(slot, cost)
+    if (hedge) hedges.add(slot, cost)
+    return new RatioGrant(this, extras, slot, cost, hedge)
   }
 
-  giveBack(slot: number, cost: number, hedge: boolean): void {
-    this.extras.add(slot, -cost)
+  /** Where the window has got another length meanwhile nobody knows the slot any more: the grant stays spent. */
+  giveBack(extras: SlidingSum, slot: number, cost: number, hedge: boolean): void {
+    if (this.extras !== extras) return
+    extras.add(slot, -cost)
     if (hedge) this.hedges.add(slot, -cost)
   }
 

@@ -35,10 +35,10 @@
  */
 import { Context, Effect } from "effect"
 import { dual } from "effect/Function"
+import type { Bindings } from "./Bindings.ts"
 import type * as Classifier from "./Classifier.ts"
 import * as Executor from "./Executor.ts"
 import type * as PolicyKey from "./PolicyKey.ts"
-import type { Bindings } from "./PolicyProvider.ts"
 import { PolicyProvider } from "./PolicyProvider.ts"
 import type { RegoError } from "./RegoError.ts"
 import * as Service from "./ResilientService.ts"

@@ -45,6 +45,10 @@ describe("API", () => {
           values: "Trigger TriggerFromJson after isTrigger layer maxExtraLoad quantile toSchedule",
           types: "After MaxExtraLoad Named Quantile State Statistics Trigger"
         },
+        LastKnownGood: {
+          values: "LastKnownGood StoreError",
+          types: "Saved"
+        },
         Latency: {
           values: "makeUnsafe",
           types: "Latency Snapshot"
@@ -58,20 +62,25 @@ describe("API", () => {
           types: "BudgetInput HedgeInput Input Names Policy RetryInput TimeoutInput"
         },
         PolicyDocument: {
-          values: "Budget PolicyDocument decode encode",
-          types: "PolicyDocument"
+          values: "Budget Entry PolicyDocument Switch decode encode jsonSchema",
+          types: "Entry PolicyDocument Switch"
         },
         PolicyKey: {
           values: "isValid make namespace overflow overflowOf",
           types: "Input PolicyKey"
         },
         PolicyLayer: {
-          values: "defaults fromDocument make",
-          types: "Limits OnMissing Options"
+          values: "defaults fromDocument live make",
+          types: "Limits LiveOptions OnMissing Options"
         },
         PolicyProvider: {
           values: "PolicyProvider",
-          types: "KeyStatistics PolicyStatus"
+          types:
+            "Change Difference KeyStatistics Overridden Override OverrideOptions PolicyChange PolicyStatus Rejection SwitchedOff"
+        },
+        PolicySource: {
+          values: "PolicySource SourceError document failed make unchanged",
+          types: "Clamped Found Reason Report"
         },
         Rego: {
           values: "makeResilient makeResilientService resilient resilientService resilientWithTimeline",

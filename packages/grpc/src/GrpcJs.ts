@@ -133,18 +133,20 @@ const deadlineOf = ({ millisLeft }: Call.Attempt): Effect.Effect<Pick<GrpcCallOp
 // interceptor
 // -----------------------------------------------------------------------------
 
-const start = (
-  definition: Definition,
+/** An attempt that is a call of the next interceptor, or of the channel. */
+const attempting = (
   options: InterceptorOptions,
   nextCall: NextCall,
+  metadata: GrpcMetadata,
+  request: GrpcJsAttempt.Request,
   onAttempt: (call: GrpcJsAttempt.InnerCall) => void
 ) =>
-(metadata: GrpcMetadata, request: GrpcJsAttempt.Request, attempt: Call.Attempt) =>
+(attempt: Call.Attempt) =>
   Effect.flatMap(deadlineOf(attempt), (deadline) =>
     GrpcJsAttempt.attempt(() => {
       const call = nextCall({ ...options, ...deadline })
       onAttempt(call)
-      const started = new GrpcJsAttempt.GrpcJsAttempt(call, definition.responseStream)
+      const started = new GrpcJsAttempt.GrpcJsAttempt(call, options.method_definition.responseStream)
       started.start(numbered(metadata, attempt.previous), request)
       return started
     }))
@@ -168,14 +170,13 @@ export const interceptorWith = (
   return (callOptions, nextCall) => {
     const definition = callOptions.method_definition
     if (definition.requestStream || insideCall in callOptions) return new InterceptingCall(nextCall(callOptions))
-    const run: Run = (metadata, request, scope) =>
-      Effect.runForkWith(Context.add(own, Scope.Scope, scope))(
-        within(callOptions.deadline, (timeoutMillis) =>
-          call(methodOf(definition), timeoutMillis, (attempt) => send(metadata, request, attempt)))
+    const run: Run = (metadata, request, scope, onAttempt) => {
+      const attempt = attempting(callOptions, nextCall, metadata, request, onAttempt)
+      return Effect.runForkWith(Context.add(own, Scope.Scope, scope))(
+        within(callOptions.deadline, (timeoutMillis) => call(methodOf(definition), timeoutMillis, attempt))
       )
-    const outer = new GrpcJsCall(run, definition.responseStream)
-    const send = start(definition, callOptions, nextCall, (inner) => outer.onAttempt(inner))
-    return new InterceptingCall(outer)
+    }
+    return new InterceptingCall(new GrpcJsCall(run, definition.responseStream))
   }
 }
 
@@ -287,14 +288,11 @@ const unaryMethod =
         )
     )
 
-/** Without a listener an error that nobody waits for any more would end the process. */
-const ignored = (): void => {}
-
 const opening = (
   start: () => ClientReadableStream<unknown>
 ): Effect.Effect<Opened.OpenedStream<unknown>, ServiceError, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(() => start().on("error", ignored)),
+    Effect.sync(start),
     (stream) => Effect.sync(() => stream.cancel())
   ).pipe(
     Effect.flatMap((stream) => Effect.tryPromise({ try: () => Opened.open(stream), catch: toServiceError }))

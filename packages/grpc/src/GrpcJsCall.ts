@@ -18,7 +18,8 @@ import * as Retried from "./Retried.ts"
 export type Run = (
   metadata: Metadata,
   request: Request,
-  scope: Scope.Scope
+  scope: Scope.Scope,
+  onAttempt: (call: InnerCall) => void
 ) => Fiber.Fiber<GrpcJsAttempt, unknown>
 
 type Outer = Extract<ConstructorParameters<typeof InterceptingCall>[0], { readonly start: unknown }>
@@ -75,7 +76,7 @@ export class GrpcJsCall implements Outer {
 
   halfClose(): void {
     if (this.ended) return
-    this.fiber = this.run(this.metadata, this.request, this.scope)
+    this.fiber = this.run(this.metadata, this.request, this.scope, this.onAttempt)
     this.fiber.addObserver((exit) => this.onEnd(exit))
   }
 
@@ -100,7 +101,7 @@ export class GrpcJsCall implements Outer {
     return (this.returned?.call ?? this.latest)?.getAuthContext() ?? null
   }
 
-  onAttempt(call: InnerCall): void {
+  private readonly onAttempt = (call: InnerCall): void => {
     this.latest = call
   }
 

@@ -16,29 +16,32 @@ import { callbacks, connectClient, connectGrpc, grpcJsClient, grpcJsEffects, grp
 
 const throttling = { maxTokens: 10, tokenRatio: 0.1 }
 
-const serviceConfig = (policy: object): ClientOptions => ({
+/** One failure is too many for these. */
+const noTokens = { maxTokens: 1, tokenRatio: 0.1 }
+
+const serviceConfig = (policy: object, retryThrottling: object): ClientOptions => ({
   "grpc.service_config": JSON.stringify({
     loadBalancingConfig: [],
     methodConfig: [{ name: [{ service: "acme.users.v1.Users" }], ...policy }],
-    retryThrottling: throttling
+    retryThrottling
   })
 })
 
 /** A client of grpc-js with a service config, without this library and with it. */
-const grpcJsOwn = (policy: object) => ({
+const grpcJsOwn = (policy: object, tokens: object = throttling) => ({
   name: "grpc-js",
   serve: grpcJsServer,
-  client: (port: number) => Effect.map(grpcJsClient(port, serviceConfig(policy)), callbacks),
+  client: (port: number) => Effect.map(grpcJsClient(port, serviceConfig(policy, tokens)), callbacks),
   intercepted: (port: number) =>
     Effect.flatMap(
       GrpcJs.interceptor(),
       (interceptor) =>
-        Effect.map(grpcJsClient(port, { ...serviceConfig(policy), interceptors: [interceptor] }), callbacks)
+        Effect.map(grpcJsClient(port, { ...serviceConfig(policy, tokens), interceptors: [interceptor] }), callbacks)
     )
 })
 
 const own = {
-  retries: (initialBackoff: string) =>
+  retries: (initialBackoff: string, tokens?: object) =>
     grpcJsOwn({
       retryPolicy: {
         maxAttempts: 4,
@@ -47,20 +50,24 @@ const own = {
         backoffMultiplier: 1,
         retryableStatusCodes: ["UNAVAILABLE"]
       }
-    }),
+    }, tokens),
   hedges: grpcJsOwn({
     hedgingPolicy: { maxAttempts: 4, hedgingDelay: "10s", nonFatalStatusCodes: ["UNAVAILABLE"] }
   })
 }
 
-const throttled = (policy: Policy.Input): Layer.Layer<PolicyProvider.PolicyProvider> =>
+const throttled = (policy: Policy.Input, tokens = throttling): Layer.Layer<PolicyProvider.PolicyProvider> =>
   Layer.orDie(PolicyLayer.make({ policies: { "acme.users.v1.Users.*": { ...policy, budget: "a6" } } })).pipe(
-    Layer.provide(Budget.layer("a6", Budget.successTokens(throttling), { scope: "shared" }))
+    Layer.provide(Budget.layer("a6", Budget.successTokens(tokens), { scope: "shared" }))
   )
 
 const retries = throttled({ retry: { maxAttempts: 4, backoff: Backoff.constant("1 millis", { jitter: "none" }) } })
 
-const slowRetries = throttled({ retry: { maxAttempts: 4, backoff: Backoff.constant("1 second", { jitter: "none" }) } })
+const inOneSecond: Policy.Input = {
+  retry: { maxAttempts: 4, backoff: Backoff.constant("1 second", { jitter: "none" }) }
+}
+
+const slowRetries = throttled(inOneSecond)
 
 const hedges = throttled({
   hedge: { trigger: Hedge.after("10 seconds"), maxHedges: 3, maxFailing: 1 },
@@ -115,6 +122,29 @@ describe("throttling, {10, 0.1}, 50 calls of up to 4 attempts to a server that i
   it.live("hedges of grpc-js make 200: its throttle does not hold for them", () =>
     Effect.gen(function*() {
       assert.strictEqual(yield* arrivalsOf50(own.hedges, hedges), 200)
+    }))
+})
+
+describe("a retry that the throttle denies, with a backoff of one second", () => {
+  const millisOf = (world: World) =>
+    Effect.map(
+      given(world, { answer: down, layer: throttled(inOneSecond, noTokens) }, async (client, arrivals) => {
+        const { message } = await failureOf(client.unary("get", "1"))
+        assert.deepStrictEqual([message, arrivals.length], ["down 1", 1])
+      }),
+      ({ millis }) => millis
+    )
+
+  for (const world of ours) {
+    it.live(`${world.name} does not wait in order to be denied`, () =>
+      Effect.gen(function*() {
+        assert.isBelow(yield* millisOf(world), 700)
+      }))
+  }
+
+  it.live("grpc-js waits first", () =>
+    Effect.gen(function*() {
+      assert.isAbove(yield* millisOf(own.retries("1s", noTokens)), 700)
     }))
 })
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Policy } from "@rego/core"
-import { Backoff, Budget, Hedge, PolicyLayer } from "@rego/core"
+import { Backoff, Budget, Classifier, Hedge, PolicyLayer } from "@rego/core"
 import { Effect, Layer } from "effect"
 import { createServer } from "node:net"
 import { failureOf, given, sleep, until } from "./given.ts"
@@ -14,7 +14,8 @@ import {
   connectHttp1,
   connectWeb,
   grpcJsEffects,
-  grpcJsInterceptor
+  grpcJsInterceptor,
+  seen
 } from "./worlds.ts"
 
 const retries = (maxAttempts: number, backoff: Backoff.Backoff = Backoff.none): Policy.Input => ({
@@ -36,7 +37,7 @@ const failing = (times: number, more?: ConstructorParameters<typeof Refusal>[1])
 /** The first so many requests get no answer. */
 const hanging = (times: number): Answering => (arrival, n) => n <= times ? arrival.hang() : Promise.resolve(`ada ${n}`)
 
-const worlds = [connectGrpc, connectHttp1, connectClient, grpcJsInterceptor, grpcJsEffects]
+const worlds = [connectGrpc, connectClient, grpcJsInterceptor, grpcJsEffects]
 
 /** Effects have errors of ours as they are; outside of them everything has a status. */
 const isEffects = (name: string): boolean => name.endsWith("of effects")
@@ -100,6 +101,19 @@ describe.each(worlds)("$name", (world) => {
         const options = { status: { retryable: ["ABORTED"] } } as const
         const ran = yield* given(world, { answer, policy: retries(3), options }, (client) => client.unary("get", "1"))
         assert.strictEqual(ran.value, "ada")
+      }))
+
+    it.live("asks the classifier of the policy first, and its own table where that has no opinion", () =>
+      Effect.gen(function*() {
+        const eventually = Classifier.fromPredicate<unknown>((error) => seen(error).code === 5)
+        const answer: Answering = (_, n) => Promise.reject(new Refusal([5, 14, 3][n - 1]!))
+        const policy = { ...retries(9), classifier: eventually }
+        const ran = yield* given(world, { answer, policy }, (client) => failureOf(client.unary("get", "1")))
+        assert.strictEqual(ran.value.code, 3)
+        assert.deepStrictEqual(
+          ran.timelines[0]!.attempts.map(({ reason }) => reason),
+          ["predicate", "grpc_unavailable", "grpc_invalid_argument"]
+        )
       }))
 
     it.live("sends again what never arrived, even if it must not be repeated", () =>
@@ -218,7 +232,7 @@ describe.each(worlds)("$name", (world) => {
     it.live("ends at the caller's deadline, and the server sees that", () =>
       Effect.gen(function*() {
         const ran = yield* given(world, { answer: hanging(9), policy: retries(3) }, async (client, arrivals) => {
-          const failure = await failureOf(client.unary("get", "1", { timeoutMillis: 80 }))
+          const failure = await failureOf(client.unary("get", "1", { timeoutMillis: 300 }))
           await until(() => arrivals.every(({ wasCancelled }) => wasCancelled), "the server sees the end")
           return failure
         })
@@ -228,7 +242,7 @@ describe.each(worlds)("$name", (world) => {
 
     it.live("does not retry an attempt that was cut off and may still run: a status of its own deadline is no answer", () =>
       Effect.gen(function*() {
-        const policy = { ...retries(3), timeout: { perAttempt: "80 millis" } } as const
+        const policy = { ...retries(3), timeout: { perAttempt: "300 millis" } } as const
         const ran = yield* given(world, { answer: hanging(9), policy }, (client) => failureOf(client.unary("get", "1")))
         assert.strictEqual(ran.value.code, stopped(4))
         yield* Effect.promise(() => sleep(30))
@@ -247,7 +261,7 @@ describe.each(worlds)("$name", (world) => {
           }
           const late = yield* given(
             world,
-            { answer: atDeadline, policy: policy(100) },
+            { answer: atDeadline, policy: policy(300) },
             (client) => failureOf(client.unary("get", "1"))
           )
           assert.deepInclude(late.timelines[0]!.attempts[0], { endedBy: "timed_out", reason: "attempt_timeout" })
@@ -265,7 +279,7 @@ describe.each(worlds)("$name", (world) => {
 
     it.live("retries an attempt that was cut off where the method may run twice, and cancels it", () =>
       Effect.gen(function*() {
-        const policy = { ...retries(2), timeout: { perAttempt: "150 millis" }, idempotent: true } as const
+        const policy = { ...retries(2), timeout: { perAttempt: "500 millis" }, idempotent: true } as const
         const ran = yield* given(world, { answer: hanging(1), policy }, async (client, arrivals) => {
           const name = await client.unary("get", "1")
           await until(() => arrivals[0]!.wasCancelled, "the server sees the cancellation")
@@ -287,7 +301,7 @@ describe.each(worlds)("$name", (world) => {
   })
 
   describe("hedges", () => {
-    const hedged: Policy.Input = { hedge: { trigger: Hedge.after("30 millis") }, idempotent: true }
+    const hedged: Policy.Input = { hedge: { trigger: Hedge.after("100 millis") }, idempotent: true }
 
     it.live("answers with the hedge, and the server sees the cancellation of the one that lost", () =>
       Effect.gen(function*() {
@@ -301,14 +315,58 @@ describe.each(worlds)("$name", (world) => {
         assert.strictEqual(ran.arrivals[1]!.header("grpc-previous-rpc-attempts"), "1")
       }))
 
+    it.live("are not sent while nothing says that the method may run twice", () =>
+      Effect.gen(function*() {
+        const answer: Answering = async () => {
+          await sleep(250)
+          return "ada"
+        }
+        const ran = yield* given(
+          world,
+          { answer, policy: { hedge: { trigger: Hedge.after("50 millis") } } },
+          (client) => client.unary("get", "1")
+        )
+        assert.strictEqual(ran.arrivals.length, 1)
+      }))
+
+    it.live("end with the deadline of the call, all of them", () =>
+      Effect.gen(function*() {
+        const policy: Policy.Input = { ...hedged, timeout: { overall: "500 millis" } }
+        const ran = yield* given(world, { answer: hanging(9), policy }, async (client, arrivals) => {
+          const failure = await failureOf(client.unary("get", "1"))
+          await until(() => arrivals.every(({ wasCancelled }) => wasCancelled), "the server sees the end of both")
+          return failure
+        })
+        assert.strictEqual(ran.value.reason, world === grpcJsInterceptor ? undefined : "DeadlineExceeded")
+        assert.strictEqual(ran.value.code, stopped(4))
+        assert.strictEqual(ran.arrivals.length, 2)
+      }))
+
+    it.live("do not start any more when the call was cancelled", () =>
+      Effect.gen(function*() {
+        const ran = yield* given(world, { answer: hanging(9), policy: hedged }, async (client, arrivals) => {
+          const controller = new AbortController()
+          const call = failureOf(client.unary("get", "1", { signal: controller.signal }))
+          await until(() => arrivals.length === 1, "the request arrives")
+          controller.abort()
+          await call
+          await sleep(50)
+          const before = arrivals.length
+          await sleep(150)
+          return before
+        })
+        assert.strictEqual(ran.arrivals.length, ran.value)
+        assert.isTrue(ran.arrivals.every(({ wasCancelled }) => wasCancelled))
+      }))
+
     it.live("starts no further hedge after a pushback that says no, and waits for the first attempt", () =>
       Effect.gen(function*() {
         const answer: Answering = async (_, n) => {
           if (n > 1) throw unavailable(n, { metadata: { "grpc-retry-pushback-ms": "-1" } })
-          await sleep(200)
+          await sleep(500)
           return "ada"
         }
-        const policy: Policy.Input = { ...hedged, hedge: { trigger: Hedge.after("20 millis"), maxHedges: 3 } }
+        const policy: Policy.Input = { ...hedged, hedge: { trigger: Hedge.after("100 millis"), maxHedges: 3 } }
         const ran = yield* given(world, { answer, policy }, (client) => client.unary("get", "1"))
         assert.strictEqual(ran.value, "ada")
         assert.strictEqual(ran.arrivals.length, 2)
@@ -316,9 +374,9 @@ describe.each(worlds)("$name", (world) => {
 
     it.live("gives each attempt an answer of its own", () =>
       Effect.gen(function*() {
-        const answer: Answering = async (_, n) => {
+        const answer: Answering = async (arrival, n) => {
           await sleep(n === 1 ? 50 : 45)
-          return `answer ${n}`
+          return `answer to ${arrival.header("grpc-previous-rpc-attempts") ?? 0}`
         }
         const policy: Policy.Input = { ...hedged, hedge: { trigger: Hedge.after("2 millis") } }
         const ran = yield* given(world, { answer, policy }, async (client) => {
@@ -327,7 +385,7 @@ describe.each(worlds)("$name", (world) => {
           return name
         })
         const winner = ran.timelines[0]!.attempts.find(({ endedBy }) => endedBy === "returned")!
-        assert.strictEqual(ran.value, `answer ${winner.attempt.hedge + 1}`)
+        assert.strictEqual(ran.value, `answer to ${winner.attempt.hedge}`)
       }))
 
     it.live("a hedge that the budget denies does not keep the call: it ends when its only attempt has failed", () =>
@@ -441,13 +499,14 @@ describe.each(worlds)("$name", (world) => {
   })
 })
 
-describe.each([connectConnect, connectWeb])("$name", (world) => {
+/** The other protocols differ in their headers, in how errors are written, and in how a request is cancelled. */
+describe.each([connectConnect, connectHttp1, connectWeb])("$name", (world) => {
   it.live("numbers its attempts, gives each the time that is left, and cancels those that lost", () =>
     Effect.gen(function*() {
       const policy: Policy.Input = {
         ...retries(2),
         timeout: { overall: "3 seconds" },
-        hedge: { trigger: Hedge.after("40 millis") },
+        hedge: { trigger: Hedge.after("250 millis") },
         idempotent: true
       }
       const answer: Answering = (arrival, n) =>

@@ -6,7 +6,7 @@ import { failureOf, given, readAll, until } from "./given.ts"
 import type { Answering } from "./servers.ts"
 import { Refusal } from "./servers.ts"
 import type { Client } from "./worlds.ts"
-import { connectGrpc, connectHttp1, grpcJsEffects, grpcJsInterceptor } from "./worlds.ts"
+import { connectGrpc, connectHttp1, grpcJsInterceptor } from "./worlds.ts"
 
 /** What keeps this process alive: its timers, and both ends of every connection. */
 const alive = () => {
@@ -51,7 +51,7 @@ const callAndCancel = async (client: Client, arrived: () => boolean): Promise<vo
   await Promise.all(ended)
 }
 
-const worlds = [connectGrpc, connectHttp1, grpcJsInterceptor, grpcJsEffects]
+const worlds = [connectGrpc, connectHttp1, grpcJsInterceptor]
 
 for (const world of worlds) {
   describe(world.name, () => {

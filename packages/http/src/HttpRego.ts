@@ -220,7 +220,7 @@ const wrap = <E, R, E1, R1>(
 // constructors
 // -----------------------------------------------------------------------------
 
-/** What the classifier of a client is asked about is never its own errors only: see `Options.classifier`. */
+/** A classifier for some errors is no opinion on others, whatever the errors of the client are. */
 type AnyOptions = Rego.Options<HttpClientResponse, any>
 
 const inContext: Via<RegoError.RegoError, PolicyProvider.PolicyProvider> = {

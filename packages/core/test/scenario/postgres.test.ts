@@ -279,7 +279,7 @@ const tests = () =>
 
 if (!Postgres.installed && !required) {
   console.warn(
-    "\n*** postgres: SKIPPED. There is no postgres with its initdb on PATH, or no account to run it, so nothing here was" +
+    "\n*** postgres: SKIPPED. There is no postgres and initdb, or no account to run them, so nothing here was" +
       "\n*** tested against a real PostgreSQL. Install it (Debian: apt-get install postgresql). With CI=true these tests" +
       "\n*** fail instead.\n"
   )
