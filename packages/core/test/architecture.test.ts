@@ -72,6 +72,8 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "PolicyMetrics",
     "LivePolicies",
     "LiveLayer",
+    "FetchedPolicies",
+    "FetchLayer",
     "PolicyLayer",
     "Rego",
     "index"
