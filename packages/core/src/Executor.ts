@@ -208,14 +208,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   // before the first attempt
   // ---------------------------------------------------------------------------
 
-  begin(): void {
+  begin(now: number = this.startedAt): void {
     const { budget, notReady } = this.binding
-    const { startedAt } = this
     if (notReady !== undefined) return this.awaitPolicy(notReady)
-    if (startedAt >= this.deadline) return this.deadlinePassed()
-    if (budget.admit === undefined) return this.admit(undefined, startedAt)
-    const asked = this.questions.admit(budget, this.asCall(startedAt))
-    if (!Effect.isEffect(asked)) return this.ended ? this.questions.giveBack(asked) : this.onAdmission(asked, startedAt)
+    if (now >= this.deadline) return this.deadlinePassed()
+    if (budget.admit === undefined) return this.admit(undefined, now)
+    const asked = this.questions.admit(budget, this.asCall(now))
+    if (!Effect.isEffect(asked)) return this.ended ? this.questions.giveBack(asked) : this.onAdmission(asked, now)
     this.questions.await(asked, freePass, (decision) => this.onAdmission(decision, this.now()), true)
   }
 
@@ -229,13 +228,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     }, "admission_denied")
   }
 
-  /** A policy that was on its way is there, or will not be: the call begins as if it had been looked up only now. */
+  /** A policy that was on its way is there, or will not be. The wait counts: the call began when it was made. */
   private awaitPolicy(awaited: "missing" | Awaited): void {
     if (awaited === "missing") return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
     this.questions.run(awaited.policy, () => {
       this.binding = this.bindings.get(this.binding.key, this.context)
       this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(this.context, this.clock))
-      this.begin()
+      this.begin(this.now())
     }, true)
   }
 

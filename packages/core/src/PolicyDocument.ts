@@ -42,6 +42,7 @@ import { reservedNames } from "./Budget.ts"
 import { BudgetData } from "./BudgetData.ts"
 import type { Issue } from "./Issue.ts"
 import { fromSchemaError, numberBetween, parseOptions, show } from "./Issue.ts"
+import type { Sections } from "./Policy.ts"
 import { InDocument, PolicyInvalid } from "./Policy.ts"
 import { checkPattern, isPattern } from "./PolicySet.ts"
 
@@ -275,6 +276,22 @@ export const read = (json: unknown): Read => {
   }
   if (names.length > 0) return { document: undefined, issues: names }
   return { document: decoded.success, ignored: strict._tag === "Success" ? [] : fromSchemaError(strict.failure) }
+}
+
+const decodePolicy = Schema.decodeUnknownResult(InDocument, parseOptions)
+
+/**
+ * One policy, as it stands in a document, or every issue.
+ *
+ * @internal
+ */
+export const readPolicy = (
+  json: unknown
+): { readonly sections: Sections | undefined; readonly issues: ReadonlyArray<Issue> } => {
+  const decoded = decodePolicy(json)
+  return decoded._tag === "Success"
+    ? { sections: decoded.success, issues: [] }
+    : { sections: undefined, issues: fromSchemaError(decoded.failure) }
 }
 
 /**

@@ -45,6 +45,14 @@ export const make = (
   }
 }
 
+/** The same with another entry for one key, or without one. */
+export const withExact = (set: PolicySet, key: string, sections: Policy.Sections | undefined): PolicySet => {
+  const exact = new Map(set.exact)
+  if (sections === undefined) exact.delete(key)
+  else exact.set(key, sections)
+  return { ...set, exact }
+}
+
 /** What a key gets, `undefined` when no entry matches it: `defaults` alone do not make a key known. */
 export const resolve = (set: PolicySet, key: string): Policy.Sections | undefined => {
   const prefix = set.prefixes.find(([text]) => key.startsWith(text))?.[1]

@@ -1,6 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Backoff, Hedge, Policy as Policies, PolicyLayer, PolicyProvider, Rego } from "@rego/core"
-import type { Policy } from "@rego/core"
+import { Backoff, Hedge, Policy, PolicyLayer, PolicyProvider, Rego } from "@rego/core"
 import { Effect, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { live } from "./liveSupport.ts"
@@ -185,7 +184,7 @@ describe("PolicyProvider.override", () => {
 
   it.effect("takes a policy that was made before", () =>
     inLayer(Effect.gen(function*() {
-      yield* override("a.*", Policies.make({ retry: { maxAttempts: 7 } }))
+      yield* override("a.*", Policy.make({ retry: { maxAttempts: 7 } }))
       assert.strictEqual(yield* attempts("a.Get"), 7)
     })))
 

@@ -70,8 +70,8 @@ describe("API", () => {
           types: "Input PolicyKey"
         },
         PolicyLayer: {
-          values: "defaults fromDocument live make",
-          types: "Limits LiveOptions OnMissing Options"
+          values: "defaults fetch fromDocument live make",
+          types: "FetchOptions Limits LiveOptions OnMissing Options"
         },
         PolicyProvider: {
           values: "PolicyProvider",

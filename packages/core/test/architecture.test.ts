@@ -75,6 +75,8 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "PolicyMetrics",
     "LivePolicies",
     "LiveLayer",
+    "FetchedPolicies",
+    "FetchLayer",
     "PolicyLayer",
     "ResilientService",
     "Rego",
