@@ -13,12 +13,16 @@ import {
 } from "@rego/core/internal/Issue"
 import { Duration, Schema } from "effect"
 import { defaultMaxBytes, defaultMaxDepth } from "./DocumentText.ts"
+import { defaultTiming } from "./Refresh.ts"
+import type { Timing } from "./Refresh.ts"
 
 const mebibyte = 1_048_576
 
-/** A duration that is absent when it is not given. */
+export const required = (minimum: Duration.Input, maximum: Duration.Input) =>
+  DurationFromInput.pipe(Schema.check(durationBetween(minimum, maximum)))
+
 export const duration = (minimum: Duration.Input, maximum: Duration.Input) =>
-  Schema.optional(DurationFromInput.pipe(Schema.check(durationBetween(minimum, maximum))))
+  Schema.optional(required(minimum, maximum))
 
 export const bounds = {
   maxBytes: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(1, 100 * mebibyte)))),
@@ -46,4 +50,19 @@ export const boundsOf = (given: {
 }): { readonly maxBytes: number; readonly maxDepth: number } => ({
   maxBytes: given.maxBytes ?? defaultMaxBytes,
   maxDepth: given.maxDepth ?? defaultMaxDepth
+})
+
+export const timing = (given: {
+  readonly interval?: Duration.Duration | undefined
+  readonly backoff?:
+    | { readonly initial?: Duration.Duration | undefined; readonly max?: Duration.Duration | undefined }
+    | undefined
+  readonly maxRetryAfter?: Duration.Duration | undefined
+}): Timing => ({
+  interval: millis(given.interval, defaultTiming.interval),
+  backoff: {
+    initial: millis(given.backoff?.initial, defaultTiming.backoff.initial),
+    max: millis(given.backoff?.max, defaultTiming.backoff.max)
+  },
+  maxRetryAfter: millis(given.maxRetryAfter, defaultTiming.maxRetryAfter)
 })
