@@ -66,7 +66,7 @@ export interface Look {
 
 export interface Origin {
   readonly look: Effect.Effect<Look>
-  /** something has changed, perhaps: look soon. Waits that follow a failure are not cut short */
+  /** something has changed, perhaps: look soon, whatever was found before */
   readonly changed?: Queue.Dequeue<void> | undefined
 }
 
@@ -94,19 +94,17 @@ export const stream = (
   Stream.unwrap(Effect.map(origin, ({ changed, look }) => {
     let wait: Effect.Effect<void> = Effect.void
     let failures = 0
-    const waitAfter = (seen: Look, random: number): Effect.Effect<void> => {
+    const waitAfter = (seen: Look, random: number): number => {
       const last = lastOf(seen)
-      if (last?._tag === "Failed") {
-        failures++
-        return Effect.sleep(afterFailure(timing, { failures, retryAfter: retryAfterOf(last) }, random))
-      }
-      failures = 0
-      return sleepUnlessChanged(afterSuccess(seen.pause ?? timing.interval, random), changed)
+      failures = last?._tag === "Failed" ? failures + 1 : 0
+      return last?._tag === "Failed"
+        ? afterFailure(timing, { failures, retryAfter: retryAfterOf(last) }, random)
+        : afterSuccess(seen.pause ?? timing.interval, random)
     }
     const next = Effect.gen(function*() {
       yield* wait
       const seen = yield* look
-      wait = waitAfter(seen, yield* Random.next)
+      wait = sleepUnlessChanged(waitAfter(seen, yield* Random.next), changed)
       return seen.found
     })
     return Stream.fromIterableEffectRepeat(next)

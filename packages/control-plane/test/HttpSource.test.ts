@@ -8,7 +8,7 @@ import { TestClock } from "effect/testing"
 import * as HttpSource from "../src/HttpSource.ts"
 import type { Handler, OriginServer } from "./originServer.ts"
 import * as Origin from "./originServer.ts"
-import { aWhile, eventually, listen } from "./support.ts"
+import { aWhile, eventually, listen, refusal } from "./support.ts"
 
 const document = { schemaVersion: "1.0", revision: "7", policies: {} }
 
@@ -408,19 +408,8 @@ describe("HttpSource", () => {
         maxDepth: 1e9,
         intervall: "1 second"
       }
-      try {
-        HttpSource.layer(wrong as never)
-        assert.fail("not refused")
-      } catch (error) {
-        assert.instanceOf(error, RangeError)
-        const { message } = error as RangeError
-        assert.notInclude(message, "s3cret")
-        for (
-          const name of ["url", "token", "interval", "longPoll", "backoff.initial", "maxBytes", "maxDepth", "intervall"]
-        ) {
-          assert.match(message, new RegExp(`(^|: |\n)${name}: `), name)
-        }
-      }
+      const names = ["url", "token", "interval", "longPoll", "backoff.initial", "maxBytes", "maxDepth", "intervall"]
+      assert.notInclude(refusal(() => HttpSource.layer(wrong as never), names), "s3cret")
     })
 
     for (const url of ["policies.json", "ftp://policies.example", "", 7]) {

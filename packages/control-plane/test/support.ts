@@ -44,3 +44,16 @@ export const listen = (source: PolicySource.PolicySource["Service"]): Effect.Eff
   }
   return Effect.as(Effect.forkScoped(Stream.runForEach(source.found, (it) => Effect.sync(() => found.push(it)))), heard)
 }
+
+/** The message of the `RangeError` that refuses options; it names each of them. */
+export const refusal = (make: () => unknown, names: ReadonlyArray<string>): string => {
+  try {
+    make()
+  } catch (error) {
+    assert.instanceOf(error, RangeError)
+    const { message } = error as RangeError
+    for (const name of names) assert.match(message, new RegExp(`(^|: |\n)${name}: `), name)
+    return message
+  }
+  return assert.fail("not refused")
+}
