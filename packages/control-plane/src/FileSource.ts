@@ -37,12 +37,12 @@
  *
  * @since 0.1.0
  */
-import { PolicySource } from "@rego/core"
+import * as PolicySource from "@rego/core/PolicySource"
 import type { Duration, Scope } from "effect"
-import { ByteSize, Effect, FileSystem, Layer, Path, Queue, Result, Schedule, Schema, Stream } from "effect"
-import type { PlatformError } from "effect/PlatformError"
+import { Effect, FileSystem, Layer, Path, Queue, Result, Schedule, Schema, Stream } from "effect"
 import type { Bounds } from "./DocumentText.ts"
 import * as DocumentText from "./DocumentText.ts"
+import * as FileBytes from "./FileBytes.ts"
 import { LastText } from "./LastText.ts"
 import * as Refresh from "./Refresh.ts"
 import * as SourceOptions from "./SourceOptions.ts"
@@ -112,36 +112,8 @@ const settingsOf = (options: Options): Settings => {
 
 const malformed = (detail: string): PolicySource.Reason => ({ _tag: "Malformed", detail })
 
-const fromPlatform = ({ reason }: PlatformError): PolicySource.Reason => {
-  switch (reason._tag) {
-    case "NotFound":
-      return { _tag: "NotFound", detail: "there is no such file" }
-    case "PermissionDenied":
-      return { _tag: "Unauthorized", detail: "the file may not be read" }
-    default:
-      return { _tag: "Unavailable", detail: `the file could not be read (${reason._tag})` }
-  }
-}
-
-/** The size is asked for first, and not trusted: the file may grow. A pipe would be waited for forever. */
-const readBytes = (
-  fileSystem: FileSystem.FileSystem,
-  { bounds, path }: Settings
-): Effect.Effect<Uint8Array, PolicySource.Reason> => {
-  const tooLarge: PolicySource.Reason = { _tag: "TooLarge", limit: bounds.maxBytes }
-  return Effect.gen(function*() {
-    const { size, type } = yield* Effect.mapError(fileSystem.stat(path), fromPlatform)
-    if (type !== "File") return yield* Effect.fail(malformed("it is not a file"))
-    if (ByteSize.toBigInt(size) > bounds.maxBytes) return yield* Effect.fail(tooLarge)
-    const bytesToRead = ByteSize.bytes(bounds.maxBytes + 1)
-    const chunks = yield* Effect.mapError(Stream.runCollect(fileSystem.stream(path, { bytesToRead })), fromPlatform)
-    const bytes = Buffer.concat(chunks)
-    return bytes.byteLength > bounds.maxBytes ? yield* Effect.fail(tooLarge) : bytes
-  })
-}
-
 const readText = (fileSystem: FileSystem.FileSystem, settings: Settings): Effect.Effect<string, PolicySource.Reason> =>
-  readBytes(fileSystem, settings).pipe(
+  FileBytes.read(fileSystem, settings.path, settings.bounds.maxBytes).pipe(
     Effect.flatMap((bytes) =>
       Effect.fromResult(Result.mapError(DocumentText.decode(bytes, settings.bounds), malformed))
     ),

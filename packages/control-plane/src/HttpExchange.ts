@@ -5,7 +5,7 @@
  *
  * @internal
  */
-import type { PolicySource } from "@rego/core"
+import type * as PolicySource from "@rego/core/PolicySource"
 import * as ServerHints from "@rego/http/ServerHints"
 import { ByteSize, Clock, Context, Effect, Redacted, Result, Stream } from "effect"
 import type { Scope } from "effect"

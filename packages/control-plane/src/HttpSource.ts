@@ -37,7 +37,7 @@
  *
  * @since 0.1.0
  */
-import { PolicySource } from "@rego/core"
+import * as PolicySource from "@rego/core/PolicySource"
 import { Duration, Effect, Layer, Redacted, Schema } from "effect"
 import { HttpClient } from "effect/http"
 import type { Bounds } from "./DocumentText.ts"

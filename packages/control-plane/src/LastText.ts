@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import { PolicySource } from "@rego/core"
+import * as PolicySource from "@rego/core/PolicySource"
 import { Result } from "effect"
 import * as DocumentText from "./DocumentText.ts"
 

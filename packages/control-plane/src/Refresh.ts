@@ -7,7 +7,7 @@
  *
  * @internal
  */
-import type { PolicySource } from "@rego/core"
+import type * as PolicySource from "@rego/core/PolicySource"
 import { Duration, Effect, Queue, Random, Stream } from "effect"
 import type { Scope } from "effect"
 

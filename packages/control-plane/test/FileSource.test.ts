@@ -3,20 +3,13 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, PlatformError } from "effect"
 import { spawnSync } from "node:child_process"
 import * as fs from "node:fs"
-import { mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as FileSource from "../src/FileSource.ts"
+import { directory } from "./files.ts"
 import { aWhile, eventually, listen, refusal } from "./support.ts"
 
 const documentOf = (revision: string) => ({ schemaVersion: "1.0", revision, policies: {} })
 const textOf = (revision: string) => JSON.stringify(documentOf(revision))
-
-/** A directory of its own; its file is not there yet. */
-const directory = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "rego-file-source-"))),
-  (path) => Effect.sync(() => rmSync(path, { recursive: true }))
-)
 
 /** What reads the file often hides whether the watch has seen anything. */
 const watchOnly = { interval: "1 hour", settle: "20 millis" } as const
