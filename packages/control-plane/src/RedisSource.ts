@@ -39,6 +39,7 @@ import { Cause, Context, Effect, Exit, Fiber, Layer, Option, Queue, Result, Sche
 import { Redis } from "effect/persistence"
 import type { Bounds } from "./DocumentText.ts"
 import { LastText } from "./LastText.ts"
+import { OneAtATime } from "./OneAtATime.ts"
 import * as Refresh from "./Refresh.ts"
 import * as SourceOptions from "./SourceOptions.ts"
 
@@ -171,14 +172,11 @@ const subscribe = (client: Client, settings: Settings, changed: Queue.Queue<void
   )
 }
 
-/**
- * One connection at a time, and one command on it. A command that is late is not sent again: its answer is waited for, since
- * a client that is not connected keeps commands until it is.
- */
+/** One connection at a time, and one command on it: a client that is not connected keeps commands until it is. */
 class Connection {
   private client: Client | undefined = undefined
   private scope: Scope.Closeable | undefined = undefined
-  private pending: Fiber.Fiber<Exit.Exit<unknown, unknown>> | undefined = undefined
+  private readonly commands = new OneAtATime()
   private readonly settings: Settings
   private readonly changed: Queue.Queue<void>
   constructor(settings: Settings, changed: Queue.Queue<void>) {
@@ -189,8 +187,7 @@ class Connection {
   /** What the key holds. */
   readonly read: Effect.Effect<unknown, Failure> = Effect.suspend(() =>
     (this.client === undefined ? this.connect() : Effect.succeed(this.client)).pipe(
-      Effect.tap(() => this.pending === undefined ? Effect.void : Effect.ignore(this.answer(this.pending))),
-      Effect.flatMap((client) => this.pending === undefined ? this.send(client) : Effect.fail(late)),
+      Effect.flatMap((client) => this.send(client)),
       Effect.tapError(({ connected }) => connected ? Effect.void : this.close())
     )
   )
@@ -199,8 +196,8 @@ class Connection {
   close(): Effect.Effect<void> {
     return Effect.suspend(() => {
       const closing = this.scope === undefined ? Effect.void : Scope.close(this.scope, Exit.void)
-      this.pending?.interruptUnsafe()
-      this.client = this.scope = this.pending = undefined
+      this.commands.forget()
+      this.client = this.scope = undefined
       return Effect.flatMap(
         Effect.forkDetach(closing, { startImmediately: true }),
         (fiber) => Effect.asVoid(Effect.timeoutOption(Fiber.await(fiber), this.settings.timeout))
@@ -224,18 +221,10 @@ class Connection {
   }
 
   private send(client: Client): Effect.Effect<unknown, Failure> {
-    const { bounds, key } = this.settings
+    const { bounds, key, timeout } = this.settings
     const command = client.send("GETRANGE", key, "0", String(bounds.maxBytes))
-    return Effect.flatMap(Effect.forkDetach(Effect.exit(command), { startImmediately: true }), (fiber) => {
-      this.pending = fiber
-      return this.answer(fiber)
-    })
-  }
-
-  private answer(fiber: Fiber.Fiber<Exit.Exit<unknown, unknown>>): Effect.Effect<unknown, Failure> {
-    return Effect.flatMap(Effect.timeoutOption(Fiber.join(fiber), this.settings.timeout), (answer) => {
+    return Effect.flatMap(this.commands.run(command, timeout), (answer) => {
       if (Option.isNone(answer)) return Effect.fail(late)
-      this.pending = undefined
       return Exit.isSuccess(answer.value)
         ? Effect.succeed(answer.value.value)
         : Effect.fail(failureOf(Cause.squash(answer.value.cause)))
