@@ -36,7 +36,7 @@
 import * as PolicySource from "@rego/core/PolicySource"
 import type { Duration } from "effect"
 import { Cause, Context, Effect, Exit, Fiber, Layer, Option, Queue, Result, Schedule, Schema, Scope } from "effect"
-import { Redis } from "effect/persistence"
+import * as Redis from "effect/persistence/Redis"
 import type { Bounds } from "./DocumentText.ts"
 import { LastText } from "./LastText.ts"
 import { OneAtATime } from "./OneAtATime.ts"
