@@ -65,6 +65,10 @@ describe("API", () => {
           values: "Trigger TriggerFromJson after isTrigger layer maxExtraLoad quantile toSchedule",
           types: "After MaxExtraLoad Named Quantile State Statistics Trigger"
         },
+        LastKnownGood: {
+          values: "LastKnownGood StoreError",
+          types: "Saved"
+        },
         Latency: {
           values: "makeUnsafe",
           types: "Latency Snapshot"
@@ -92,6 +96,10 @@ describe("API", () => {
         PolicyProvider: {
           values: "PolicyProvider",
           types: "KeyStatistics PolicyStatus"
+        },
+        PolicySource: {
+          values: "PolicySource SourceError document failed make unchanged",
+          types: "Clamped Found Reason Report"
         },
         Rego: {
           values: "makeResilient resilient resilientWithTimeline",

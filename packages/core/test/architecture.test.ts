@@ -32,7 +32,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "PolicyDocument"
   ],
   // services
-  ["Supervisor", "PolicyProvider", "BudgetShared"],
+  ["PolicySource", "LastKnownGood", "Supervisor", "PolicyProvider", "BudgetShared"],
   // decisions
   ["Deadline", "Retry"],
   // executor
