@@ -81,5 +81,5 @@ export const costIssues = (
 
 export const warnings = (policies: Policies): ReadonlyArray<string> =>
   mergedOf(policies).flatMap(([path, sections]) =>
-    Plan.warnings(Plan.fromSections(sections)).map((warning) => `rego ${path.at(-1)}: ${warning}`)
+    Plan.warnings(Plan.fromSections(sections)).map(({ message }) => `rego ${path.at(-1)}: ${message}`)
   )

@@ -61,6 +61,10 @@ describe("API", () => {
           values: "CurrentDeadline none remaining withDeadline",
           types: "Deadline"
         },
+        Explanation: {
+          values: "make",
+          types: "BudgetFacts Explanation Field Options Outage Warning Worst"
+        },
         Hedge: {
           values: "Trigger TriggerFromJson after isTrigger layer maxExtraLoad quantile toSchedule",
           types: "After MaxExtraLoad Named Quantile State Statistics Trigger"

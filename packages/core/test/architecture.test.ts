@@ -34,7 +34,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // services
   ["PolicySource", "LastKnownGood", "Supervisor", "PolicyProvider", "BudgetShared"],
   // decisions
-  ["Deadline", "Retry"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "Explanation"],
   // executor
   [
     "AsyncContext",
