@@ -45,7 +45,7 @@ const search = HttpClient.get("/search").pipe(
 const parseSeconds = (retryAfter: string | undefined): Duration.Duration | undefined =>
   retryAfter !== undefined && /^\d+$/.test(retryAfter) ? Duration.seconds(Number(retryAfter)) : undefined
 
-// Which failures are worth another attempt. Written by hand here; a package with adapters for HTTP comes later.
+// Which failures are worth another attempt. Written by hand here; `HttpClassifier` of `@rego/http` knows more.
 const httpStatus = Classifier.byTag<HttpClientError.HttpClientError>({
   HttpClientError: ({ response }) => {
     if (response === undefined) return Outcome.retryable({ reason: "no_answer" })

@@ -83,16 +83,25 @@ export const parse = (text: string, bounds: Bounds = {}): Result.Result<unknown,
 }
 
 /**
- * The JSON of bytes, or the rule that they broke: size, UTF-8, depth, JSON, in this order.
+ * The text of bytes, or the rule that they broke: size, UTF-8, in this order. A byte order mark is no part of the text.
  *
  * @category decoding
  * @since 0.1.0
  */
-export const fromBytes = (bytes: Uint8Array, bounds: Bounds = {}): Result.Result<unknown, string> => {
+export const decode = (bytes: Uint8Array, bounds: Bounds = {}): Result.Result<string, string> => {
   const maxBytes = bounds.maxBytes ?? defaultMaxBytes
   if (bytes.byteLength > maxBytes) return Result.fail(`is larger than ${maxBytes} bytes`)
-  return Result.flatMap(
-    Result.try({ try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes), catch: () => "is not UTF-8" }),
-    (text) => parse(text, bounds)
-  )
+  return Result.try({
+    try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+    catch: () => "is not UTF-8"
+  })
 }
+
+/**
+ * The JSON of bytes: `decode`, then `parse`.
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const fromBytes = (bytes: Uint8Array, bounds: Bounds = {}): Result.Result<unknown, string> =>
+  Result.flatMap(decode(bytes, bounds), (text) => parse(text, bounds))

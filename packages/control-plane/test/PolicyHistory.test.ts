@@ -7,7 +7,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as NodeSqlite from "../src/NodeSqlite.ts"
 import * as PolicyHistory from "../src/PolicyHistory.ts"
-import { document, history } from "./support.ts"
+import { document, history } from "./serverSupport.ts"
 
 const withDirectory = <A, E, R>(use: (directory: string) => Effect.Effect<A, E, R>) =>
   Effect.acquireUseRelease(

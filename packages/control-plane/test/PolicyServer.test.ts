@@ -4,7 +4,7 @@ import { HttpServer } from "effect/http"
 import { TestClock } from "effect/testing"
 import { request as httpRequest } from "node:http"
 import * as PolicyHistory from "../src/PolicyHistory.ts"
-import { document, put, putFirst, readToken, send, server, writeToken } from "./support.ts"
+import { document, put, putFirst, readToken, send, server, writeToken } from "./serverSupport.ts"
 
 const turn = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))

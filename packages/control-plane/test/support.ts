@@ -1,74 +1,59 @@
-import { NodeHttpServer } from "@effect/platform-node"
-import { PolicyDocument } from "@rego/core"
-import { Effect, Layer, Redacted } from "effect"
-import { HttpClient, HttpClientRequest, type HttpClientResponse, HttpRouter } from "effect/http"
-import * as NodeSqlite from "../src/NodeSqlite.ts"
-import * as PolicyHistory from "../src/PolicyHistory.ts"
-import * as PolicyServer from "../src/PolicyServer.ts"
+/**
+ * What the tests of this package share.
+ */
+import { assert } from "@effect/vitest"
+import type { PolicySource } from "@rego/core"
+import { Effect, Stream } from "effect"
+import type { Scope } from "effect"
 
-export const document = (revision: string, maxAttempts = 3): object => ({
-  schemaVersion: "1.0",
-  revision,
-  policies: { "users.*": { retry: { maxAttempts }, timeout: { overall: "1 second" } } }
-})
-
-export const writeToken = "write-token-0123456789"
-export const readToken = "read-token-0123456789"
-
-export const history = (
-  options: Partial<PolicyHistory.Options> = {},
-  filename = ":memory:"
-): Layer.Layer<PolicyHistory.PolicyHistory> =>
-  PolicyHistory.layer({ judge: PolicyDocument.decode, ...options }).pipe(
-    Layer.provide(NodeSqlite.layer(filename)),
-    Layer.orDie
-  )
-
-/** A real server on a free port of this machine, its history, and a client that knows its address. */
-export const server = (options: PolicyServer.Options = {}, kept: Partial<PolicyHistory.Options> = {}) =>
-  HttpRouter.serve(PolicyServer.layer({ tokens: { write: Redacted.make(writeToken) }, ...options }), {
-    disableLogger: true,
-    disableListenLog: true
-  }).pipe(Layer.provideMerge(history(kept)), Layer.provideMerge(NodeHttpServer.layerTest))
-
-export interface Send {
-  readonly token?: string | undefined
-  readonly headers?: Readonly<Record<string, string>> | undefined
-  readonly json?: unknown
-  readonly text?: string | undefined
-}
-
-/** Sends a request, and reads all of the answer. */
-export const send = (
-  method: "GET" | "PUT" | "POST" | "DELETE",
-  path: string,
-  { headers, json, text, token }: Send = {}
-) =>
-  Effect.gen(function*() {
-    const body = text ?? (json === undefined ? undefined : JSON.stringify(json))
-    const request = HttpClientRequest.make(method)(path).pipe(
-      body === undefined ? (self) => self : HttpClientRequest.bodyText(body, "application/json"),
-      token === undefined ? (self) => self : HttpClientRequest.bearerToken(token),
-      HttpClientRequest.setHeaders(headers ?? {})
-    )
-    const response: HttpClientResponse.HttpClientResponse = yield* HttpClient.execute(request)
-    const answer = yield* response.text
-    return { status: response.status, headers: response.headers, text: answer, json: parsed(answer) }
+/** Looks again and again on the live clock: for what a real server, file system or client does in its own time. */
+export const eventually = (what: string, holds: () => boolean): Effect.Effect<void> =>
+  Effect.promise(async () => {
+    const giveUpAt = performance.now() + 10_000
+    while (!holds()) {
+      if (performance.now() > giveUpAt) assert.fail(`not within 10 seconds: ${what}`)
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
   })
 
-const parsed = (text: string): any => {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
+/** Real time in which nothing should happen. */
+export const aWhile = Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 100)))
+
+export interface Heard {
+  readonly found: ReadonlyArray<PolicySource.Found>
+  readonly documents: ReadonlyArray<unknown>
+  /** the reasons of failures */
+  readonly failures: ReadonlyArray<PolicySource.Reason>
+  readonly last: PolicySource.Found | undefined
 }
 
-export const put = (
-  json: unknown,
-  headers: Readonly<Record<string, string>> = { "if-match": "*" },
-  token = writeToken
-) => send("PUT", "/v1/policies", { json, headers, token })
+/** Runs a source until the scope closes. */
+export const listen = (source: PolicySource.PolicySource["Service"]): Effect.Effect<Heard, never, Scope.Scope> => {
+  const found: Array<PolicySource.Found> = []
+  const heard: Heard = {
+    found,
+    get documents() {
+      return found.flatMap((it) => it._tag === "Document" ? [it.json] : [])
+    },
+    get failures() {
+      return found.flatMap((it) => it._tag === "Failed" ? [it.error.reason] : [])
+    },
+    get last() {
+      return found.at(-1)
+    }
+  }
+  return Effect.as(Effect.forkScoped(Stream.runForEach(source.found, (it) => Effect.sync(() => found.push(it)))), heard)
+}
 
-/** Publishes the first document of a history. */
-export const putFirst = (json: unknown) => put(json, { "if-none-match": "*" })
+/** The message of the `RangeError` that refuses options; it names each of them. */
+export const refusal = (make: () => unknown, names: ReadonlyArray<string>): string => {
+  try {
+    make()
+  } catch (error) {
+    assert.instanceOf(error, RangeError)
+    const { message } = error as RangeError
+    for (const name of names) assert.match(message, new RegExp(`(^|: |\n)${name}: `), name)
+    return message
+  }
+  return assert.fail("not refused")
+}

@@ -2,29 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Core from "@rego/core"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
+import { exportsOf } from "./house.ts"
 
 const sourceOf = (module: string): string => readFileSync(join(import.meta.dirname, `../src/${module}.ts`), "utf8")
-
-const exported =
-  /(?<doc>\/\*\*(?:(?!\*\/)[\s\S])*\*\/\s*)?^export (?<kind>const|class|interface|type|function) (?<name>\w+)/gm
-
-interface Exports {
-  readonly values: ReadonlyArray<string>
-  readonly internal: ReadonlyArray<string>
-  readonly types: ReadonlyArray<string>
-}
-
-/** What a module exports, as its source says; what is marked `@internal` is no part of the API. */
-const exportsOf = (source: string): Exports => {
-  const [values, internal, types] = [new Set<string>(), new Set<string>(), new Set<string>()]
-  for (const { groups } of source.matchAll(exported)) {
-    const { doc = "", kind = "", name = "" } = groups ?? {}
-    const isType = kind === "interface" || kind === "type"
-    if (doc.includes("@internal")) (isType ? new Set<string>() : internal).add(name)
-    else (isType ? types : values).add(name)
-  }
-  return { values: [...values].toSorted(), internal: [...internal].toSorted(), types: [...types].toSorted() }
-}
 
 const api = (): Record<string, { readonly values: string; readonly types: string }> =>
   Object.fromEntries(

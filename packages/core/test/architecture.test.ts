@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
+import type { House } from "./house.ts"
+import { imports, readModules, violations, withoutComments } from "./house.ts"
 
 /**
  * The house. At run time a module imports only from lower storeys, or from modules listed before it on its own storey.
@@ -58,78 +59,16 @@ const allowedPackages: ReadonlySet<string> = new Set(["effect", "effect/Function
 /** Modules with an entry of their own, which the others do not load. */
 const unstable: ReadonlySet<string> = new Set(["BudgetShared effect/persistence/RateLimiter"])
 
-/** Time and randomness come from the fiber's `Clock` and `Random`. */
-const ambient =
-  /\bDate\s*\.\s*now\b|\bnew\s+Date\b|\bperformance\s*\.\s*now\b|\bMath\s*\.\s*random\b|\bhrtime\b|\brandomUUID\b/g
-
-const position: ReadonlyMap<string, readonly [storey: number, place: number]> = new Map(
-  storeys.flatMap((modules, storey) => modules.map((name, place) => [name, [storey, place]] as const))
-)
-
-const withoutComments = (source: string): string =>
-  source.replaceAll(
-    /("(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g,
-    (_, text?: string) => text ?? ""
-  )
-
-const statement = /\b(?:import|export)\s+(?<type>type\s+)?(?<names>[^"';()=]*?)\s*from\s*"(?<from>[^"]+)"/g
-const bare = /\bimport\s*\(?\s*"(?<from>[^"]+)"/g
-
-const isTypeOnly = (names: string): boolean => {
-  const listed = /^\{(?<list>[^}]*)\}$/.exec(names.trim())?.groups?.["list"]?.split(",").map((name) => name.trim())
-  const named = listed?.filter((name) => name !== "") ?? []
-  return named.length > 0 && named.every((name) => name.startsWith("type "))
+const house: House = {
+  storeys,
+  isAllowed: (name, from) => allowedPackages.has(from) || unstable.has(`${name} ${from}`)
 }
 
-/** What a module loads when it runs. */
-const imports = (code: string): ReadonlyArray<string> => [
-  ...[...code.matchAll(statement)]
-    .filter(({ groups }) => groups?.["type"] === undefined && !isTypeOnly(groups?.["names"] ?? ""))
-    .map(({ groups }) => groups?.["from"] ?? ""),
-  ...[...code.matchAll(bare)].map(({ groups }) => groups?.["from"] ?? "")
-]
-
-const violation = (name: string, from: string): string | undefined => {
-  if (!from.startsWith(".")) {
-    return allowedPackages.has(from) || unstable.has(`${name} ${from}`)
-      ? undefined
-      : `${name} imports ${from}, which is not among the stable ones`
-  }
-  const target = /^\.\/(?<name>\w+)\.ts$/.exec(from)?.groups?.["name"] ?? from
-  const [here, there] = [position.get(name), position.get(target)]
-  if (here === undefined || there === undefined) return undefined
-  const below = there[0] < here[0] || (there[0] === here[0] && there[1] < here[1])
-  return below
-    ? undefined
-    : `${name} (storey ${here[0]}) imports ${target} (storey ${there[0]}), which does not stand before it`
-}
-
-/** Every breach of the house rules in a set of modules. */
-const violations = (modules: Readonly<Record<string, string>>): ReadonlyArray<string> => {
-  const found: Array<string> = []
-  for (const [name, source] of Object.entries(modules)) {
-    const code = withoutComments(source)
-    if (!position.has(name)) found.push(`${name} has no storey`)
-    for (const from of imports(code)) {
-      const broken = violation(name, from)
-      if (broken !== undefined) found.push(broken)
-    }
-    for (const [use] of code.matchAll(ambient)) found.push(`${name} uses ${use}`)
-  }
-  return found
-}
-
-const directory = join(import.meta.dirname, "../src")
-
-const sources: Readonly<Record<string, string>> = Object.fromEntries(
-  readdirSync(directory, { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".ts"))
-    .map((file) => [file.slice(0, -".ts".length), readFileSync(join(directory, file), "utf8")])
-)
+const sources = readModules(join(import.meta.dirname, "../src"))
 
 describe("architecture", () => {
   it("every module keeps to its storey, to stable imports and to the fiber's clock", () => {
-    assert.deepStrictEqual(violations(sources), [])
+    assert.deepStrictEqual(violations(house, sources), [])
   })
 
   it("every module of the table exists, and stands in it once", () => {
@@ -188,7 +127,7 @@ describe("architecture", () => {
     ]
     for (const [what, modules, expected] of rows) {
       it(what, () => {
-        assert.deepStrictEqual(violations(modules), expected)
+        assert.deepStrictEqual(violations(house, modules), expected)
       })
     }
   })
@@ -208,7 +147,7 @@ describe("architecture", () => {
     ]
     for (const [what, modules] of rows) {
       it(what, () => {
-        assert.deepStrictEqual(violations(modules), [])
+        assert.deepStrictEqual(violations(house, modules), [])
       })
     }
   })

@@ -1,0 +1,28 @@
+/**
+ * Tells a new document from the one that was found before.
+ *
+ * @internal
+ */
+import * as PolicySource from "@rego/core/PolicySource"
+import { Result } from "effect"
+import * as DocumentText from "./DocumentText.ts"
+
+export class LastText {
+  private text: string | undefined = undefined
+  private readonly bounds: DocumentText.Bounds
+  constructor(bounds: DocumentText.Bounds) {
+    this.bounds = bounds
+  }
+
+  /** Text that is no document is not remembered: it is no document the next time either. */
+  read(text: string): Result.Result<PolicySource.Found, PolicySource.Reason> {
+    if (text === this.text) return Result.succeed(PolicySource.unchanged)
+    return Result.mapBoth(DocumentText.parse(text, this.bounds), {
+      onFailure: (detail): PolicySource.Reason => ({ _tag: "Malformed", detail }),
+      onSuccess: (json) => {
+        this.text = text
+        return PolicySource.document(json)
+      }
+    })
+  }
+}
