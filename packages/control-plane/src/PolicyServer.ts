@@ -38,6 +38,16 @@ import * as PolicyHistory from "./PolicyHistory.ts"
 // options
 // -----------------------------------------------------------------------------
 
+export type {
+  /**
+   * Who may read, and who may write.
+   *
+   * @category options
+   * @since 0.1.0
+   */
+  Tokens
+} from "./Bearer.ts"
+
 /**
  * @category options
  * @since 0.1.0

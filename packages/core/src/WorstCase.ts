@@ -74,7 +74,9 @@ const longestWaits = (circumstances: Circumstances, asked: boolean): ReadonlyArr
       Schedule.isSchedule(plan.backoff)
         ? 30_000
         : Backoff.delayMillis(plan.backoff, retry, waits.at(-1) ?? 0, most, floor)
-    waits.push(asked ? Math.max(longestAsked(plan, by(0)), by(Retry.throttledFloor)) : by(0))
+    const wait = asked ? Math.max(longestAsked(plan, by(0)), by(Retry.throttledFloor)) : by(0)
+    // one that would pass the deadline ends the call instead
+    waits.push(Math.min(wait, plan.overall))
   }
   return waits
 }

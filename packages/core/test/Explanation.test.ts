@@ -120,6 +120,13 @@ describe("Explanation", () => {
         assert.strictEqual((yield* explain(stated, key, { idempotent: false })).worst.attempts, 1)
       }))
 
+    it.effect("never waits until the deadline: a wait that would pass it ends the call", () =>
+      Effect.gen(function*() {
+        const { worst } = yield* explain(documentOf({ retry: {}, timeout: { overall: "15 millis" } }))
+        assert.deepStrictEqual(millis(worst.waits), [10, 15])
+        assert.deepStrictEqual(millis(worst.waitsAsked), [15, 15])
+      }))
+
     it.effect("never ends where an attempt that hangs is never given up", () =>
       Effect.gen(function*() {
         const { worst } = yield* explain(documentOf({ retry: {} }))
@@ -189,6 +196,7 @@ describe("Explanation", () => {
         assert.deepStrictEqual(yield* rules(quiet), [])
         assert.deepStrictEqual(yield* rules({ ...quiet, hedge }), [])
         assert.deepStrictEqual(yield* rules({}), [])
+        assert.deepStrictEqual(yield* rules({ ...quiet, timeout: { overall: "1 second" } }), [])
       }))
 
     const rows: ReadonlyArray<readonly [rule: string, change: Json]> = [
