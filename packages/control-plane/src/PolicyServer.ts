@@ -6,6 +6,7 @@
  * | request | what it does |
  * | --- | --- |
  * | `GET /v1/policies` | the document in force, with its `ETag`; `If-None-Match` and `Prefer: wait=30` make it wait for another one |
+ * | | `Rego-Report`, which `HttpSource` sends, says what became of the last one: a rejection is logged |
  * | `GET /v1/policies?revision=…` | a document of the history |
  * | `PUT /v1/policies` | publishes a document; `If-Match` names the one it replaces, `If-None-Match: *` publishes the first |
  * | `GET /v1/history?limit=…` | the latest publications |
@@ -31,6 +32,7 @@ import {
   ProblemDetails
 } from "effect/http"
 import * as Bearer from "./Bearer.ts"
+import { ClientReports } from "./ClientReports.ts"
 import * as DocumentText from "./DocumentText.ts"
 import * as PolicyHistory from "./PolicyHistory.ts"
 
@@ -238,6 +240,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const maxWait = Duration.fromInputUnsafe(options.maxWait ?? "60 seconds")
   const waiting = yield* Semaphore.make(options.maxWaiting ?? 1_000)
   const tokens = options.tokens ?? {}
+  const reports = new ClientReports()
 
   const otherThan = (known: ReadonlyArray<string>) =>
     history.changes.pipe(
@@ -274,8 +277,9 @@ const make = Effect.fnUntraced(function*(options: Options) {
     if (revision !== undefined) return Effect.map(history.find(revision), served)
     const known = knownTags(request)
     const wait = waitOf(request, maxWait)
+    const client = Option.getOrElse(request.remoteAddress, () => "unknown")
     return Effect.flatMap(
-      history.current,
+      Effect.andThen(reports.hear(client, request.headers["rego-report"]), history.current),
       (current) => wait === undefined ? Effect.succeed(answer(known, current)) : answerInTime(known, current, wait)
     )
   }
