@@ -23,15 +23,28 @@ export interface ThrottleNumbers {
 const throttled: Decision = { _tag: "Denied", reason: "throttled" }
 
 export class AdaptiveThrottle implements Budget {
-  private readonly requests = new SlidingSum(slots)
-  private readonly accepts = new SlidingSum(slots)
-  private readonly slotMillis: number
+  private requests = new SlidingSum(slots)
+  private accepts = new SlidingSum(slots)
+  private slotMillis: number
   private now = -Infinity
   private slot = 0
-  private readonly numbers: ThrottleNumbers
+  private numbers: ThrottleNumbers
   constructor(numbers: ThrottleNumbers) {
     this.numbers = numbers
     this.slotMillis = Duration.toMillis(numbers.window) / slots
+  }
+
+  /** What was counted still counts, for as long as the new window says. */
+  retune(numbers: ThrottleNumbers, now: number): void {
+    this.advance(now)
+    this.numbers = numbers
+    const before = this.slotMillis
+    this.slotMillis = Duration.toMillis(numbers.window) / slots
+    if (this.slotMillis === before || this.now === -Infinity) return
+    this.slot = Math.floor(this.now / this.slotMillis)
+    const to = (slot: number) => Math.floor(slot * before / this.slotMillis)
+    this.requests = this.requests.resliced(this.slot, to)
+    this.accepts = this.accepts.resliced(this.slot, to)
   }
 
   private advance(now: number): void {
@@ -67,9 +80,12 @@ export class AdaptiveThrottle implements Budget {
   private decideHedge(now: number, random: () => number): Decision {
     this.advance(now)
     if (this.refuses(random)) return throttled
-    const { slot } = this
-    this.requests.add(slot, 1)
-    return settledOnce(() => this.requests.add(slot, -1))
+    const { requests, slot } = this
+    requests.add(slot, 1)
+    return settledOnce(() => {
+      if (this.requests === requests) requests.add(slot, -1)
+      else this.requests.removeOldest()
+    })
   }
 
   readonly admit = ({ now, random }: Call): Decision => this.decide(now, random)

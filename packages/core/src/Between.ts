@@ -9,6 +9,7 @@ import * as Backoff from "./Backoff.ts"
 import type { Permit } from "./Budget.ts"
 import type { BetweenHost, FailedGroup } from "./CallHost.ts"
 import type { StopReason } from "./CallRecord.ts"
+import type { Waiting } from "./KillSwitch.ts"
 import { retryAfterMillis } from "./Outcome.ts"
 import type { Questions } from "./Questions.ts"
 import { budgetDefect } from "./Questions.ts"
@@ -16,10 +17,12 @@ import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
 import { TimerSlot } from "./Timer.ts"
 
-export class Between {
+export class Between implements Waiting {
   private steps: ScheduleSteps<Backoff.Input> | undefined = undefined
   /** held through the wait, and handed to the attempt that starts after it */
   private permit: Permit | undefined = undefined
+  /** the group whose backoff is waited for */
+  private pausing: FailedGroup | undefined = undefined
   private readonly timer = new TimerSlot()
   private readonly host: BetweenHost
   private readonly questions: Questions
@@ -83,13 +86,31 @@ export class Between {
 
   private pause(group: FailedGroup, wait: number): void {
     if (wait <= 0) return this.next(group, wait)
+    // A switch that came while a budget thought about it was not heard: nobody waited yet.
+    if (this.host.switchedOff("retry")) return this.host.conclude(group.last, "switched_off")
     this.host.recordBackoff(wait, retryAfterMillis(group.outcome))
+    this.pausing = group
+    this.host.waiting.add(this)
     this.timer.set(this.host.clock, this.host.context, wait, () => {
       if (!this.host.ended) this.host.protect(() => this.wake(group, wait))
     })
   }
 
+  /** A wait for what is switched off now is a wait for nothing. */
+  onSwitch(): void {
+    const { pausing } = this
+    if (pausing === undefined || this.host.ended || !this.host.switchedOff("retry")) return
+    this.host.protect(() => this.host.conclude(pausing.last, "switched_off"))
+  }
+
+  private stopWaiting(): void {
+    if (this.pausing === undefined) return
+    this.pausing = undefined
+    this.host.waiting.delete(this)
+  }
+
   private wake(group: FailedGroup, waited: number): void {
+    this.stopWaiting()
     const stop = this.stopNow()
     if (stop !== undefined) return this.host.conclude(group.last, stop)
     const { window } = this.host.binding.budget
@@ -104,7 +125,7 @@ export class Between {
 
   /** Late timers and answers happen on a busy host: what would start now would be cut at once. */
   private stopNow(): StopReason | undefined {
-    if (this.host.binding.switchedOff()) return "switched_off"
+    if (this.host.switchedOff("retry")) return "switched_off"
     return this.left() <= 0 ? "deadline_would_pass" : undefined
   }
 
@@ -120,6 +141,7 @@ export class Between {
 
   /** The call is over: a grant that waited is given back. */
   end(): void {
+    this.stopWaiting()
     this.timer.cancel()
     this.questions.settle(this.takePermit(), "unused")
   }

@@ -4,7 +4,6 @@
  *
  * @internal
  */
-import type { Budget } from "./Budget.ts"
 import type { Issue } from "./Issue.ts"
 import { show } from "./Issue.ts"
 import * as Plan from "./Plan.ts"
@@ -38,11 +37,11 @@ const writtenOf = ({ set }: Policies): ReadonlyArray<Located> => [
   ...PolicySet.written(set).map(([pattern, sections]) => [["policies", pattern], sections] as const)
 ]
 
-const under = (path: ReadonlyArray<PropertyKey>, found: ReadonlyArray<Issue>): ReadonlyArray<Issue> =>
+export const under = (path: ReadonlyArray<PropertyKey>, found: ReadonlyArray<Issue>): ReadonlyArray<Issue> =>
   found.map((issue) => ({ ...issue, path: [...path, ...issue.path] }))
 
-/** Literal names do not get here: they do not compile. */
-const unknownNames = (names: Names, { budget, classifier, hedge }: Policy.Sections): ReadonlyArray<Issue> => {
+/** Literal names of policies in code do not get here: they do not compile. */
+export const unknownNames = (names: Names, { budget, classifier, hedge }: Policy.Sections): ReadonlyArray<Issue> => {
   const hedging = hedge === "off" ? undefined : hedge
   const named = [
     [["budget"], "budget", typeof budget === "object" ? budget.name : budget, names.isBudget],
@@ -57,27 +56,36 @@ const unknownNames = (names: Names, { budget, classifier, hedge }: Policy.Sectio
   )
 }
 
-export const issues = (policies: Policies, names: Names): ReadonlyArray<Issue> => [
-  ...writtenOf(policies).flatMap(([path, sections]) => under(path, unknownNames(names, sections))),
-  ...mergedOf(policies).flatMap(([path, sections]) => under(path, Plan.problems(Plan.fromSections(sections))))
-]
+export const nameIssues = (policies: Policies, names: Names): ReadonlyArray<Issue> =>
+  writtenOf(policies).flatMap(([path, sections]) => under(path, unknownNames(names, sections)))
 
 /** A cost that its budget can never grant switches retries or hedges off without saying so. */
-export const costIssues = (
-  policies: Policies,
-  findBudget: (name: string) => Budget | undefined
-): ReadonlyArray<Issue> =>
-  mergedOf(policies).flatMap(([path, sections]) => {
-    const { budget, hedgeCost, retryCost } = Plan.fromSections(sections)
-    if (retryCost === 1 && hedgeCost === 1) return []
-    const max = findBudget(budget)?.maxCost ?? Infinity
-    return Object.entries({ retryCost, hedgeCost }).flatMap(([field, cost]) =>
-      cost <= max ? [] : [{
-        path: [...path, "budget", field],
-        message: `must be at most what the budget ${show(budget)} can ever grant (${max}), got ${cost}`
-      }]
-    )
-  })
+const costIssues = (
+  { budget, hedgeCost, retryCost }: Plan.Plan,
+  maxCost: (name: string) => number
+): ReadonlyArray<Issue> => {
+  if (retryCost === 1 && hedgeCost === 1) return []
+  const max = maxCost(budget)
+  return Object.entries({ retryCost, hedgeCost }).flatMap(([field, cost]) =>
+    cost <= max ? [] : [{
+      path: ["budget", field],
+      message: `must be at most what the budget ${show(budget)} can ever grant (${max}), got ${cost}`
+    }]
+  )
+}
+
+/** What only a merged policy can show. */
+export const mergedIssues = (
+  sections: Policy.Sections,
+  maxCost: (name: string) => number
+): ReadonlyArray<Issue> => {
+  const plan = Plan.fromSections(sections)
+  return [...Plan.problems(plan), ...costIssues(plan, maxCost)]
+}
+
+/** The same for every policy as a key gets it. */
+export const allMergedIssues = (policies: Policies, maxCost: (name: string) => number): ReadonlyArray<Issue> =>
+  mergedOf(policies).flatMap(([path, sections]) => under(path, mergedIssues(sections, maxCost)))
 
 export const warnings = (policies: Policies): ReadonlyArray<string> =>
   mergedOf(policies).flatMap(([path, sections]) =>

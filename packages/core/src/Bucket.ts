@@ -12,8 +12,8 @@ const epsilon = 1e-9
 
 export class Bucket {
   tokens: number
-  private readonly capacity: number
-  private readonly perMilli: number
+  private capacity: number
+  private perMilli: number
   /** grants that are not settled yet and can still be given back, oldest first */
   private readonly waiting = new Set<{ refundable: number }>()
   private held = 0
@@ -38,6 +38,14 @@ export class Bucket {
       spilled -= lost
       if (grant.refundable <= 0) this.waiting.delete(grant)
     }
+  }
+
+  /** Keeps how full it is, in proportion. */
+  resize(capacity: number, refillPerSecond: number): void {
+    if (capacity !== this.capacity) this.tokens = this.capacity === 0 ? 0 : this.tokens * capacity / this.capacity
+    this.capacity = capacity
+    this.perMilli = refillPerSecond / 1_000
+    this.refill(0)
   }
 
   /** `kept`: tokens that this cost must leave. */

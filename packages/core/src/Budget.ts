@@ -48,18 +48,12 @@
 import type { Scope } from "effect"
 import { Cause, Context, Duration, Effect, Fiber, Layer, Schema } from "effect"
 import { AdaptiveThrottle } from "./AdaptiveThrottle.ts"
+import type { ThrottleNumbers as Throttle } from "./AdaptiveThrottle.ts"
 import type { Id } from "./Attempt.ts"
 import { CombinedBudget } from "./CombinedBudget.ts"
 import { ConcurrencyBudget } from "./ConcurrencyBudget.ts"
-import {
-  durationBetween,
-  DurationFromInput,
-  formatAll,
-  fromSchemaError,
-  integerBetween,
-  numberBetween,
-  parseOptions
-} from "./Issue.ts"
+import type { Numbers as Bounds } from "./ConcurrencyBudget.ts"
+import { durationField, formatAll, fromSchemaError, integerBetween, numberBetween, parseOptions } from "./Issue.ts"
 import type { Outcome } from "./Outcome.ts"
 import type { PolicyKey } from "./PolicyKey.ts"
 import { RatioBudget } from "./RatioBudget.ts"
@@ -206,7 +200,7 @@ export interface RatioOptions {
 export const RatioOptions = Schema.Struct({
   ratio: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 0.5)))),
   of: Schema.optional(Schema.Literals(["successes", "calls"])),
-  window: Schema.optional(DurationFromInput.pipe(Schema.check(durationBetween("1 second", "10 minutes")))),
+  window: Schema.optional(durationField("1 second", "10 minutes")),
   reserve: Schema.optional(Schema.Struct({
     burst: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(0, 100)))),
     start: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(0, 100)))),
@@ -283,7 +277,7 @@ export const ConcurrencyNumbers = Schema.Struct({
 /** @internal */
 export const ThrottleNumbers = Schema.Struct({
   k: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(1.5, 10)))),
-  window: Schema.optional(DurationFromInput.pipe(Schema.check(durationBetween("1 second", "10 minutes")))),
+  window: Schema.optional(durationField("1 second", "10 minutes")),
   maxReject: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 0.99)))),
   minRequests: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(1, 1_000_000))))
 })
@@ -331,10 +325,14 @@ export const successTokens = (options: { readonly maxTokens: number; readonly to
 export const concurrency = (
   options: { readonly min?: number | undefined } & ({ readonly ratio: number } | { readonly max: number })
 ): Make => {
-  const numbers = readOptions("concurrency", ConcurrencyNumbers, options)
+  const numbers = boundsOf(readOptions("concurrency", ConcurrencyNumbers, options))
+  return Effect.sync(() => new ConcurrencyBudget(numbers))
+}
+
+/** @internal */
+export const boundsOf = (numbers: typeof ConcurrencyNumbers.Type): Bounds => {
   const { max = Infinity, ratio = 0 } = numbers
-  const min = numbers.ratio === undefined && numbers.max !== undefined ? max : numbers.min ?? 3
-  return Effect.sync(() => new ConcurrencyBudget({ min, max, ratio }))
+  return { min: numbers.ratio === undefined && numbers.max !== undefined ? max : numbers.min ?? 3, max, ratio }
 }
 
 /**
@@ -357,16 +355,17 @@ export const adaptiveThrottle = (options: {
   readonly maxReject?: number | undefined
   readonly minRequests?: number | undefined
 } = {}): Make => {
-  const numbers = readOptions("adaptiveThrottle", ThrottleNumbers, options)
-  return Effect.sync(() =>
-    new AdaptiveThrottle({
-      k: numbers.k ?? 2,
-      window: numbers.window ?? Duration.seconds(30),
-      maxReject: numbers.maxReject ?? 0.9,
-      minRequests: numbers.minRequests ?? 20
-    })
-  )
+  const numbers = throttleOf(readOptions("adaptiveThrottle", ThrottleNumbers, options))
+  return Effect.sync(() => new AdaptiveThrottle(numbers))
 }
+
+/** @internal */
+export const throttleOf = (numbers: typeof ThrottleNumbers.Type): Throttle => ({
+  k: numbers.k ?? 2,
+  window: numbers.window ?? Duration.seconds(30),
+  maxReject: numbers.maxReject ?? 0.9,
+  minRequests: numbers.minRequests ?? 20
+})
 
 // -----------------------------------------------------------------------------
 // combinators

@@ -46,7 +46,7 @@
 import { Clock, Duration, Effect, Exit, Fiber, Option, Schema } from "effect"
 import * as RateLimiter from "effect/persistence/RateLimiter"
 import * as Budget from "./Budget.ts"
-import { durationBetween, DurationFromInput, integerBetween } from "./Issue.ts"
+import { durationField, integerBetween } from "./Issue.ts"
 import { granted } from "./Permit.ts"
 
 /**
@@ -72,12 +72,12 @@ export interface Options {
 
 const Numbers = Schema.Struct({
   limit: Schema.Number.pipe(Schema.check(integerBetween(1, 1_000_000))),
-  window: DurationFromInput.pipe(Schema.check(durationBetween("100 millis", "1 hour"))),
+  window: durationField("100 millis", "1 hour"),
   name: Schema.optional(Schema.String.pipe(Schema.check(Schema.isMinLength(1)))),
-  timeout: Schema.optional(DurationFromInput.pipe(Schema.check(durationBetween("1 millis", "1 second")))),
+  timeout: Schema.optional(durationField("1 millis", "1 second")),
   onStoreError: Schema.optional(Schema.Literals(["allow-floor", "deny"])),
   floor: Schema.optional(Schema.Unknown),
-  retryStoreAfter: Schema.optional(DurationFromInput.pipe(Schema.check(durationBetween(0, "1 minute"))))
+  retryStoreAfter: Schema.optional(durationField(0, "1 minute"))
 })
 
 type Answer = Budget.Decision | "store_error"

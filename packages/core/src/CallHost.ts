@@ -6,11 +6,12 @@
  */
 import type { Clock, Context, Duration, Exit, Scope } from "effect"
 import type { AttemptRun } from "./AttemptRun.ts"
+import type { Binding, Bounds } from "./Bindings.ts"
 import type { Permit } from "./Budget.ts"
 import type { StopReason } from "./CallRecord.ts"
 import type { Cleanup } from "./Cleanup.ts"
+import type { Kind, Waiting } from "./KillSwitch.ts"
 import type { Retryable } from "./Outcome.ts"
-import type { Binding, Bounds } from "./PolicyProvider.ts"
 import type { Questions } from "./Questions.ts"
 import type { Supervisor } from "./Supervisor.ts"
 
@@ -36,6 +37,10 @@ export interface CallHost {
   readonly questions: Questions
   readonly cleanup: Cleanup
   readonly now: () => number
+  /** asked live, so that a kill switch also ends the extra attempts of calls in flight */
+  readonly switchedOff: (kind: Kind) => boolean
+  /** the calls that hear of a kill switch while they wait */
+  readonly waiting: Set<Waiting>
   /** runs what a timer or an observer calls: a defect of ours ends the call and is never thrown */
   readonly protect: (f: () => void) => void
   /** `protect` for what rings on a timer that calls share: in the asynchronous context of the call */

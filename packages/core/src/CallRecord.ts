@@ -17,7 +17,7 @@ export type EndedBy = typeof endedBy[number]
 export const results = ["success", "failure", "defect", "interrupted"] as const
 export type Result = typeof results[number]
 
-export const policySources = ["local", "live", "stale", "lkg", "missing"] as const
+export const policySources = ["local", "live", "stale", "lkg", "bundled", "missing"] as const
 export type PolicySource = typeof policySources[number]
 
 export const stopReasons = [
@@ -78,6 +78,10 @@ export interface PolicyFacts {
   readonly source: PolicySource
   /** whether the call had retries of its own: an enclosing call does not repeat a failure that was retried below */
   readonly retries: boolean
+  /** the pattern of an override that is in force for the key */
+  readonly override?: string | undefined
+  /** when the source last confirmed the policy, in milliseconds since the epoch; absent while it does */
+  readonly confirmedAt?: number | undefined
 }
 
 const none: Array<AttemptFacts> = []

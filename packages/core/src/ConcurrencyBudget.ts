@@ -7,22 +7,33 @@ import { Effect } from "effect"
 import type { Budget, Decision, Request } from "./Budget.ts"
 import { settledOnce } from "./Permit.ts"
 
+export interface Numbers {
+  readonly min: number
+  readonly ratio: number
+  readonly max: number
+}
+
 export class ConcurrencyBudget implements Budget {
   private extras = 0
   private calls = 0
-  private readonly min: number
-  private readonly ratio: number
-  private readonly max: number
-  readonly maxCost: number | undefined
-  constructor(options: { readonly min: number; readonly ratio: number; readonly max: number }) {
-    this.min = options.min
-    this.ratio = options.ratio
-    this.max = options.max
-    this.maxCost = options.ratio > 0 ? undefined : Math.min(options.max, options.min)
+  private numbers: Numbers
+  constructor(numbers: Numbers) {
+    this.numbers = numbers
+  }
+
+  /** What exists goes on, even where it is more than the new limit. */
+  retune(numbers: Numbers): void {
+    this.numbers = numbers
+  }
+
+  get maxCost(): number | undefined {
+    const { max, min, ratio } = this.numbers
+    return ratio > 0 ? undefined : Math.min(max, min)
   }
 
   private limit(): number {
-    return Math.min(this.max, Math.max(this.min, this.ratio * this.calls))
+    const { max, min, ratio } = this.numbers
+    return Math.min(max, Math.max(min, ratio * this.calls))
   }
 
   readonly tryAcquire = ({ cost }: Request): Decision => {

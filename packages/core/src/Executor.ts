@@ -31,6 +31,8 @@ import type { Attempt } from "./Attempt.ts"
 import { CurrentAttempt } from "./Attempt.ts"
 import { AttemptRun } from "./AttemptRun.ts"
 import { Between } from "./Between.ts"
+import type { Awaited, Binding, Bindings, Bounds } from "./Bindings.ts"
+import { reportOnce } from "./Bindings.ts"
 import type * as Budget from "./Budget.ts"
 import type { AttemptHost, BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
 import type { EndedBy, StopReason } from "./CallRecord.ts"
@@ -41,9 +43,8 @@ import { CurrentDeadline, enclosing } from "./Deadline.ts"
 import { GroupHedger } from "./GroupHedger.ts"
 import type * as Hedge from "./Hedge.ts"
 import { show } from "./Issue.ts"
+import type { Kind, Waiting } from "./KillSwitch.ts"
 import * as Outcome from "./Outcome.ts"
-import type { Binding, Bindings, Bounds } from "./PolicyProvider.ts"
-import { reportOnce } from "./PolicyProvider.ts"
 import { Questions } from "./Questions.ts"
 import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
@@ -82,11 +83,11 @@ const EnclosingHedge: Context.Reference<Option.Option<Attempt>> = Context.Refere
 
 /** The call is also the effect that cancels it, so that nothing is made for the interruption of a call that ends. */
 class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, HedgerHost {
-  readonly binding: Binding
+  binding: Binding
   readonly context: Context.Context<never>
   readonly clock: Clock.Clock
   readonly fiberId: number
-  readonly deadline: number
+  deadline: number
   readonly parentScope: Scope.Scope | undefined
   ended = false
   retry = 0
@@ -98,7 +99,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private readonly bindings: Bindings
   private readonly resume: Resume
   private readonly withTimeline: boolean
-  private readonly record: CallRecord
+  private record: CallRecord
 
   private attempts = 0
   private admitted = false
@@ -165,6 +166,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     return this.bindings.supervisor
   }
 
+  get waiting(): Set<Waiting> {
+    return this.bindings.switches.waiting
+  }
+
+  switchedOff(kind: Kind): boolean {
+    return this.bindings.switches.isOff(this.binding.key, kind, this.clock)
+  }
+
   get questions(): Questions {
     return this.asking ??= new Questions(this)
   }
@@ -189,9 +198,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   // ---------------------------------------------------------------------------
 
   begin(): void {
-    const { budget, refused } = this.binding
+    const { budget, notReady } = this.binding
     const { startedAt } = this.record
-    if (refused) return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
+    if (notReady !== undefined) return this.awaitPolicy(notReady)
     if (startedAt >= this.deadline) return this.deadlinePassed()
     if (budget.admit === undefined) return this.admit(undefined, startedAt)
     this.questions.askBudget(
@@ -208,12 +217,24 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     )
   }
 
+  /** A policy that was on its way is there, or will not be: the call begins as if it had been looked up only now. */
+  private awaitPolicy(awaited: "missing" | Awaited): void {
+    if (awaited === "missing") return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
+    this.questions.run(awaited.policy, () => {
+      const { startedAt } = this.record
+      this.binding = this.bindings.get(this.binding.key, this.context)
+      this.deadline = Math.min(startedAt + this.binding.plan.overall, enclosing(this.context, this.clock))
+      this.record = new CallRecord(this.binding.key, this.binding.facts, startedAt)
+      this.begin()
+    }, true)
+  }
+
   private asCall(now: number): Budget.Call {
     return { key: this.binding.key, now, random: this.random }
   }
 
   private admit(permit: Budget.Permit | undefined, now: number): void {
-    const { observed, state, trigger } = this.binding
+    const { hedging, observed, trigger } = this.binding
     const { startedAt } = this.record
     this.admitted = true
     if (observed.onCall !== undefined) {
@@ -226,7 +247,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
       return this.deadlinePassed()
     }
     if (trigger !== undefined) {
-      state.hedging!.onCall(startedAt)
+      hedging!.onCall(startedAt)
       if (this.mayHedge()) this.trigger = ScheduleSteps.from(trigger)
     }
     this.startGroup(permit, now)
@@ -244,7 +265,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     this.group = noAttempts
     if (trigger !== undefined) {
       this.asyncContext ??= capture()
-      this.hedger = new GroupHedger(this, this.binding.state.hedging!, trigger)
+      this.hedger = new GroupHedger(this, this.binding.hedging!, trigger)
     }
     this.start(0, permit, now)
   }
@@ -377,7 +398,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     attempt.facts.outcome = outcome
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
     this.tellOutcome(outcome, endedAt)
-    this.binding.state.hedging?.onOutcome(outcome, startedAt, endedAt)
+    this.binding.hedging?.onOutcome(outcome, startedAt, endedAt)
     if (this.ended) return
     // Last, because what is called above may end other attempts: a group is judged when all of its attempts are.
     attempt.exit = exit
@@ -455,7 +476,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
       mayStillRun: this.group.some((attempt) => attempt.timedOut),
       replayable: this.replayable(),
       idempotent: this.idempotent(),
-      switchedOff: this.binding.switchedOff()
+      switchedOff: this.switchedOff("retry")
     })
     if (stop !== undefined) return this.conclude(last, stop)
     this.between ??= new Between(this)
@@ -592,7 +613,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   /** An attempt that is cut short took at least as long as it has run. */
   private cut(attempt: AttemptRun, endedBy: EndedBy, now: number): void {
     attempt.settle(endedBy, now)
-    this.binding.state.hedging?.onCut(now - attempt.facts.startedAt, now)
+    this.binding.hedging?.onCut(now - attempt.facts.startedAt, now)
   }
 
   private countHedges(returned: AttemptRun | undefined): void {
@@ -600,7 +621,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     if (hedges <= 0) return
     const now = this.now()
     const won = returned?.retryable === undefined ? returned?.facts.hedge ?? 0 : 0
-    this.binding.state.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
+    this.binding.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
   }
 
   private closeRecord(now: number, stop: StopReason | undefined, exit: AnyExit | "interrupted"): void {

@@ -13,6 +13,7 @@ import type { Permit } from "./Budget.ts"
 import type { Denial, HedgerHost } from "./CallHost.ts"
 import * as Hedge from "./Hedge.ts"
 import type { HedgeState } from "./HedgeState.ts"
+import type { Waiting } from "./KillSwitch.ts"
 import { budgetDefect } from "./Questions.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
@@ -21,7 +22,7 @@ import { Alarm, endOfTick } from "./Timer.ts"
 
 const maxDenials = 3
 
-export class GroupHedger extends Alarm {
+export class GroupHedger extends Alarm implements Waiting {
   private launched = 0
   private hedges = 0
   private denials = 0
@@ -56,7 +57,7 @@ export class GroupHedger extends Alarm {
     if (this.launched > 0) this.hedges++
     this.launched++
     this.asking = undefined
-    this.idle = false
+    this.stopWaiting()
     this.lastStart = now
   }
 
@@ -101,6 +102,27 @@ export class GroupHedger extends Alarm {
     const { clock, context, deadline } = this.host
     this.cancel()
     if (due < deadline) this.armOwn(clock, context, Math.max(0, due - this.host.now()))
+  }
+
+  /** The group waits for a hedge and nothing else: a server asked it to. */
+  private waitIdle(): void {
+    this.idle = true
+    this.host.waiting.add(this)
+  }
+
+  private stopWaiting(): void {
+    if (!this.idle) return
+    this.idle = false
+    this.host.waiting.delete(this)
+  }
+
+  /** A wait for what is switched off now is a wait for nothing. */
+  onSwitch(): void {
+    if (this.closed || this.host.ended || !this.host.switchedOff("hedge")) return
+    this.host.protect(() => {
+      this.cancel()
+      this.ask()
+    })
   }
 
   ring(): void {
@@ -150,8 +172,8 @@ export class GroupHedger extends Alarm {
   // ---------------------------------------------------------------------------
 
   private unfit(): string | undefined {
-    const { binding: { plan, state, switchedOff }, bounds } = this.host
-    if (switchedOff()) return "switched_off"
+    const { binding: { plan, state }, bounds } = this.host
+    if (this.host.switchedOff("hedge")) return "switched_off"
     if (state.abandoned >= bounds.maxAbandoned) return "abandoned"
     const load = this.trigger instanceof ScheduleSteps ? undefined : this.trigger.load
     return this.state.unfit(plan.hedge!.maxFailing, load, this.host.now())
@@ -219,7 +241,7 @@ export class GroupHedger extends Alarm {
       this.cancel()
       return false
     }
-    this.idle = idle
+    if (idle) this.waitIdle()
     if (this.asking === "budget") return true
     if (!this.mayAsk()) return false
     this.armNow()
@@ -229,6 +251,7 @@ export class GroupHedger extends Alarm {
   close(): void {
     if (this.closed) return
     this.closed = true
+    this.stopWaiting()
     this.cancel()
     this.forgetTrigger()
     if (this.lastDenial !== undefined) this.host.recordDenied("hedge", this.lastDenial, this.denials)

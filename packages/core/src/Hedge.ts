@@ -35,7 +35,7 @@ import { Cause, Context, Duration, Effect, Layer, Option, Schedule, Schema, Sche
 import type { Id } from "./Attempt.ts"
 import {
   durationBetween,
-  DurationFromInput,
+  durationField,
   formatAll,
   fromSchemaError,
   integerBetween,
@@ -143,7 +143,7 @@ export type AllNamed<Names extends string> = { readonly [Name in Names]: Named<N
 // -----------------------------------------------------------------------------
 
 const delay = durationBetween("1 millis", "1 day")
-const duration = DurationFromInput.pipe(Schema.check(delay))
+const duration = durationField("1 millis", "1 day")
 const typed = Schema.Duration.pipe(Schema.check(delay))
 const share = Schema.Number.pipe(Schema.check(numberBetween(0.5, 0.9999)))
 const samples = Schema.Number.pipe(Schema.check(integerBetween(1, 100_000)))

@@ -33,6 +33,7 @@ const allowanceBase = 10
 
 export class HedgeState {
   readonly latency: Latency
+  readonly precise: boolean
   private readonly ended = new SlidingSum(slots)
   private readonly failed = new SlidingSum(slots)
   private readonly calls = new SlidingSum(slots)
@@ -46,6 +47,7 @@ export class HedgeState {
   private saved = 0
 
   constructor(precise: boolean) {
+    this.precise = precise
     this.latency = makeUnsafe({ precise })
   }
 

@@ -96,23 +96,31 @@ export const parseDuration = (input: unknown): Duration.Duration | string => {
 
 const toIssue = (rule: string) => (input: unknown) => new SchemaIssue.InvalidValue({ message: rule }, input)
 
-/** A duration in any form that people write; encoded as text, which survives a round trip exactly. */
-export const DurationFromInput = Schema.Unknown.pipe(
-  Schema.decodeTo(
-    Schema.Duration,
-    SchemaTransformation.transformEffect<Duration.Duration, unknown>({
-      decode: (input) => {
-        const parsed = parseDuration(input)
-        return typeof parsed === "string" ? Effect.fail(toIssue(parsed)(input)) : Effect.succeed(parsed)
-      },
-      encode: (duration) => Effect.succeed(String(duration))
-    })
-  )
+/** Encoded as text, which survives a round trip exactly. */
+const decodeDuration = Schema.decodeTo<typeof Schema.Duration, typeof Schema.Unknown>(
+  Schema.Duration,
+  SchemaTransformation.transformEffect<Duration.Duration, unknown>({
+    decode: (input) => {
+      const parsed = parseDuration(input)
+      return typeof parsed === "string" ? Effect.fail(toIssue(parsed)(input)) : Effect.succeed(parsed)
+    },
+    encode: (duration) => Effect.succeed(String(duration))
+  })
 )
 
-/** Checks a value with a predicate; the message names the rule and the value. */
-export const rule = <A>(holds: (value: A) => boolean, text: string) =>
-  Schema.makeFilter<A>((value) => holds(value) || `must be ${text}, got ${show(value)}`)
+/** A duration in any form that people write; encoded as text, which survives a round trip exactly. */
+export const DurationFromInput = Schema.Unknown.pipe(decodeDuration)
+
+/** Checks a value with a predicate; the message names the rule and the value. `json`: the same for editors. */
+export const rule = <A>(
+  holds: (value: A) => boolean,
+  text: string,
+  json?: Readonly<Record<string, string | number>>
+) =>
+  Schema.makeFilter<A>(
+    (value) => holds(value) || `must be ${text}, got ${show(value)}`,
+    json === undefined ? undefined : { toJsonSchema: () => json }
+  )
 
 /** A finite duration between two bounds, both included. */
 export const durationBetween = (minimum: Duration.Input, maximum: Duration.Input) => {
@@ -121,6 +129,25 @@ export const durationBetween = (minimum: Duration.Input, maximum: Duration.Input
   return rule<Duration.Duration>(
     (d) => Duration.isFinite(d) && Duration.between(d, { minimum: min, maximum: max }),
     `between ${Duration.format(min)} and ${Duration.format(max)}`
+  )
+}
+
+const durationText = "^\\d+(\\.\\d+)?\\s+(nano|micro|milli|second|minute|hour|day|week)s?$"
+
+/** Holds for everything: what is wrong with a value is found, and said better, when it is decoded. */
+const durationJson = (description: string) =>
+  Schema.makeFilter<unknown>(() => true, {
+    toJsonSchema: () => ({ anyOf: [{ type: "string", pattern: durationText }, { type: "number" }], description })
+  })
+
+/** A field that takes a finite duration between two bounds in any form that people write. */
+export const durationField = (minimum: Duration.Input, maximum: Duration.Input) => {
+  const range = [minimum, maximum].map((bound) => Duration.format(Duration.fromInputUnsafe(bound))).join(" to ")
+  const description = `a duration from ${range}: text such as "250 millis", or a number of milliseconds`
+  return Schema.Unknown.pipe(
+    Schema.check(durationJson(description)),
+    decodeDuration,
+    Schema.check(durationBetween(minimum, maximum))
   )
 }
 
@@ -135,10 +162,18 @@ export const zeroOrBetween = (minimum: Duration.Input, maximum: Duration.Input) 
 }
 
 export const numberBetween = (min: number, max: number) =>
-  rule<number>((n) => n >= min && n <= max, `a number between ${min} and ${max}`)
+  rule<number>((n) => n >= min && n <= max, `a number between ${min} and ${max}`, {
+    type: "number",
+    minimum: min,
+    maximum: max
+  })
 
 export const integerBetween = (min: number, max: number) =>
-  rule<number>((n) => Number.isInteger(n) && n >= min && n <= max, `an integer between ${min} and ${max}`)
+  rule<number>((n) => Number.isInteger(n) && n >= min && n <= max, `an integer between ${min} and ${max}`, {
+    type: "integer",
+    minimum: min,
+    maximum: max
+  })
 
 /** The default text shows the whole value, which may be large, or have no text at all. */
 const describeLeaf = (leaf: SchemaIssue.Leaf): string => {

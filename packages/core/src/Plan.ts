@@ -81,6 +81,9 @@ export const singleAttempt: Plan = fromSections({})
 
 const maxRuns = 12
 
+/** How many hedges beside each attempt keep a call within the bound on its runs. */
+export const maxHedgesFor = (maxAttempts: number): number => Math.floor(maxRuns / maxAttempts) - 1
+
 /** What only the merged policy can show. */
 export const problems = (plan: Plan): ReadonlyArray<Issue> => {
   const runs = plan.maxAttempts * (1 + (plan.hedge?.maxHedges ?? 0))

@@ -53,15 +53,7 @@ import * as Backoff from "./Backoff.ts"
 import type * as Budget from "./Budget.ts"
 import type * as Classifier from "./Classifier.ts"
 import * as Hedge from "./Hedge.ts"
-import {
-  durationBetween,
-  DurationFromInput,
-  formatAll,
-  fromSchemaError,
-  integerBetween,
-  numberBetween,
-  parseOptions
-} from "./Issue.ts"
+import { durationField, formatAll, fromSchemaError, integerBetween, numberBetween, parseOptions } from "./Issue.ts"
 import type { Issue } from "./Issue.ts"
 
 export type {
@@ -176,8 +168,8 @@ export type Names<B extends string, C extends string, T extends string> =
 // -----------------------------------------------------------------------------
 
 const attempts = Schema.Number.pipe(Schema.check(integerBetween(1, 10)))
-const retryAfter = DurationFromInput.pipe(Schema.check(durationBetween(0, "5 minutes")))
-const timeLimit = DurationFromInput.pipe(Schema.check(durationBetween("1 millis", "1 day")))
+const retryAfter = durationField(0, "5 minutes")
+const timeLimit = durationField("1 millis", "1 day")
 const hedges = Schema.Number.pipe(Schema.check(integerBetween(1, 3)))
 const failing = Schema.Number.pipe(Schema.check(numberBetween(0, 1)))
 const cost = Schema.Number.pipe(Schema.check(numberBetween(1, 100)))

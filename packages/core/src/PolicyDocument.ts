@@ -4,9 +4,12 @@
  * **Details**
  *
  * `policies` maps keys, `prefix.*` and `*` to policies; `defaults` lie under every entry that matches; `budgets` are named
- * budgets as data; `off` lists keys and patterns that get no retries at all. Durations are text (`"250 millis"`) or
- * milliseconds. Decoding reports every issue with its path, unknown fields included. Fields that this version does not
- * know are accepted only in a document of a newer minor version.
+ * budgets as data; `off` and `hedgeOff` are the kill switches. Durations are text (`"250 millis"`) or milliseconds. Decoding
+ * reports every issue with its path, unknown fields included. Fields that this version does not know are accepted only in
+ * a document of a newer minor version.
+ *
+ * An entry may say `force: true`, for a change that the guard of a live layer would refuse, and `rollout`, a change that
+ * only a share of the instances gets.
  *
  * **Example** (Decoding)
  *
@@ -34,13 +37,13 @@
  *
  * @since 0.1.0
  */
-import { Effect, Schema } from "effect"
+import { DateTime, Effect, Option, Schema, SchemaIssue, SchemaTransformation } from "effect"
 import { reservedNames } from "./Budget.ts"
 import { BudgetData } from "./BudgetData.ts"
 import type { Issue } from "./Issue.ts"
-import { fromSchemaError, parseOptions, show } from "./Issue.ts"
+import { fromSchemaError, numberBetween, parseOptions, show } from "./Issue.ts"
 import { InDocument, PolicyInvalid } from "./Policy.ts"
-import { checkPattern } from "./PolicySet.ts"
+import { checkPattern, isPattern } from "./PolicySet.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -63,6 +66,77 @@ const Revision = Schema.String.pipe(Schema.check(Schema.isMinLength(1)))
  */
 export const Budget = BudgetData
 
+const force = Schema.optional(Schema.Boolean)
+
+/**
+ * A policy of a document, with what only a document says of it.
+ *
+ * **Details**
+ *
+ * `rollout.change` is laid over the entry, for `percent` of the instances (0 to 100). An instance that is chosen for a share
+ * is chosen for every larger one. `force` lets a change pass that the guard would refuse; it counts only in the document
+ * that changes the entry.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Entry = Schema.Struct({
+  ...InDocument.fields,
+  force,
+  rollout: Schema.optional(Schema.Struct({
+    percent: Schema.Number.pipe(Schema.check(numberBetween(0, 100))),
+    change: InDocument
+  }))
+})
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Entry = typeof Entry.Type
+
+const instantText = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/
+
+const instantRule = "must be an instant such as \"2026-11-23T10:00:00Z\", with its offset"
+
+const readInstant = (text: string): Option.Option<DateTime.Utc> =>
+  instantText.test(text) ? Option.map(DateTime.make(text), DateTime.toUtc) : Option.none()
+
+const Instant = Schema.String.pipe(
+  Schema.check(Schema.makeFilter(() => true, {
+    toJsonSchema: () => ({ pattern: instantText.source, description: instantRule })
+  })),
+  Schema.decodeTo(
+    Schema.DateTimeUtc,
+    SchemaTransformation.transformEffect<DateTime.Utc, string>({
+      decode: (text) =>
+        Option.match(readInstant(text), {
+          onNone: () =>
+            Effect.fail(new SchemaIssue.InvalidValue({ message: `${instantRule}, got ${show(text)}` }, text)),
+          onSome: Effect.succeed
+        }),
+      encode: (instant) => Effect.succeed(DateTime.formatIso(instant))
+    })
+  )
+)
+
+/**
+ * An entry of a kill switch: a key, `prefix.*` or `*`; or one of them with the instant at which it lapses.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Switch = Schema.Union([
+  Schema.String,
+  Schema.Struct({ key: Schema.String, until: Schema.optional(Instant) })
+])
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Switch = typeof Switch.Type
+
 /**
  * The schema of a document. `decode` adds what a schema of single values cannot say: names of entries and of budgets.
  *
@@ -73,10 +147,13 @@ export const PolicyDocument = Schema.Struct({
   schemaVersion: Version,
   /** opaque; shown in every timeline */
   revision: Revision,
-  defaults: Schema.optional(InDocument),
+  defaults: Schema.optional(Schema.Struct({ ...InDocument.fields, force })),
   budgets: Schema.optional(Schema.Record(Schema.String, Budget)),
-  policies: Schema.Record(Schema.String, InDocument),
-  off: Schema.optional(Schema.Array(Schema.String))
+  policies: Schema.Record(Schema.String, Entry),
+  /** no retries and no hedges for these keys */
+  off: Schema.optional(Schema.Array(Switch)),
+  /** no hedges for these keys */
+  hedgeOff: Schema.optional(Schema.Array(Switch))
 })
 
 /**
@@ -86,24 +163,86 @@ export const PolicyDocument = Schema.Struct({
 export type PolicyDocument = typeof PolicyDocument.Type
 
 // -----------------------------------------------------------------------------
+// kill switches
+// -----------------------------------------------------------------------------
+
+/**
+ * Which keys are switched off, each pattern with the instant at which it lapses, in milliseconds since the epoch
+ * (`Infinity` for never).
+ *
+ * @internal
+ */
+export interface Switches {
+  readonly off: ReadonlyArray<SwitchedKeys>
+  readonly hedgeOff: ReadonlyArray<SwitchedKeys>
+}
+
+/** @internal */
+export interface SwitchedKeys {
+  readonly pattern: string
+  readonly until: number
+}
+
+const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
+  typeof u === "object" && u !== null && !Array.isArray(u)
+
+const readSwitch = (entry: unknown): ReadonlyArray<SwitchedKeys> => {
+  const { key, until } = typeof entry === "string" ? { key: entry } : isRecord(entry) ? entry : {}
+  if (typeof key !== "string" || !isPattern(key)) return []
+  const instant = typeof until === "string" ? readInstant(until) : Option.none()
+  return [{ pattern: key, until: Option.match(instant, { onNone: () => Infinity, onSome: DateTime.toEpochMillis }) }]
+}
+
+const decodedSwitch = (entry: Switch): SwitchedKeys => {
+  const { key, until } = typeof entry === "string" ? { key: entry } : entry
+  return { pattern: key, until: until === undefined ? Infinity : DateTime.toEpochMillis(until) }
+}
+
+/** @internal */
+export const switchesIn = (document: PolicyDocument): Switches => ({
+  off: (document.off ?? []).map(decodedSwitch),
+  hedgeOff: (document.hedgeOff ?? []).map(decodedSwitch)
+})
+
+const readSwitches = (list: unknown): ReadonlyArray<SwitchedKeys> | undefined =>
+  Array.isArray(list) ? list.flatMap(readSwitch) : undefined
+
+/**
+ * The kill switches of a document that may be wrong everywhere else. `undefined` where a list is missing or none. An entry
+ * whose `until` cannot be read has none: whoever wrote it wanted the keys off.
+ *
+ * @internal
+ */
+export const switchesOf = (json: unknown): { readonly [K in keyof Switches]: Switches[K] | undefined } => {
+  const { hedgeOff, off } = isRecord(json) ? json : {}
+  return { off: readSwitches(off), hedgeOff: readSwitches(hedgeOff) }
+}
+
+// -----------------------------------------------------------------------------
 // decoding
 // -----------------------------------------------------------------------------
 
 const decodeStrict = Schema.decodeUnknownResult(PolicyDocument, parseOptions)
 const decodeLenient = Schema.decodeUnknownResult(PolicyDocument, { ...parseOptions, onExcessProperty: "ignore" })
 
-const namesOf = (json: unknown): ReadonlyArray<string> =>
-  typeof json === "object" && json !== null && !Array.isArray(json) ? Object.keys(json) : []
+const namesOf = (json: unknown): ReadonlyArray<string> => isRecord(json) ? Object.keys(json) : []
+
+/** An entry of a switch that has another type is found by the schema. */
+const switchIssues = (field: string, list: unknown, issues: Array<Issue>): void => {
+  for (const [i, entry] of (Array.isArray(list) ? list : []).entries()) {
+    if (typeof entry === "string") checkPattern(entry, [field, i], issues)
+    else if (isRecord(entry) && typeof entry["key"] === "string") checkPattern(entry["key"], [field, i, "key"], issues)
+  }
+}
 
 /** Names that must not be, found in the raw JSON: wrong values elsewhere must not hide them. */
 const nameIssues = (json: unknown): ReadonlyArray<Issue> => {
   const issues: Array<Issue> = []
-  if (typeof json !== "object" || json === null) return issues
-  const { budgets, off, policies } = json as Readonly<Record<string, unknown>>
+  if (!isRecord(json)) return issues
+  const { budgets, hedgeOff, off, policies } = json
   for (const pattern of namesOf(policies)) checkPattern(pattern, ["policies", pattern], issues)
-  for (const [i, pattern] of (Array.isArray(off) ? off : []).entries()) {
-    if (typeof pattern === "string") checkPattern(pattern, ["off", i], issues)
-  }
+  switchIssues("off", off, issues)
+  switchIssues("hedgeOff", hedgeOff, issues)
   for (const name of namesOf(budgets)) {
     if (reservedNames.has(name)) {
       issues.push({ path: ["budgets", name], message: `is a name that cannot be redefined, got ${show(name)}` })
@@ -113,10 +252,29 @@ const nameIssues = (json: unknown): ReadonlyArray<Issue> => {
 }
 
 const isNewerMinor = (input: unknown): boolean => {
-  const version = typeof input === "object" && input !== null && "schemaVersion" in input
-    ? input.schemaVersion
-    : undefined
+  const version = isRecord(input) ? input["schemaVersion"] : undefined
   return typeof version === "string" && Number(version.split(".")[1]) > supportedMinor
+}
+
+/**
+ * A document, with what was ignored in it because it is newer; or every issue.
+ *
+ * @internal
+ */
+export type Read =
+  | { readonly document: PolicyDocument; readonly ignored: ReadonlyArray<Issue> }
+  | { readonly document: undefined; readonly issues: ReadonlyArray<Issue> }
+
+/** @internal */
+export const read = (json: unknown): Read => {
+  const strict = decodeStrict(json)
+  const decoded = strict._tag === "Failure" && isNewerMinor(json) ? decodeLenient(json) : strict
+  const names = nameIssues(json)
+  if (decoded._tag === "Failure") {
+    return { document: undefined, issues: [...fromSchemaError(decoded.failure), ...names] }
+  }
+  if (names.length > 0) return { document: undefined, issues: names }
+  return { document: decoded.success, ignored: strict._tag === "Success" ? [] : fromSchemaError(strict.failure) }
 }
 
 /**
@@ -132,18 +290,13 @@ const isNewerMinor = (input: unknown): boolean => {
  */
 export const decode = (json: unknown): Effect.Effect<PolicyDocument, PolicyInvalid> =>
   Effect.suspend(() => {
-    const strict = decodeStrict(json)
-    const decoded = strict._tag === "Failure" && isNewerMinor(json) ? decodeLenient(json) : strict
-    const names = nameIssues(json)
-    if (decoded._tag === "Failure") {
-      return Effect.fail(new PolicyInvalid({ issues: [...fromSchemaError(decoded.failure), ...names] }))
-    }
-    if (names.length > 0) return Effect.fail(new PolicyInvalid({ issues: names }))
-    if (strict._tag === "Success") return Effect.succeed(decoded.success)
-    const ignored = new PolicyInvalid({ issues: fromSchemaError(strict.failure) }).message
+    const found = read(json)
+    if (found.document === undefined) return Effect.fail(new PolicyInvalid({ issues: found.issues }))
+    if (found.ignored.length === 0) return Effect.succeed(found.document)
+    const ignored = new PolicyInvalid({ issues: found.ignored }).message
     return Effect.as(
       Effect.logWarning(`PolicyDocument: fields of a newer version were ignored\n${ignored}`),
-      decoded.success
+      found.document
     )
   })
 
@@ -155,3 +308,40 @@ export const decode = (json: unknown): Effect.Effect<PolicyDocument, PolicyInval
  * @since 0.1.0
  */
 export const encode: (document: PolicyDocument) => unknown = Schema.encodeSync(PolicyDocument)
+
+// -----------------------------------------------------------------------------
+// JSON Schema
+// -----------------------------------------------------------------------------
+
+/** A field that is left out is `undefined` in code, which the generator writes as `null`; no document has one. */
+const withoutNull = (schema: unknown): unknown => {
+  if (Array.isArray(schema)) return schema.map(withoutNull)
+  if (!isRecord(schema)) return schema
+  const { anyOf, ...rest } = schema
+  const fields = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, withoutNull(value)]))
+  if (!Array.isArray(anyOf)) return fields
+  const left = anyOf.filter((member) => !(isRecord(member) && member["type"] === "null")).map(withoutNull)
+  return left.length === 1 ? { ...left[0] as object, ...fields } : { ...fields, anyOf: left }
+}
+
+/**
+ * The JSON Schema of a document, for editors and for checks without this library; also a file of the package,
+ * `@rego/core/policy-document.schema.json`.
+ *
+ * **Gotchas**
+ *
+ * It cannot say everything that `decode` checks: names of entries and budgets, the length of a duration.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const jsonSchema = (): { readonly [key: string]: unknown } => {
+  const { definitions, schema } = Schema.toJsonSchemaDocument(PolicyDocument, { onExcessProperty: "error" })
+  const described = withoutNull(schema) as Readonly<Record<string, unknown>>
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "Policy document of rego",
+    ...described,
+    ...(Object.keys(definitions).length === 0 ? {} : { $defs: withoutNull(definitions) })
+  }
+}

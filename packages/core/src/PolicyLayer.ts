@@ -38,25 +38,18 @@
  *
  * @since 0.1.0
  */
-import type { Scope } from "effect"
-import { Clock, Context, Duration, Effect, Layer, Option, Predicate, Schema, Stream } from "effect"
-import * as BootChecks from "./BootChecks.ts"
-import * as Budget from "./Budget.ts"
-import * as BudgetData from "./BudgetData.ts"
-import * as Classifier from "./Classifier.ts"
-import { CombinedBudget } from "./CombinedBudget.ts"
-import * as Hedge from "./Hedge.ts"
-import { HedgeState } from "./HedgeState.ts"
+import type { Duration } from "effect"
+import { Effect, Layer, Predicate, Schema } from "effect"
 import type { Issue } from "./Issue.ts"
-import { durationBetween, DurationFromInput, fromSchemaError, integerBetween, parseOptions } from "./Issue.ts"
-import * as Plan from "./Plan.ts"
+import { fromSchemaError, parseOptions } from "./Issue.ts"
+import * as KillSwitch from "./KillSwitch.ts"
 import * as Policy from "./Policy.ts"
 import * as PolicyDocument from "./PolicyDocument.ts"
-import type { Binding, KeyState, KeyStatistics, PolicyStatus } from "./PolicyProvider.ts"
-import { Bindings, PolicyProvider, reportOnce } from "./PolicyProvider.ts"
+import type { PolicyProvider } from "./PolicyProvider.ts"
 import * as PolicySet from "./PolicySet.ts"
-import { Supervisor } from "./Supervisor.ts"
-import { nowMillis } from "./Time.ts"
+import * as ProviderLayer from "./ProviderLayer.ts"
+import type { Initial } from "./ProviderState.ts"
+import * as Rollout from "./Rollout.ts"
 
 // -----------------------------------------------------------------------------
 // options
@@ -88,208 +81,26 @@ export interface Limits {
   readonly shutdownTimeout?: Duration.Input | undefined
 }
 
-const count = (max: number, min = 1) => Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(min, max))))
+// -----------------------------------------------------------------------------
+// local policies
+// -----------------------------------------------------------------------------
 
-const LimitsSchema = Schema.Struct({
-  maxKeys: count(1_000_000),
-  maxAbandoned: count(1_000_000),
-  maxAttemptRecords: count(1_000, 2),
-  shutdownTimeout: Schema.optional(DurationFromInput.pipe(Schema.check(durationBetween(0, "10 minutes"))))
+interface Source extends Initial {
+  readonly limits: ProviderLayer.Limits
+}
+
+const build = Effect.fnUntraced(function*({ limits, ...initial }: Source) {
+  const provider = yield* ProviderLayer.make(limits, initial)
+  yield* ProviderLayer.check(provider)
+  return ProviderLayer.service(provider)
 })
 
-// -----------------------------------------------------------------------------
-// what a layer is built from
-// -----------------------------------------------------------------------------
-
-interface Source {
-  readonly set: PolicySet.PolicySet
-  readonly status: PolicyStatus
-  readonly onMissing: OnMissing
-  readonly off: ReadonlyArray<string>
-  readonly budgets: ReadonlyMap<string, Budget.Registered>
-  readonly limits: typeof LimitsSchema.Type
-}
-
-interface Environment {
-  readonly source: Source
-  /** what was provided to the layer: registries, by name */
-  readonly registries: Context.Context<never>
-  readonly findBudget: (name: string) => Budget.Budget | undefined
-}
-
-const builtIn: ReadonlyMap<string, Budget.Make> = new Map([
-  ["default", Budget.ratio()],
-  ["unlimited", Budget.unlimited],
-  ["none", Budget.none]
-])
-
-const findBudget = (
-  source: Source,
-  registries: Context.Context<never>,
-  scope: Context.Context<Scope.Scope>
-) =>
-(name: string): Budget.Budget | undefined => {
-  const make = builtIn.get(name)
-  return make === undefined
-    ? (source.budgets.get(name) ?? Budget.findNamed(registries, name))?.forKey()
-    : Budget.build(make, scope)
-}
-
-const namesOf = (source: Source, registries: Context.Context<never>): BootChecks.Names => ({
-  isBudget: (name) => builtIn.has(name) || source.budgets.has(name) || Budget.findNamed(registries, name) !== undefined,
-  isClassifier: (name) => Classifier.findNamed(registries, name) !== undefined,
-  isTrigger: (name) => Hedge.findNamed(registries, name) !== undefined
-})
-
-const refuse = (issues: ReadonlyArray<Issue>): Effect.Effect<void, Policy.PolicyInvalid> =>
-  issues.length === 0 ? Effect.void : Effect.fail(new Policy.PolicyInvalid({ issues }))
-
-// -----------------------------------------------------------------------------
-// bindings
-// -----------------------------------------------------------------------------
-
-const sectionsFor = (source: Source, key: string): Policy.Sections | undefined =>
-  PolicySet.resolve(source.set, key) ?? (source.onMissing === "defaults" ? PolicySet.forMissing(source.set) : undefined)
-
-const classifierOf = (environment: Environment, plan: Plan.Plan): Classifier.Any | undefined =>
-  typeof plan.classifier === "string" ? Classifier.findNamed(environment.registries, plan.classifier) : plan.classifier
-
-const triggerOf = (environment: Environment, plan: Plan.Plan): Binding["trigger"] => {
-  const trigger = typeof plan.hedge?.trigger === "string"
-    ? Hedge.findNamed(environment.registries, plan.hedge.trigger)
-    : plan.hedge?.trigger
-  return Hedge.isTrigger(trigger) ? Hedge.delaysOf(trigger) : trigger
-}
-
-const bind = (environment: Environment) => (key: Binding["key"], context: Context.Context<never>): Binding => {
-  const { findBudget, source } = environment
-  const sections = sectionsFor(source, key)
-  const missing = sections === undefined
-  const plan = missing ? Plan.singleAttempt : Plan.fromSections(sections)
-  const switchedOff = PolicySet.covers(source.off, key)
-  const state: KeyState = {
-    abandoned: 0,
-    hedging: plan.hedge === undefined ? undefined : new HedgeState(plan.hedge.precise),
-    reported: new Set()
-  }
-  const budget = findBudget(plan.budget) ?? findBudget("default")!
-  const gate = plan.hedge?.budget === undefined || plan.hedge.budget === plan.budget
-    ? undefined
-    : findBudget(plan.hedge.budget)
-  const combined = gate === undefined ? budget : new CombinedBudget(gate, budget)
-  const binding: Binding = {
-    key,
-    plan,
-    facts: {
-      revision: source.status.revision,
-      source: missing ? "missing" : source.status.source,
-      retries: plan.retries
-    },
-    classifier: classifierOf(environment, plan),
-    budget,
-    hedgeBudget: combined,
-    observed: combined,
-    trigger: triggerOf(environment, plan),
-    refused: missing && source.onMissing === "fail",
-    switchedOff: () => switchedOff,
-    state
-  }
-  if (missing) reportOnce(binding, context, "missing", "no policy matches this key")
-  return binding
-}
-
-// -----------------------------------------------------------------------------
-// the layer
-// -----------------------------------------------------------------------------
-
-/** Builds within this many milliseconds count together; more of them mean that the layer is provided around calls. */
-const rebuildWindow = 10_000
-const maxRebuilds = 10
-
-/** When a layer was built, for each clock: tests that share a layer have a time line each. */
-class Builds {
-  private readonly times = new WeakMap<Clock.Clock, Array<number>>()
-  private warned = false
-
-  /** Whether this build is the one to warn at. */
-  add(clock: Clock.Clock): boolean {
-    const now = nowMillis(clock)
-    const times = (this.times.get(clock) ?? []).filter((at) => now - at <= rebuildWindow)
-    times.push(now)
-    this.times.set(clock, times.slice(-maxRebuilds - 1))
-    if (this.warned || times.length <= maxRebuilds) return false
-    this.warned = true
-    return true
-  }
-}
-
-const warnWhenRebuilt = (builds: Builds): Effect.Effect<void> =>
-  Clock.clockWith((clock) =>
-    builds.add(clock)
-      ? Effect.logWarning(
-        "PolicyLayer: built more than 10 times within 10 seconds. Provide it once, at the edge of the application: " +
-          "around a single call its budgets start anew each time"
-      )
-      : Effect.void
-  )
-
-const statisticsOf = (binding: Binding): Effect.Effect<KeyStatistics> =>
-  Effect.zipWith(binding.budget.state, Clock.monotonicTimeNanos, ({ balance }, nanos) => ({
-    key: binding.key,
-    abandoned: binding.state.abandoned,
-    budget: { name: binding.plan.budget, balance },
-    hedging: Option.map(Option.fromUndefinedOr(binding.state.hedging), (hedging) => ({
-      hedges: hedging.statistics,
-      latency: hedging.latency.snapshot(Number(nanos) / 1e6)
-    }))
-  }))
-
-const build = Effect.fnUntraced(function*(source: Source) {
-  const registries = yield* Effect.context<never>()
-  const policies = { set: source.set, givesDefaults: source.onMissing === "defaults" }
-  yield* refuse(BootChecks.issues(policies, namesOf(source, registries)))
-  const scope = yield* Effect.context<Scope.Scope>()
-  const find = findBudget(source, registries, scope)
-  yield* refuse(BootChecks.costIssues(policies, find))
-  const supervisor = new Supervisor()
-  yield* Effect.addFinalizer(() => supervisor.close(source.limits.shutdownTimeout ?? Duration.seconds(5)))
-  yield* Effect.forEach(BootChecks.warnings(policies), (warning) => Effect.logWarning(warning), { discard: true })
-  const bindings = new Bindings({
-    isNamed: (key) => source.set.exact.has(key),
-    bind: bind({ source, registries, findBudget: find }),
-    bounds: {
-      maxKeys: source.limits.maxKeys ?? 1_000,
-      maxAbandoned: source.limits.maxAbandoned ?? 64,
-      maxAttemptRecords: source.limits.maxAttemptRecords ?? 16
-    },
-    supervisor
-  })
-  return PolicyProvider.of({
-    policy: (key) =>
-      Effect.sync(() => {
-        const sections = sectionsFor(source, bindings.keyOf(key))
-        return Option.map(Option.fromUndefinedOr(sections), Policy.fromSections)
-      }),
-    status: Effect.succeed(source.status),
-    statistics: (key) =>
-      Effect.suspend(() => {
-        const binding = bindings.find(key)
-        return binding === undefined ? Effect.succeedNone : Effect.asSome(statisticsOf(binding))
-      }),
-    changes: Stream.empty,
-    "~@rego/core/PolicyProvider": bindings
-  })
-})
-
-const toLayer = <R = never>(
-  source: Effect.Effect<Source, Policy.PolicyInvalid, R>
-): Layer.Layer<PolicyProvider, Policy.PolicyInvalid, Exclude<R, Scope.Scope>> => {
-  const builds = new Builds()
-  return Layer.effect(
-    PolicyProvider,
-    Effect.andThen(warnWhenRebuilt(builds), Effect.flatMap(source, build))
-  ) as Layer.Layer<PolicyProvider, Policy.PolicyInvalid, Exclude<R, Scope.Scope>>
-}
+const toLayer = <R>(source: Effect.Effect<Source, Policy.PolicyInvalid>) =>
+  ProviderLayer.toLayer<R>(Effect.flatMap(source, build) as Effect.Effect<
+    PolicyProvider["Service"],
+    Policy.PolicyInvalid,
+    R
+  >)
 
 // -----------------------------------------------------------------------------
 // constructors
@@ -311,8 +122,8 @@ export interface Options<B extends string, C extends string, T extends string, N
 const OptionsSchema = Schema.Struct({
   policies: Schema.Record(Schema.String, Schema.Unknown),
   defaults: Schema.optional(Schema.Unknown),
-  onMissing: Schema.optional(Schema.Literals(["single-attempt", "defaults", "fail"])),
-  limits: Schema.optional(LimitsSchema)
+  onMissing: Schema.optional(ProviderLayer.OnMissing),
+  limits: Schema.optional(ProviderLayer.Limits)
 })
 
 const decodeOptions = Schema.decodeUnknownResult(OptionsSchema, parseOptions)
@@ -332,10 +143,11 @@ const checkOptions = (options: unknown): Effect.Effect<Source, Policy.PolicyInva
     if (issues.length > 0 || decoded._tag === "Failure") return Effect.fail(new Policy.PolicyInvalid({ issues }))
     return Effect.succeed({
       set: PolicySet.make(entries, under),
-      status: { revision: "local", source: "local" as const },
+      revision: "local",
+      source: "local" as const,
       onMissing: decoded.success.onMissing ?? "single-attempt",
-      off: [],
-      budgets: new Map(),
+      switches: KillSwitch.none,
+      budgets: {},
       limits: decoded.success.limits ?? {}
     })
   })
@@ -371,28 +183,15 @@ export const make = <
  */
 export const defaults: Layer.Layer<PolicyProvider> = Layer.orDie(make({ policies: {}, onMissing: "defaults" }))
 
-const documentBudgets = (
-  document: PolicyDocument.PolicyDocument
-): Effect.Effect<ReadonlyMap<string, Budget.Registered>, never, Scope.Scope> =>
-  Effect.map(Effect.context<Scope.Scope>(), (context) => {
-    const budgets = Object.entries(document.budgets ?? {})
-    return new Map(budgets.map(([name, data]) => {
-      const make = BudgetData.toMake(data)
-      if (data.scope !== "shared") return [name, { forKey: () => Budget.build(make, context) }]
-      const shared = Budget.build(make, context)
-      return [name, { forKey: () => shared }]
-    }))
-  })
-
-const fromDecoded = (document: PolicyDocument.PolicyDocument): Effect.Effect<Source, never, Scope.Scope> =>
-  Effect.map(documentBudgets(document), (budgets) => ({
-    set: PolicySet.make(document.policies, document.defaults),
-    status: { revision: document.revision, source: "local" as const },
-    onMissing: "single-attempt" as const,
-    off: document.off ?? [],
-    budgets,
-    limits: {}
-  }))
+const fromDecoded = (document: PolicyDocument.PolicyDocument, instance: string): Source => ({
+  set: PolicySet.make(Rollout.allChosen(document.policies, instance), document.defaults),
+  revision: document.revision,
+  source: "local" as const,
+  onMissing: "single-attempt" as const,
+  switches: PolicyDocument.switchesIn(document),
+  budgets: document.budgets ?? {},
+  limits: {}
+})
 
 /**
  * Policies from a document: unknown JSON, as it was read from a file that ships with the application.
@@ -405,5 +204,14 @@ const fromDecoded = (document: PolicyDocument.PolicyDocument): Effect.Effect<Sou
  * @category layers
  * @since 0.1.0
  */
-export const fromDocument = (json: unknown): Layer.Layer<PolicyProvider, Policy.PolicyInvalid> =>
-  toLayer(Effect.flatMap(PolicyDocument.decode(json), fromDecoded))
+export const fromDocument = (
+  json: unknown,
+  options?: { readonly instance?: string | undefined }
+): Layer.Layer<PolicyProvider, Policy.PolicyInvalid> =>
+  toLayer(
+    Effect.zipWith(
+      PolicyDocument.decode(json),
+      Rollout.instanceOr(options?.instance),
+      fromDecoded
+    )
+  )

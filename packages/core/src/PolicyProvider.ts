@@ -22,33 +22,146 @@
  *
  * @since 0.1.0
  */
-import type { Cause, Effect, Option, Schedule, Stream } from "effect"
-import { Context, Effect as Effects } from "effect"
-import type { Budget } from "./Budget.ts"
-import type { PolicyFacts, PolicySource } from "./CallRecord.ts"
-import type * as Classifier from "./Classifier.ts"
+import type { Duration, Effect, Option, Stream } from "effect"
+import { Context } from "effect"
+import type { Bindings } from "./Bindings.ts"
+import type { PolicySource } from "./CallRecord.ts"
 import type * as Hedge from "./Hedge.ts"
-import type { HedgeState } from "./HedgeState.ts"
-import { show } from "./Issue.ts"
+import type { Issue } from "./Issue.ts"
+import type { StoreError } from "./LastKnownGood.ts"
 import type * as Latency from "./Latency.ts"
-import type { Plan } from "./Plan.ts"
-import type { Policy } from "./Policy.ts"
-import * as PolicyKey from "./PolicyKey.ts"
-import type { Supervisor } from "./Supervisor.ts"
+import type { Input, Policy, PolicyInvalid } from "./Policy.ts"
+import type * as PolicyKey from "./PolicyKey.ts"
+import type { Clamped, SourceError } from "./PolicySource.ts"
 
 // -----------------------------------------------------------------------------
 // model
 // -----------------------------------------------------------------------------
 
 /**
- * Where the policies in force come from.
+ * Where the policies in force come from, and what is wrong with that.
+ *
+ * **Details**
+ *
+ * `source` is `"local"` for policies in code. Of those that come from a source: `"live"`, what it has now; `"stale"`, what it
+ * had when it was last heard of, because it does not answer or what it has was refused; `"lkg"`, the last known good
+ * document of an earlier process; `"bundled"`, the document that came with the application; `"missing"`, none at all.
  *
  * @category models
  * @since 0.1.0
  */
 export interface PolicyStatus {
   readonly revision: string
-  readonly source: Exclude<PolicySource, "missing">
+  readonly source: PolicySource
+  /** since the source last confirmed what is in force; `None` where no source ever did */
+  readonly age: Option.Option<Duration.Duration>
+  /** why the source was not heard of; `None` since it was */
+  readonly lastError: Option.Option<SourceError>
+  /** why the last document could not be kept for the next boot, or the one of the last process not be read */
+  readonly storeError: Option.Option<StoreError>
+  /** the document that was refused last; `None` since another one was accepted */
+  readonly rejected: Option.Option<Rejection>
+  /** the document in force was in force before, and others since */
+  readonly rolledBack: boolean
+  /** values of the document in force that were moved to a limit */
+  readonly clamped: ReadonlyArray<Clamped>
+  /** entries of the document in force that were not taken: each keeps its last good version, else it gets one attempt */
+  readonly issues: ReadonlyArray<Issue>
+  /** keys and patterns that get no retries and no hedges at this moment */
+  readonly off: ReadonlyArray<SwitchedOff>
+  readonly hedgeOff: ReadonlyArray<SwitchedOff>
+  readonly overrides: ReadonlyArray<Overridden>
+}
+
+/**
+ * A document that was refused. Nothing of it is in force, except its kill switches.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Rejection {
+  /** `None` where it could not be read */
+  readonly revision: Option.Option<string>
+  /** at most 100 */
+  readonly issues: ReadonlyArray<Issue>
+  /** milliseconds since the epoch */
+  readonly at: number
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface SwitchedOff {
+  readonly pattern: string
+  /** milliseconds since the epoch; `None` until a document says otherwise */
+  readonly until: Option.Option<number>
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Overridden {
+  readonly pattern: string
+  readonly change: "off" | "hedgeOff" | Policy<unknown>
+  /** milliseconds since the epoch */
+  readonly until: number
+}
+
+/**
+ * A field that is different from before. Durations are text.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Difference {
+  /** as in a document: `["policies", "users.*", "retry", "maxAttempts"]` */
+  readonly path: ReadonlyArray<PropertyKey>
+  /** `undefined` where there was none */
+  readonly before: unknown
+  /** `undefined` where there is none any more */
+  readonly after: unknown
+}
+
+/**
+ * What is different from the item before, and how things stand.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PolicyChange {
+  readonly status: PolicyStatus
+  /** the revision of the item before; `None` in the first one */
+  readonly previous: Option.Option<string>
+  /** empty in the first item, and where only the status is another */
+  readonly differences: ReadonlyArray<Difference>
+}
+
+/**
+ * What `override` lays over the policies of a key: no retries and no hedges, no hedges, or a policy.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Change = "off" | "hedgeOff" | Input | Policy<unknown>
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface OverrideOptions {
+  /** how long it holds, 1 second to 7 days */
+  readonly for: Duration.Input
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Override {
+  /** ends it before its time; does nothing once it has ended */
+  readonly lift: Effect.Effect<void>
 }
 
 /**
@@ -72,164 +185,23 @@ export class PolicyProvider extends Context.Service<PolicyProvider, {
   /** the policy of a key as it is now, merged; `None` when no entry matches */
   readonly policy: (key: PolicyKey.Input) => Effect.Effect<Option.Option<Policy<unknown>>>
   readonly status: Effect.Effect<PolicyStatus>
-  readonly changes: Stream.Stream<PolicyStatus>
+  /**
+   * How things stand, and then every change. A subscriber that is slow gets the changes that it missed as one, so that
+   * nothing piles up and the last state always arrives.
+   */
+  readonly changes: Stream.Stream<PolicyChange>
+  /**
+   * Lays a change over what a key, or all keys of a `prefix.*` or `*`, get: in this process, for a while. Over exact
+   * entries as well; a second one of the same kind for the same pattern replaces the first. `"off"` and `"hedgeOff"` also
+   * reach calls in flight, as the kill switches of a document do.
+   */
+  readonly override: (
+    pattern: string,
+    change: Change,
+    options: OverrideOptions
+  ) => Effect.Effect<Override, PolicyInvalid>
   /** what is known about a key since the layer was built; `None` for one that was not called yet */
   readonly statistics: (key: PolicyKey.Input) => Effect.Effect<Option.Option<KeyStatistics>>
   /** what the driver works with; made by `PolicyLayer` only */
   readonly "~@rego/core/PolicyProvider": Bindings
 }>()("@rego/core/PolicyProvider") {}
-
-// -----------------------------------------------------------------------------
-// what the driver reads
-// -----------------------------------------------------------------------------
-
-/**
- * Everything a call needs to know about its key. One object for each key and revision.
- *
- * @internal
- */
-export interface Binding {
-  readonly key: PolicyKey.PolicyKey
-  readonly plan: Plan
-  readonly facts: PolicyFacts
-  readonly classifier: Classifier.Any | undefined
-  readonly budget: Budget
-  /** asked for hedges: the policy's budget, and the one of its hedge section */
-  readonly hedgeBudget: Budget
-  /** hears of every call and attempt: all budgets of the policy */
-  readonly observed: Budget
-  /** the trigger, names resolved; `undefined` where the policy does not hedge */
-  readonly trigger: Hedge.Delays | Schedule.Schedule<unknown, Hedge.State> | undefined
-  /** the layer fails calls of keys that no policy matches */
-  readonly refused: boolean
-  /** asked live, so that a kill switch also ends the retries of calls in flight */
-  readonly switchedOff: () => boolean
-  readonly state: KeyState
-}
-
-/**
- * What outlives a change of the policy.
- *
- * @internal
- */
-export interface KeyState {
-  /** attempts that were given up and still run */
-  abandoned: number
-  /** made for keys that hedge */
-  hedging: HedgeState | undefined
-  readonly reported: Set<string>
-}
-
-/** @internal */
-export interface Bounds {
-  /** distinct keys; further ones share the overflow key of their namespace */
-  readonly maxKeys: number
-  readonly maxAbandoned: number
-  readonly maxAttemptRecords: number
-}
-
-/**
- * The bindings of a layer, by the text of their key as call sites write it.
- *
- * @internal
- */
-export class Bindings {
-  private readonly byText = new Map<string, Binding>()
-  private readonly keys = new Map<string, Binding>()
-  private readonly overflowKeys = new Set<string>()
-  private readonly isNamed: (key: string) => boolean
-  private readonly bind: (key: PolicyKey.PolicyKey, context: Context.Context<never>) => Binding
-  readonly bounds: Bounds
-  readonly supervisor: Supervisor
-
-  constructor(options: {
-    readonly isNamed: (key: string) => boolean
-    readonly bind: (key: PolicyKey.PolicyKey, context: Context.Context<never>) => Binding
-    readonly bounds: Bounds
-    readonly supervisor: Supervisor
-  }) {
-    this.isNamed = options.isNamed
-    this.bind = options.bind
-    this.bounds = options.bounds
-    this.supervisor = options.supervisor
-  }
-
-  /** The hot path is one look-up. */
-  get(text: PolicyKey.Input, context: Context.Context<never>): Binding {
-    return this.byText.get(text) ?? this.firstSight(text, context)
-  }
-
-  /** What is bound for a key, if it was called before. */
-  find(text: PolicyKey.Input): Binding | undefined {
-    return this.byText.get(text) ?? this.keys.get(PolicyKey.print(text))
-  }
-
-  private firstSight(text: PolicyKey.Input, context: Context.Context<never>): Binding {
-    const key = this.keyOf(text)
-    const known = this.keys.get(key)
-    if (known !== undefined) return this.remember(text, known)
-    if (key !== PolicyKey.print(text)) return this.remember(text, this.overflow(key, text, context, "is no valid key"))
-    if (this.keys.size - this.overflowKeys.size >= this.bounds.maxKeys && !this.isNamed(key)) {
-      return this.overflow(this.overflowOf(key), text, context, "is one key too many")
-    }
-    const binding = this.bind(key, context)
-    this.keys.set(key, binding)
-    return this.remember(text, binding)
-  }
-
-  /** The key under which a call runs. A call never fails because of its key. */
-  keyOf(text: PolicyKey.Input): PolicyKey.PolicyKey {
-    const key = PolicyKey.print(text)
-    return this.isNamed(key) || PolicyKey.isValid(key) ? key as PolicyKey.PolicyKey : this.overflowOf(key)
-  }
-
-  /** There are at most as many overflow keys of namespaces as other keys; then comes the one of all namespaces. */
-  private overflowOf(text: string): PolicyKey.PolicyKey {
-    const key = PolicyKey.overflowOf(text)
-    return this.keys.has(key) || this.overflowKeys.size < this.bounds.maxKeys ? key : PolicyKey.overflow
-  }
-
-  private overflow(
-    key: PolicyKey.PolicyKey,
-    text: string,
-    context: Context.Context<never>,
-    why: string
-  ): Binding {
-    const binding = this.keys.get(key) ?? this.bind(key, context)
-    this.keys.set(key, binding)
-    this.overflowKeys.add(key)
-    reportOnce(binding, context, "overflow", `calls run under ${key}: ${show(text)} ${why}`)
-    return binding
-  }
-
-  /** Other spellings of a key are remembered as well, within the same bound. */
-  private remember(text: string, binding: Binding): Binding {
-    if (this.byText.size < this.bounds.maxKeys * 2 || text === binding.key) this.byText.set(text, binding)
-    return binding
-  }
-}
-
-// -----------------------------------------------------------------------------
-// reports
-// -----------------------------------------------------------------------------
-
-/**
- * Says something once for a key, in the log of whoever met it first. It runs apart from the call: a logger that is slow,
- * or that throws, changes nothing.
- *
- * @internal
- */
-export const reportOnce = (
-  binding: Binding,
-  context: Context.Context<never>,
-  what: string,
-  message: string,
-  cause?: Cause.Cause<unknown>
-): void => {
-  if (binding.state.reported.has(what)) return
-  binding.state.reported.add(what)
-  const line = cause === undefined
-    ? Effects.logWarning(`rego ${binding.key}: ${message}`)
-    : Effects.logError(`rego ${binding.key}: ${message}`, cause)
-  Effects.runForkWith(context)(line)
-}

@@ -17,9 +17,12 @@ export interface PolicySet {
 
 const patternSyntax = /^(?:\*|[A-Za-z0-9_./:-]{1,126}\.\*|[A-Za-z0-9_./:-]{1,128})$/
 
-/** Names of entries: a key, `prefix.*` or `*`. A key that is named exactly is accepted even if it looks like an id. */
+/** A key, `prefix.*` or `*`. */
+export const isPattern = (text: string): boolean => patternSyntax.test(text)
+
+/** Names of entries. A key that is named exactly is accepted even if it looks like an id. */
 export const checkPattern = (pattern: string, path: ReadonlyArray<PropertyKey>, issues: Array<Issue>): void => {
-  if (patternSyntax.test(pattern)) return
+  if (isPattern(pattern)) return
   issues.push({ path, message: `must be a key, "prefix.*" or "*", got ${show(pattern)}` })
 }
 
@@ -81,8 +84,9 @@ export const merged = (set: PolicySet): ReadonlyArray<readonly [pattern: string,
   ...[...set.exact.keys()].map((key) => [key, resolve(set, key)!] as const)
 ]
 
-/** Whether one of the patterns of a kill switch covers the key. */
-export const covers = (patterns: ReadonlyArray<string>, key: string): boolean =>
-  patterns.some((pattern) =>
-    pattern === "*" || pattern === key || (isPrefix(pattern) && key.startsWith(prefixOf(pattern)))
-  )
+/** What a pattern stands for where policies are looked up: itself, or some key that it covers. */
+export const keyOf = (pattern: string): string => pattern === "*" ? "" : isPrefix(pattern) ? prefixOf(pattern) : pattern
+
+/** Whether a pattern covers a key. */
+export const covers = (pattern: string, key: string): boolean =>
+  pattern === "*" || pattern === key || (isPrefix(pattern) && key.startsWith(prefixOf(pattern)))

@@ -19,26 +19,32 @@ const slots = 20
 const epsilon = 1e-9
 
 export class RatioBudget implements Budget {
-  readonly window: Duration.Duration
-  readonly maxCost: number | undefined
-  private readonly ratio: number
+  window: Duration.Duration = Duration.zero
+  maxCost: number | undefined = undefined
   /** each budget has the one that deposits, so that calls are not told for nothing */
-  readonly onCall: Budget["onCall"]
-  readonly onOutcome: Budget["onOutcome"]
-  private readonly slotMillis: number
-  private readonly keep: number
-  private readonly deposits = new SlidingSum(slots)
+  onCall: Budget["onCall"] = undefined
+  onOutcome: Budget["onOutcome"] = undefined
+  private ratio = 0
+  private slotMillis = 0
+  private keep = 0
+  private deposits = new SlidingSum(slots)
   /** One slot more than the deposits have: what was paid in the slot that the window has half left still counts. */
-  private readonly extras = new SlidingSum(slots + 1)
-  private readonly hedges = new SlidingSum(slots + 1)
+  private extras = new SlidingSum(slots + 1)
+  private hedges = new SlidingSum(slots + 1)
   private readonly reserve: Bucket
   /** tokens of the reserve that hedges leave to retries */
-  private readonly kept: number
+  private kept = 0
   private now = -Infinity
   private slot = -Infinity
   private refilledAt = -Infinity
 
   constructor(options: Options) {
+    const { burst = 10, perSecond = 0.1, start = 5 } = options.reserve ?? {}
+    this.reserve = new Bucket(burst, start, perSecond)
+    this.configure(options)
+  }
+
+  private configure(options: Options): void {
     this.ratio = options.ratio ?? 0.1
     const ofCalls = options.of === "calls"
     this.onCall = ofCalls ? ({ now }) => this.deposit(now) : undefined
@@ -49,9 +55,30 @@ export class RatioBudget implements Budget {
     this.window = options.window ?? Duration.seconds(10)
     this.slotMillis = Duration.toMillis(this.window) / slots
     this.keep = options.keepForRetries ?? 0.2
-    const { burst = 10, perSecond = 0.1, start = 5 } = options.reserve ?? {}
-    this.reserve = new Bucket(burst, start, perSecond)
-    this.kept = this.keep * burst
+    this.kept = this.keep * (options.reserve?.burst ?? 10)
+  }
+
+  /** Deposits and extras stay what they were, and count for as long as the new window says; the reserve stays as full. */
+  retune(options: Options, now: number): void {
+    this.refill(now)
+    const before = this.slotMillis
+    this.configure(options)
+    this.reserve.resize(options.reserve?.burst ?? 10, options.reserve?.perSecond ?? 0.1)
+    if (this.slotMillis !== before && this.now !== -Infinity) this.reslice(before)
+  }
+
+  /** As `advance`: deposits are taken to be as old as they can be, extras as young. */
+  private reslice(before: number): void {
+    this.slot = Math.floor(this.now / this.slotMillis)
+    const start = (slot: number) => Math.floor(slot * before / this.slotMillis)
+    const end = (slot: number) => Math.floor(Math.min((slot + 1) * before, this.now) / this.slotMillis)
+    this.deposits = this.deposits.resliced(this.slot, start)
+    this.extras = this.extras.resliced(this.slot, end)
+    this.hedges = this.hedges.resliced(this.slot, end)
+  }
+
+  drain(): void {
+    this.reserve.tokens = 0
   }
 
   /** A clock that goes back (a layer used under two clocks) counts as no time passed. */
@@ -95,13 +122,14 @@ export class RatioBudget implements Budget {
   }
 
   private fromRatio(cost: number, hedge: boolean): Decision {
-    const paidIn = this.slot
-    this.extras.add(paidIn, cost)
-    if (hedge) this.hedges.add(paidIn, cost)
+    const { extras, hedges, slot } = this
+    extras.add(slot, cost)
+    if (hedge) hedges.add(slot, cost)
     return settledOnce((use) => {
-      if (use === "used") return
-      this.extras.add(paidIn, -cost)
-      if (hedge) this.hedges.add(paidIn, -cost)
+      // Where the window has got another length meanwhile nobody knows the slot any more: the grant stays spent.
+      if (use === "used" || this.extras !== extras) return
+      extras.add(slot, -cost)
+      if (hedge) hedges.add(slot, -cost)
     })
   }
 

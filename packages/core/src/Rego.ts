@@ -33,10 +33,10 @@
  * @since 0.1.0
  */
 import { Context, Effect } from "effect"
+import type { Bindings } from "./Bindings.ts"
 import type * as Classifier from "./Classifier.ts"
 import * as Executor from "./Executor.ts"
 import type * as PolicyKey from "./PolicyKey.ts"
-import type { Bindings } from "./PolicyProvider.ts"
 import { PolicyProvider } from "./PolicyProvider.ts"
 import type { RegoError } from "./RegoError.ts"
 import type { Timeline } from "./Timeline.ts"

@@ -36,6 +36,18 @@ export class SlidingSum {
     this.sum += amount
   }
 
+  /** The same amounts in slots of another length: `to` says where a slot goes, `current` is the slot of now. */
+  resliced(current: number, to: (slot: number) => number): SlidingSum {
+    const size = this.ring.length
+    const next = new SlidingSum(size)
+    next.advance(current)
+    for (let slot = this.current - size + 1; slot <= this.current; slot++) {
+      const amount = this.ring[this.index(slot)]!
+      if (amount !== 0) next.add(to(slot), amount)
+    }
+    return next
+  }
+
   /** Takes one from the oldest slot that holds one: no slot falls below nothing, and what leaves first is taken first. */
   removeOldest(): void {
     for (let slot = this.current - this.ring.length + 1; slot <= this.current; slot++) {

@@ -14,12 +14,24 @@ const decimals = 1_000
 
 export class SuccessTokens implements Budget {
   private thousandths: number
-  private readonly max: number
-  private readonly perSuccess: number
+  private max: number
+  private perSuccess: number
   constructor(maxTokens: number, tokenRatio: number) {
     this.max = Math.round(maxTokens * decimals)
     this.perSuccess = Math.round(tokenRatio * decimals)
     this.thousandths = this.max
+  }
+
+  /** Keeps how many are left, in proportion. */
+  retune(maxTokens: number, tokenRatio: number): void {
+    const max = Math.round(maxTokens * decimals)
+    this.thousandths = Math.round(this.thousandths * max / this.max)
+    this.max = max
+    this.perSuccess = Math.round(tokenRatio * decimals)
+  }
+
+  drain(): void {
+    this.thousandths = 0
   }
 
   /** Attempts are not charged when they start: what they cost is known when they fail. */

@@ -8,7 +8,7 @@ import { Bucket } from "./Bucket.ts"
 import type { Budget, Decision, Request } from "./Budget.ts"
 
 export class TokenBucket implements Budget {
-  readonly maxCost: number
+  maxCost: number
   private readonly bucket: Bucket
   private now = -Infinity
   constructor(capacity: number, refillPerSecond: number) {
@@ -21,6 +21,17 @@ export class TokenBucket implements Budget {
     if (now <= this.now) return
     if (this.now !== -Infinity) this.bucket.refill(now - this.now)
     this.now = now
+  }
+
+  /** Keeps how full it is, in proportion. */
+  retune(capacity: number, refillPerSecond: number, now: number): void {
+    this.advance(now)
+    this.maxCost = capacity
+    this.bucket.resize(capacity, refillPerSecond)
+  }
+
+  drain(): void {
+    this.bucket.tokens = 0
   }
 
   readonly tryAcquire = ({ cost, now }: Request): Decision => {

@@ -56,9 +56,11 @@ class Group {
           tryAcquire: options.tryAcquire ?? (() => granted(settled)),
           state: Effect.succeed({ balance: 1 })
         },
-        switchedOff: options.switchedOff ?? (() => false),
+        hedging: state,
         state: { abandoned: 0, hedging: state, reported: new Set() }
       } as never,
+      switchedOff: options.switchedOff ?? (() => false),
+      waiting: new Set(),
       bounds: { maxKeys: 1, maxAbandoned: 1, maxAttemptRecords: 1 },
       context,
       clock,

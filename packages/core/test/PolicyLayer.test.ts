@@ -533,7 +533,7 @@ describe("PolicyLayer", () => {
         const status = yield* Effect.flatMap(PolicyProvider.PolicyProvider, (provider) => provider.status).pipe((
           self
         ) => under(self, layer))
-        assert.deepStrictEqual(status, { revision: "r7", source: "local" })
+        assert.deepStrictEqual([status.revision, status.source, status.age], ["r7", "local", Option.none()])
       }))
 
     it.effect("lays its defaults under entries that match, and a key that none matches runs once", () =>

@@ -66,8 +66,8 @@ describe("API", () => {
           types: "BudgetInput HedgeInput Input Names Policy RetryInput TimeoutInput"
         },
         PolicyDocument: {
-          values: "Budget PolicyDocument decode encode",
-          types: "PolicyDocument"
+          values: "Budget Entry PolicyDocument Switch decode encode jsonSchema",
+          types: "Entry PolicyDocument Switch"
         },
         PolicyKey: {
           values: "isValid make namespace overflow overflowOf",
@@ -79,7 +79,8 @@ describe("API", () => {
         },
         PolicyProvider: {
           values: "PolicyProvider",
-          types: "KeyStatistics PolicyStatus"
+          types:
+            "Change Difference KeyStatistics Overridden Override OverrideOptions PolicyChange PolicyStatus Rejection SwitchedOff"
         },
         PolicySource: {
           values: "PolicySource SourceError document failed make unchanged",

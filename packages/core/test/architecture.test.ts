@@ -30,10 +30,26 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Policy",
     "PolicySet",
     "Plan",
-    "PolicyDocument"
+    "BootChecks",
+    "PolicyDiff",
+    "DocumentClamp",
+    "PolicyDocument",
+    "Rollout",
+    "DocumentGuard",
+    "DocumentGate"
   ],
   // services
-  ["PolicySource", "LastKnownGood", "Supervisor", "PolicyProvider", "BudgetShared"],
+  [
+    "PolicySource",
+    "LastKnownGood",
+    "Supervisor",
+    "KillSwitch",
+    "BudgetStates",
+    "Bindings",
+    "Binder",
+    "PolicyProvider",
+    "BudgetShared"
+  ],
   // decisions
   ["Deadline", "Retry", "WorstCase", "Advice", "Explanation"],
   // executor
@@ -50,7 +66,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Executor"
   ],
   // facade
-  ["BootChecks", "PolicyLayer", "Rego", "index"]
+  ["ProviderState", "Overrides", "ProviderLayer", "PolicyLayer", "Rego", "index"]
 ]
 
 /** Stable parts of Effect; other sub-paths may be unstable, and load what a small program does not need. */

@@ -1,0 +1,124 @@
+/**
+ * Makes bindings: which policy a key gets, with its names resolved and its state attached.
+ *
+ * @internal
+ */
+import type { Context } from "effect"
+import type { Binding, KeyState, Policies } from "./Bindings.ts"
+import { reportOnce } from "./Bindings.ts"
+import type { BudgetStates } from "./BudgetStates.ts"
+import type { PolicySource } from "./CallRecord.ts"
+import * as Classifier from "./Classifier.ts"
+import { CombinedBudget } from "./CombinedBudget.ts"
+import * as Hedge from "./Hedge.ts"
+import { HedgeState } from "./HedgeState.ts"
+import * as Plan from "./Plan.ts"
+import * as Policy from "./Policy.ts"
+import * as PolicySet from "./PolicySet.ts"
+
+/** Laid over what every key gets that its pattern covers, for a while. */
+export interface Override {
+  readonly pattern: string
+  readonly sections: Policy.Sections
+}
+
+/** What is in force. */
+export interface InForce {
+  readonly set: PolicySet.PolicySet
+  readonly onMissing: "single-attempt" | "defaults" | "fail"
+  readonly overrides: ReadonlyArray<Override>
+  readonly revision: string
+  readonly source: PolicySource
+  /** when the source last confirmed it, in milliseconds since the epoch; `undefined` while it does */
+  readonly confirmedAt: number | undefined
+}
+
+export interface Environment {
+  /** what was provided to the layer: registries, by name */
+  readonly registries: Context.Context<never>
+  readonly budgets: BudgetStates
+}
+
+/** The overrides of a key, from the most general to the most particular. */
+const overridesOf = (overrides: ReadonlyArray<Override>, key: string): ReadonlyArray<Override> =>
+  overrides.length === 0
+    ? overrides
+    : overrides.filter(({ pattern }) => PolicySet.covers(pattern, key))
+      .toSorted((a, b) => a.pattern.length - b.pattern.length)
+
+/** The policy of a key, merged; `undefined` when nothing matches it. */
+export const sectionsFor = (inForce: InForce, key: string): Policy.Sections | undefined => {
+  const { onMissing, overrides, set } = inForce
+  const written = PolicySet.resolve(set, key) ?? (onMissing === "defaults" ? PolicySet.forMissing(set) : undefined)
+  return overridesOf(overrides, key).reduce<Policy.Sections | undefined>(
+    (under, { sections }) => Policy.merge(under ?? set.defaults, sections),
+    written
+  )
+}
+
+const classifierOf = (registries: Context.Context<never>, plan: Plan.Plan): Classifier.Any | undefined =>
+  typeof plan.classifier === "string" ? Classifier.findNamed(registries, plan.classifier) : plan.classifier
+
+const triggerOf = (registries: Context.Context<never>, plan: Plan.Plan): Binding["trigger"] => {
+  const trigger = typeof plan.hedge?.trigger === "string"
+    ? Hedge.findNamed(registries, plan.hedge.trigger)
+    : plan.hedge?.trigger
+  return Hedge.isTrigger(trigger) ? Hedge.delaysOf(trigger) : trigger
+}
+
+/** What is known of the latency of a key is kept through every change but that of its precision. */
+const hedgingOf = (state: KeyState, plan: Plan.Plan): HedgeState | undefined => {
+  if (plan.hedge === undefined) return undefined
+  if (state.hedging?.precise !== plan.hedge.precise) state.hedging = new HedgeState(plan.hedge.precise)
+  return state.hedging
+}
+
+export const factsOf = (inForce: InForce, key: string, plan: Plan.Plan, missing: boolean): Binding["facts"] => {
+  const override = overridesOf(inForce.overrides, key).at(-1)?.pattern
+  return {
+    revision: inForce.revision,
+    source: missing ? "missing" : inForce.source,
+    retries: plan.retries,
+    override,
+    confirmedAt: inForce.confirmedAt
+  }
+}
+
+const bind = (
+  { budgets, registries }: Environment,
+  inForce: InForce,
+  state: KeyState,
+  context: Context.Context<never>
+): Binding => {
+  const { key } = state
+  const sections = sectionsFor(inForce, key)
+  const missing = sections === undefined
+  const plan = missing ? Plan.singleAttempt : Plan.fromSections(sections)
+  const find = (name: string) => budgets.find(name, key, state.budgets)
+  const budget = find(plan.budget) ?? find("default")!
+  const gate = plan.hedge?.budget === undefined || plan.hedge.budget === plan.budget
+    ? undefined
+    : find(plan.hedge.budget)
+  const combined = gate === undefined ? budget : new CombinedBudget(gate, budget)
+  const binding: Binding = {
+    key,
+    plan,
+    facts: factsOf(inForce, key, plan, missing),
+    classifier: classifierOf(registries, plan),
+    budget,
+    hedgeBudget: combined,
+    observed: combined,
+    trigger: triggerOf(registries, plan),
+    hedging: hedgingOf(state, plan),
+    notReady: missing && inForce.onMissing === "fail" ? "missing" : undefined,
+    state
+  }
+  if (missing) reportOnce(binding, context, "missing", "no policy matches this key")
+  return binding
+}
+
+/** `inForce` is read for each binding, so that all of them change at once when it does. */
+export const policies = (environment: Environment, inForce: () => InForce): Policies => ({
+  isNamed: (key) => inForce().set.exact.has(key),
+  bind: (state, context) => bind(environment, inForce(), state, context)
+})

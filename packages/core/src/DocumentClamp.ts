@@ -1,0 +1,224 @@
+/**
+ * Moves values of a document that are outside of the limits to the nearest one, where that can neither fail a call that
+ * would have succeeded nor send what the budget would not. The list is closed; everything else out of range refuses the
+ * document (`docs/decisions/0005-remote-policies-are-clamped.md`). Pure: works on unknown JSON, and changes nothing in it.
+ *
+ * @internal
+ */
+import { Duration } from "effect"
+import { parseDuration } from "./Issue.ts"
+import * as Plan from "./Plan.ts"
+import type * as Policy from "./Policy.ts"
+import * as PolicySet from "./PolicySet.ts"
+import type { Clamped } from "./PolicySource.ts"
+
+type Json = Readonly<Record<string, unknown>>
+type Path = ReadonlyArray<PropertyKey>
+
+const isRecord = (u: unknown): u is Json => typeof u === "object" && u !== null && !Array.isArray(u)
+
+// -----------------------------------------------------------------------------
+// values
+// -----------------------------------------------------------------------------
+
+/** The value to take instead, `undefined` where the value stays: it is in range, or no clamp is safe for it. */
+type Limit = (value: unknown) => unknown
+
+const number = (replacement: (n: number) => number): Limit => (value) => {
+  if (typeof value !== "number" || !Number.isFinite(value)) return undefined
+  const limited = replacement(value)
+  return limited === value ? undefined : limited
+}
+
+const integer = (replacement: (n: number) => number): Limit => (value) =>
+  Number.isInteger(value) ? number(replacement)(value) : undefined
+
+const duration = (exceeds: (d: Duration.Duration) => boolean, limit: string): Limit => (value) => {
+  const parsed = parseDuration(value)
+  return typeof parsed !== "string" && Duration.isFinite(parsed) && exceeds(parsed) ? limit : undefined
+}
+
+const atMost = (limit: string): Limit => {
+  const max = Duration.fromInputUnsafe(limit as Duration.Input)
+  return duration((d) => Duration.isGreaterThan(d, max), limit)
+}
+
+const atLeast = (limit: string): Limit => {
+  const min = Duration.fromInputUnsafe(limit as Duration.Input)
+  return duration((d) => Duration.isLessThan(d, min), limit)
+}
+
+const either = (...limits: ReadonlyArray<Limit>): Limit => (value) => {
+  for (const limit of limits) {
+    const limited = limit(value)
+    if (limited !== undefined) return limited
+  }
+  return undefined
+}
+
+// -----------------------------------------------------------------------------
+// the list
+// -----------------------------------------------------------------------------
+
+interface Clamps {
+  readonly [field: string]: Limit | Clamps
+}
+
+const cost = number((n) => Math.max(1, n))
+
+const clampsOfPolicy: Clamps = {
+  retry: {
+    maxAttempts: integer((n) => Math.min(10, Math.max(1, n))),
+    maxRetryAfter: atMost("5 minutes"),
+    backoff: {
+      initial: atLeast("1 millis"),
+      max: atMost("30 seconds"),
+      delay: either(atLeast("1 millis"), atMost("30 seconds"))
+    }
+  },
+  timeout: { perAttempt: atMost("1 day"), overall: atMost("1 day") },
+  hedge: { maxHedges: integer((n) => Math.min(3, n)) },
+  budget: { retryCost: cost, hedgeCost: cost }
+}
+
+const clampsOfBudget: Clamps = {
+  reserve: { burst: number((n) => Math.min(100, n)), perSecond: number((n) => Math.min(10, n)) }
+}
+
+// -----------------------------------------------------------------------------
+// unknown JSON
+// -----------------------------------------------------------------------------
+
+type Clamper = (json: unknown, path: Path, clamped: Array<Clamped>) => unknown
+
+/** The same object, where no field of it changes. */
+const withFields = (
+  json: unknown,
+  clampers: Readonly<Record<string, Clamper>>,
+  path: Path,
+  clamped: Array<Clamped>
+) => {
+  if (!isRecord(json)) return json
+  const changes = Object.entries(clampers).flatMap(([field, clamp]) => {
+    if (!Object.hasOwn(json, field)) return []
+    const value = clamp(json[field], [...path, field], clamped)
+    return Object.is(value, json[field]) ? [] : [[field, value] as const]
+  })
+  return changes.length === 0 ? json : { ...json, ...Object.fromEntries(changes) }
+}
+
+const clampValue = (limit: Limit): Clamper => (value, path, clamped) => {
+  const limited = limit(value)
+  if (limited === undefined) return value
+  clamped.push({ path, value, limit: limited })
+  return limited
+}
+
+const clampFields = (clamps: Clamps): Clamper => {
+  const clampers = Object.fromEntries(
+    Object.entries(clamps).map(([field, clamp]) => [
+      field,
+      typeof clamp === "function" ? clampValue(clamp) : clampFields(clamp)
+    ])
+  )
+  return (json, path, clamped) => withFields(json, clampers, path, clamped)
+}
+
+/** What stands under names that are not known here. */
+const clampAll = (clamp: Clamper): Clamper => (json, path, clamped) =>
+  isRecord(json)
+    ? withFields(json, Object.fromEntries(Object.keys(json).map((name) => [name, clamp])), path, clamped)
+    : json
+
+/** No hedges: the section says so with a word. */
+const clampNoHedges: Clamper = (json, path, clamped) => {
+  if (!isRecord(json) || !isRecord(json["hedge"]) || json["hedge"]["maxHedges"] !== 0) return json
+  clamped.push({ path: [...path, "hedge", "maxHedges"], value: 0, limit: "off" })
+  return { ...json, hedge: "off" }
+}
+
+const clampValues = clampFields(clampsOfPolicy)
+
+const clampPolicy: Clamper = (json, path, clamped) => clampValues(clampNoHedges(json, path, clamped), path, clamped)
+
+const clampChange: Clamper = (json, path, clamped) => withFields(json, { change: clampPolicy }, path, clamped)
+
+const clampEntry: Clamper = (json, path, clamped) =>
+  withFields(clampPolicy(json, path, clamped), { rollout: clampChange }, path, clamped)
+
+const clampWhole: Clamper = (json, path, clamped) =>
+  withFields(
+    json,
+    { defaults: clampPolicy, budgets: clampAll(clampFields(clampsOfBudget)), policies: clampAll(clampEntry) },
+    path,
+    clamped
+  )
+
+export interface ClampedJson {
+  readonly json: unknown
+  readonly clamped: ReadonlyArray<Clamped>
+}
+
+const clamping = (clamp: Clamper) => (json: unknown): ClampedJson => {
+  const clamped: Array<Clamped> = []
+  return { json: clamp(json, [], clamped), clamped }
+}
+
+/** A document with its values clamped. What is no document comes back as it is. Clamping again changes nothing. */
+export const clampDocument = clamping(clampWhole)
+
+/** The same for one policy, as a source for single keys answers it. */
+export const clampOnePolicy = clamping(clampPolicy)
+
+// -----------------------------------------------------------------------------
+// merged policies
+// -----------------------------------------------------------------------------
+
+/** Lowers the hedges of a policy that could send too much, which only the merged policy can show. */
+const lowered = (merged: Policy.Sections): Policy.Sections["hedge"] => {
+  const plan = Plan.fromSections(merged)
+  if (plan.hedge === undefined || Plan.problems(plan).length === 0) return undefined
+  const maxHedges = Plan.maxHedgesFor(plan.maxAttempts)
+  return maxHedges < 1 ? "off" : { ...merged.hedge as object, maxHedges } as Policy.Sections["hedge"]
+}
+
+const levels: ReadonlyArray<(pattern: string) => boolean> = [
+  (pattern) => pattern === "*",
+  (pattern) => pattern !== "*" && pattern.endsWith(".*"),
+  (pattern) => !pattern.endsWith("*")
+]
+
+export interface ClampedSet {
+  readonly set: PolicySet.PolicySet
+  readonly clamped: ReadonlyArray<Clamped>
+}
+
+/** From the most general entry to the most particular, because each inherits from those before. */
+export const clampMerged = (
+  entries: Readonly<Record<string, Policy.Sections>>,
+  defaults: Policy.Sections,
+  givesDefaults: boolean
+): ClampedSet => {
+  const clamped: Array<Clamped> = []
+  const note = (path: Path, merged: Policy.Sections, hedge: Policy.Sections["hedge"]): void => {
+    const limit = typeof hedge === "object" ? hedge.maxHedges : hedge
+    clamped.push({ path: [...path, "hedge", "maxHedges"], value: Plan.fromSections(merged).hedge?.maxHedges, limit })
+  }
+  const forMissing = PolicySet.forMissing(PolicySet.make({}, defaults))
+  const under = givesDefaults ? lowered(forMissing) : undefined
+  if (under !== undefined) note(["defaults"], forMissing, under)
+  let set = PolicySet.make(entries, under === undefined ? defaults : { ...defaults, hedge: under })
+  let current = entries
+  for (const isHere of levels) {
+    const changes = PolicySet.merged(set).flatMap(([pattern, merged]) => {
+      const hedge = isHere(pattern) ? lowered(merged) : undefined
+      if (hedge === undefined) return []
+      note(["policies", pattern], merged, hedge)
+      return [[pattern, { ...current[pattern]!, hedge }] as const]
+    })
+    if (changes.length === 0) continue
+    current = Object.fromEntries([...Object.entries(current), ...changes])
+    set = PolicySet.make(current, set.defaults)
+  }
+  return { set, clamped }
+}

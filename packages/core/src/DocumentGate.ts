@@ -1,0 +1,190 @@
+/**
+ * What every document passes that does not come from the code: validate, clamp, guard. Pure: it answers what is to become of
+ * a document, and changes nothing.
+ *
+ * @internal
+ */
+import { Option } from "effect"
+import * as BootChecks from "./BootChecks.ts"
+import { clampDocument, clampMerged } from "./DocumentClamp.ts"
+import * as DocumentGuard from "./DocumentGuard.ts"
+import type { Issue } from "./Issue.ts"
+import { show } from "./Issue.ts"
+import type { Entry } from "./PolicyDocument.ts"
+import * as PolicyDocument from "./PolicyDocument.ts"
+import type { PolicySet } from "./PolicySet.ts"
+import type { Clamped } from "./PolicySource.ts"
+import * as Rollout from "./Rollout.ts"
+
+type Document = PolicyDocument.PolicyDocument
+
+/** A document that is in force, or may be. */
+export interface Accepted {
+  /** as it was found */
+  readonly json: unknown
+  /** what stands for its content: two documents with the same text are the same */
+  readonly fingerprint: string
+  /** clamped; entries that could not be taken are the last good ones */
+  readonly document: Document
+  /** what this instance gets of it, merged policies within the limits */
+  readonly set: PolicySet
+  readonly clamped: ReadonlyArray<Clamped>
+  /** entries that were not taken, and fields that were ignored */
+  readonly issues: ReadonlyArray<Issue>
+}
+
+export type Verdict =
+  | { readonly _tag: "Accepted"; readonly accepted: Accepted }
+  | { readonly _tag: "Rejected"; readonly revision: Option.Option<string>; readonly issues: ReadonlyArray<Issue> }
+
+export interface Provided {
+  readonly isBudget: (name: string) => boolean
+  readonly isClassifier: (name: string) => boolean
+  readonly isTrigger: (name: string) => boolean
+  /** the highest cost that a budget can grant; `data` where the document defines it */
+  readonly maxCost: (name: string, data: NonNullable<Document["budgets"]>[string] | undefined) => number
+}
+
+export interface Gate {
+  readonly provided: Provided
+  readonly onInvalidEntry: "keep-last-good" | "refuse-document"
+  /** keys that no entry matches get the defaults */
+  readonly givesDefaults: boolean
+  /** who asks: rollouts choose instances by their name */
+  readonly instance: string
+}
+
+/** What came before. */
+export interface Before {
+  /** its entries stand in for those that cannot be taken */
+  readonly inForce: Document | undefined
+  /** what the source delivered last; the guard compares with it */
+  readonly delivered: Document | undefined
+  /** revisions of the source that were accepted, with the fingerprint of each */
+  readonly revisions: ReadonlyMap<string, string>
+}
+
+// -----------------------------------------------------------------------------
+// content
+// -----------------------------------------------------------------------------
+
+/** Deeper than any document; what is nested for no purpose must not use up the stack. */
+const maxDepth = 32
+
+/** Text in which the order of fields does not matter. */
+const canonical = (value: unknown, depth = 0): string => {
+  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "undefined"
+  if (depth > maxDepth) return "…"
+  if (Array.isArray(value)) return `[${value.map((item) => canonical(item, depth + 1)).join()}]`
+  const fields = Object.entries(value).toSorted(([a], [b]) => a < b ? -1 : 1)
+  return `{${fields.map(([name, field]) => `${JSON.stringify(name)}:${canonical(field, depth + 1)}`).join()}}`
+}
+
+/** Documents are kept for long, their fingerprints for longer. */
+export const fingerprintOf = (json: unknown): string => {
+  const text = canonical(json)
+  return `${text.length}:${Rollout.hash(text)}:${Rollout.hash(text, 0x9e3779b9)}`
+}
+
+const revisionOf = (json: unknown): Option.Option<string> => {
+  const revision = typeof json === "object" && json !== null && "revision" in json ? json.revision : undefined
+  return typeof revision === "string" && revision !== "" ? Option.some(revision) : Option.none()
+}
+
+// -----------------------------------------------------------------------------
+// entries
+// -----------------------------------------------------------------------------
+
+/** An entry that was never good: one attempt, whatever it inherits. */
+const oneAttempt: Entry = { retry: "off", hedge: "off" }
+
+const own = <A>(record: Readonly<Record<string, A>> | undefined, name: string): A | undefined =>
+  record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined
+
+const namesOf = (gate: Gate, document: Document): BootChecks.Names => ({
+  ...gate.provided,
+  isBudget: (name) => own(document.budgets, name) !== undefined || gate.provided.isBudget(name)
+})
+
+const entryIssues = (names: BootChecks.Names, entry: Entry): ReadonlyArray<Issue> => [
+  ...BootChecks.unknownNames(names, entry),
+  ...BootChecks.under(["rollout", "change"], BootChecks.unknownNames(names, entry.rollout?.change ?? {}))
+]
+
+interface Settled {
+  readonly document: Document
+  readonly issues: ReadonlyArray<Issue>
+}
+
+/** During a deploy old instances do not know the new names: such an entry keeps its last good version, and only that one. */
+const settleEntries = (gate: Gate, before: Document | undefined, document: Document): Settled => {
+  const names = namesOf(gate, document)
+  const found: Array<Issue> = []
+  const settle = <E extends Entry>(path: ReadonlyArray<string>, entry: E, lastGood: E): E => {
+    const issues = BootChecks.under(path, entryIssues(names, entry))
+    found.push(...issues)
+    return issues.length === 0 ? entry : lastGood
+  }
+  const policies = Object.fromEntries(
+    Object.entries(document.policies).map(([pattern, entry]) => [
+      pattern,
+      settle(["policies", pattern], entry, own(before?.policies, pattern) ?? oneAttempt)
+    ])
+  )
+  const { defaults } = document
+  const settled = defaults && settle(["defaults"], defaults, before?.defaults ?? oneAttempt)
+  return found.length === 0
+    ? { document, issues: [] }
+    : { document: { ...document, policies, ...(settled === undefined ? {} : { defaults: settled }) }, issues: found }
+}
+
+// -----------------------------------------------------------------------------
+// the gate
+// -----------------------------------------------------------------------------
+
+const reject = (json: unknown, issues: ReadonlyArray<Issue>): Verdict => ({
+  _tag: "Rejected",
+  revision: revisionOf(json),
+  issues
+})
+
+const reused = (before: Before, revision: string, fingerprint: string): ReadonlyArray<Issue> => {
+  const known = before.revisions.get(revision)
+  return known === undefined || known === fingerprint ? [] : [{
+    path: ["revision"],
+    message: `must be a new one for other content (revision_reused), got ${show(revision)}`
+  }]
+}
+
+/** A revision that was in force before is known to be good, however large the step back is. */
+const guardIssues = (before: Before, document: Document): ReadonlyArray<Issue> =>
+  before.delivered === undefined || before.revisions.has(document.revision)
+    ? []
+    : DocumentGuard.issues(before.delivered, document)
+
+export const judge = (gate: Gate, before: Before, json: unknown, guarded: boolean): Verdict => {
+  const raw = clampDocument(json)
+  const read = PolicyDocument.read(raw.json)
+  if (read.document === undefined) return reject(json, read.issues)
+  const { document, issues } = settleEntries(gate, before.inForce, read.document)
+  if (issues.length > 0 && gate.onInvalidEntry === "refuse-document") return reject(json, issues)
+  const fingerprint = fingerprintOf(json)
+  const chosen = Rollout.allChosen(document.policies, gate.instance)
+  const merged = clampMerged(chosen, document.defaults ?? {}, gate.givesDefaults)
+  const policies = { set: merged.set, givesDefaults: gate.givesDefaults }
+  const refused = [
+    ...reused(before, document.revision, fingerprint),
+    ...BootChecks.allMergedIssues(policies, (name) => gate.provided.maxCost(name, own(document.budgets, name))),
+    ...(guarded ? guardIssues(before, document) : [])
+  ]
+  if (refused.length > 0) return reject(json, refused)
+  const accepted: Accepted = {
+    json,
+    fingerprint,
+    document,
+    set: merged.set,
+    clamped: [...raw.clamped, ...merged.clamped],
+    issues: [...issues, ...read.ignored]
+  }
+  return { _tag: "Accepted", accepted }
+}

@@ -1,0 +1,166 @@
+/**
+ * Refuses changes that are within the limits and yet are most likely a mistake: a timeout cut to less than a tenth, attempts
+ * or a ratio raised more than threefold. An entry that changes and says `force: true` means it. Pure.
+ *
+ * @internal
+ */
+import { Duration } from "effect"
+import type { BudgetData } from "./BudgetData.ts"
+import type { Issue } from "./Issue.ts"
+import * as Plan from "./Plan.ts"
+import * as Policy from "./Policy.ts"
+import * as PolicyDiff from "./PolicyDiff.ts"
+import type { PolicyDocument } from "./PolicyDocument.ts"
+import * as PolicySet from "./PolicySet.ts"
+
+const cut = 1 / 10
+const raise = 3
+
+/** Sums and products of fractions are not exact in binary. */
+const epsilon = 1e-9
+
+type Path = ReadonlyArray<PropertyKey>
+
+const hint = "say force: true if that is meant"
+
+// -----------------------------------------------------------------------------
+// one policy
+// -----------------------------------------------------------------------------
+
+/** Numbers of a policy as a key gets it; `undefined` where there is nothing to compare. */
+interface Facts {
+  readonly runs: number
+  /** what bounds an attempt: its own timeout, or that of the call */
+  readonly perAttempt: number
+  readonly overall: number
+  readonly ratio: number | undefined
+}
+
+const defaultRatio = 0.1
+
+/** Extra attempts for each answer: only budgets that are a share of the traffic can be compared. */
+const ratioOf = (document: PolicyDocument, name: string): number | undefined => {
+  const data = document.budgets !== undefined && Object.hasOwn(document.budgets, name)
+    ? document.budgets[name]
+    : undefined
+  if (data !== undefined) return data.type === "ratio" ? data.ratio ?? defaultRatio : undefined
+  return name === "default" ? defaultRatio : name === "unlimited" ? Infinity : name === "none" ? 0 : undefined
+}
+
+const factsOf = (document: PolicyDocument, sections: Policy.Sections): Facts => {
+  const plan = Plan.fromSections(sections)
+  return {
+    runs: plan.maxAttempts * (1 + (plan.hedge?.maxHedges ?? 0)),
+    perAttempt: Math.min(plan.perAttempt, plan.overall),
+    overall: plan.overall,
+    ratio: ratioOf(document, plan.budget)
+  }
+}
+
+const show = (millis: number): string => Duration.format(Duration.millis(millis))
+
+const cutIssue = (path: Path, before: number, after: number): ReadonlyArray<Issue> =>
+  before !== Infinity && after < before * cut - epsilon
+    ? [{
+      path,
+      message: `must not fall below a tenth of what the key has now (${show(before)}), got ${show(after)}: ${hint}`
+    }]
+    : []
+
+const raiseIssue = (path: Path, what: string, before: number, after: number): ReadonlyArray<Issue> =>
+  after > before * raise + epsilon
+    ? [{
+      path,
+      message: `${what} must not rise above three times what the key has now (${before}), got ${after}: ${hint}`
+    }]
+    : []
+
+/** A ratio of nothing has no multiples: what rises from there is compared with the default. */
+const ratioIssue = (path: Path, before: number | undefined, after: number | undefined): ReadonlyArray<Issue> =>
+  before === undefined || after === undefined
+    ? []
+    : raiseIssue(path, "the ratio of the budget", before === 0 ? defaultRatio : before, after)
+
+/** Where it is the call's timeout that bounds an attempt, it is said once. */
+const cutIssues = (path: Path, before: Facts, after: Facts): ReadonlyArray<Issue> => {
+  const ofCall = cutIssue([...path, "timeout", "overall"], before.overall, after.overall)
+  return ofCall.length > 0 && after.perAttempt === after.overall
+    ? ofCall
+    : [...ofCall, ...cutIssue([...path, "timeout", "perAttempt"], before.perAttempt, after.perAttempt)]
+}
+
+const compare = (path: Path, before: Facts, after: Facts): ReadonlyArray<Issue> => [
+  ...cutIssues(path, before, after),
+  ...raiseIssue([...path, "retry", "maxAttempts"], "attempts × (1 + hedges)", before.runs, after.runs),
+  ...ratioIssue([...path, "budget"], before.ratio, after.ratio)
+]
+
+/** Two policies of one key, where there is no document. */
+export const between = (before: Policy.Sections, after: Policy.Sections): ReadonlyArray<Issue> => {
+  const none = { schemaVersion: "1.0", revision: "none", policies: {} }
+  return compare([], factsOf(none, before), factsOf(none, after))
+}
+
+// -----------------------------------------------------------------------------
+// documents
+// -----------------------------------------------------------------------------
+
+type Forceable = { readonly force?: boolean | undefined } | undefined
+
+const withoutForce = (entry: Forceable): unknown => entry === undefined ? undefined : { ...entry, force: undefined }
+
+/** The entry changes in this document, and says so. One that has said so for long lets nothing pass. */
+const isForced = (before: Forceable, after: Forceable): boolean =>
+  after?.force === true &&
+  PolicyDiff.between(PolicyDiff.fieldsOf(withoutForce(before)), PolicyDiff.fieldsOf(withoutForce(after))).length > 0
+
+const own = <A>(record: Readonly<Record<string, A>> | undefined, name: string): A | undefined =>
+  record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined
+
+/** The entries that a policy is merged from. */
+const sourcesOf = (document: PolicyDocument, key: string): ReadonlyArray<string> => {
+  const matching = Object.keys(document.policies).filter((name) => PolicySet.covers(name, key))
+  const prefix = matching.filter((name) => name.endsWith(".*")).toSorted((a, b) => b.length - a.length)[0]
+  return matching.filter((name) => !name.endsWith(".*") || name === prefix)
+}
+
+const budgetOf = (set: PolicySet.PolicySet, key: string): string =>
+  Plan.fromSections(PolicySet.resolve(set, key) ?? {}).budget
+
+const setOf = (document: PolicyDocument, changed: boolean): PolicySet.PolicySet =>
+  PolicySet.make(
+    Object.fromEntries(
+      Object.entries(document.policies).map(([pattern, entry]) => [
+        pattern,
+        changed && entry.rollout !== undefined ? Policy.merge(entry, entry.rollout.change) : entry
+      ])
+    ),
+    document.defaults
+  )
+
+const isForcedFor = (before: PolicyDocument, after: PolicyDocument, key: string, budget: string): boolean =>
+  isForced(before.defaults, after.defaults) ||
+  isForced(own<BudgetData>(before.budgets, budget), own<BudgetData>(after.budgets, budget)) ||
+  sourcesOf(after, key).some((name) => isForced(own(before.policies, name), own(after.policies, name)))
+
+/**
+ * What a change from one document to another must not do. A rollout is judged as if it had reached everybody, so that all
+ * instances judge alike.
+ */
+export const issues = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Issue> => {
+  const [base, ...targets] = [setOf(before, false), setOf(after, false), setOf(after, true)]
+  const patterns = new Set([...Object.keys(after.policies), ...Object.keys(before.policies)])
+  const found = new Map<string, Issue>()
+  for (const pattern of patterns) {
+    const key = PolicySet.keyOf(pattern)
+    const had = PolicySet.resolve(base, key)
+    for (const target of targets) {
+      const gets = PolicySet.resolve(target, key)
+      if (had === undefined || gets === undefined) continue
+      const now = compare(["policies", pattern], factsOf(before, had), factsOf(after, gets))
+      if (now.length === 0 || isForcedFor(before, after, key, budgetOf(target, key))) continue
+      for (const issue of now) found.set(JSON.stringify(issue.path), issue)
+    }
+  }
+  return Array.from(found.values())
+}

@@ -1,0 +1,120 @@
+/**
+ * Changes that a process makes to its own policies for a while: checked like policies in code, held for a given time, shown
+ * in the status.
+ *
+ * @internal
+ */
+import type { Scope } from "effect"
+import { Duration, Effect, Schema } from "effect"
+import * as Binder from "./Binder.ts"
+import * as BootChecks from "./BootChecks.ts"
+import type { Issue } from "./Issue.ts"
+import { durationField, fromSchemaError, parseOptions } from "./Issue.ts"
+import * as Policy from "./Policy.ts"
+import type { SwitchedKeys } from "./PolicyDocument.ts"
+import type { Change, Overridden, Override, OverrideOptions } from "./PolicyProvider.ts"
+import * as PolicySet from "./PolicySet.ts"
+import type { ProviderState } from "./ProviderState.ts"
+
+/** More of them are a program that forgets what it did. */
+const maxOverrides = 100
+
+const Held = Schema.Struct({ for: durationField("1 second", "7 days") })
+const decodeHeld = Schema.decodeUnknownResult(Held, parseOptions)
+
+interface Checked {
+  readonly change: Overridden["change"]
+  readonly sections: Policy.Sections | undefined
+  readonly held: Duration.Duration
+}
+
+const switchedBy = (active: ReadonlyArray<Overridden>, kind: "off" | "hedgeOff"): ReadonlyArray<SwitchedKeys> =>
+  active.filter(({ change }) => change === kind).map(({ pattern, until }) => ({ pattern, until }))
+
+const sectionsOf = ({ change }: Overridden): Policy.Sections | undefined =>
+  typeof change === "string" ? undefined : change.sections
+
+export class Overrides {
+  /** by kind and pattern, in the order in which they were made */
+  private readonly active = new Map<string, Overridden>()
+  private readonly state: ProviderState
+  private readonly names: BootChecks.Names
+  private readonly scope: Scope.Scope
+  constructor(state: ProviderState, names: BootChecks.Names, scope: Scope.Scope) {
+    this.state = state
+    this.names = names
+    this.scope = scope
+  }
+
+  make(pattern: string, change: Change, options: OverrideOptions): Effect.Effect<Override, Policy.PolicyInvalid> {
+    return Effect.suspend(() => {
+      const issues: Array<Issue> = []
+      const checked = this.check(pattern, change, options, issues)
+      if (checked === undefined) return Effect.fail(new Policy.PolicyInvalid({ issues }))
+      return this.hold(pattern, checked)
+    })
+  }
+
+  private hold(pattern: string, { change, held }: Checked): Effect.Effect<Override> {
+    const name = `${typeof change === "string" ? change : "policy"} ${pattern}`
+    const until = this.state.clock.currentTimeMillisUnsafe() + Duration.toMillis(held)
+    const made: Overridden = { pattern, change, until }
+    const lift = Effect.sync(() => {
+      if (this.active.get(name) !== made) return
+      this.active.delete(name)
+      this.apply()
+    })
+    this.active.delete(name)
+    this.active.set(name, made)
+    this.apply()
+    return Effect.as(Effect.forkIn(Effect.andThen(Effect.sleep(held), lift), this.scope), { lift })
+  }
+
+  private apply(): void {
+    const active = Array.from(this.active.values())
+    this.state.setOverrides(active, this.overridesOf(active), {
+      off: switchedBy(active, "off"),
+      hedgeOff: switchedBy(active, "hedgeOff")
+    })
+  }
+
+  private overridesOf(active: ReadonlyArray<Overridden>): ReadonlyArray<Binder.Override> {
+    return active.flatMap((override) => {
+      const sections = sectionsOf(override)
+      return sections === undefined ? [] : [{ pattern: override.pattern, sections }]
+    })
+  }
+
+  // ---------------------------------------------------------------------------
+  // checks
+  // ---------------------------------------------------------------------------
+
+  private check(pattern: string, change: Change, options: unknown, issues: Array<Issue>): Checked | undefined {
+    PolicySet.checkPattern(pattern, ["pattern"], issues)
+    const held = decodeHeld(options)
+    if (held._tag === "Failure") issues.push(...fromSchemaError(held.failure))
+    const isSwitch = change === "off" || change === "hedgeOff"
+    const sections = isSwitch ? undefined : Policy.check(change, ["change"], issues)
+    if (sections !== undefined && issues.length === 0) {
+      issues.push(...BootChecks.under(["change"], this.policyIssues(pattern, sections)))
+    }
+    if (this.active.size >= maxOverrides) {
+      issues.push({ path: [], message: `must not be more than ${maxOverrides} overrides at once` })
+    }
+    if (issues.length > 0 || held._tag === "Failure") return undefined
+    return { change: isSwitch ? change : Policy.fromSections(sections!), sections, held: held.success.for }
+  }
+
+  /** As for policies in code, for everything that it is laid over. */
+  private policyIssues(pattern: string, sections: Policy.Sections): ReadonlyArray<Issue> {
+    const { inForce } = this.state
+    const laidOver = { ...inForce, overrides: [...inForce.overrides, { pattern, sections }] }
+    const covered = PolicySet.written(inForce.set).map(([name]) => PolicySet.keyOf(name))
+      .filter((key) => PolicySet.covers(pattern, key))
+    const merged = [PolicySet.keyOf(pattern), ...covered].map((key) => Binder.sectionsFor(laidOver, key) ?? {})
+    return [
+      ...BootChecks.unknownNames(this.names, sections),
+      ...merged.flatMap((policy) => BootChecks.mergedIssues(policy, (name) => this.state.budgets.maxCost(name)))
+    ]
+  }
+}

@@ -1,0 +1,245 @@
+/**
+ * The state behind a `PolicyProvider`: what is in force, what its status says, who hears of changes. Every change replaces
+ * one immutable object, and the bindings with it.
+ *
+ * @internal
+ */
+import type { Scope } from "effect"
+import { Clock, Context, Duration, Effect, Option, PubSub, Stream } from "effect"
+import * as Binder from "./Binder.ts"
+import type { Binding, Bounds } from "./Bindings.ts"
+import { Bindings } from "./Bindings.ts"
+import type { BudgetData } from "./BudgetData.ts"
+import { BudgetStates } from "./BudgetStates.ts"
+import type { Issue } from "./Issue.ts"
+import { KillSwitch } from "./KillSwitch.ts"
+import type { StoreError } from "./LastKnownGood.ts"
+import * as Policy from "./Policy.ts"
+import * as PolicyDiff from "./PolicyDiff.ts"
+import type { SwitchedKeys, Switches } from "./PolicyDocument.ts"
+import type * as PolicyKey from "./PolicyKey.ts"
+import type { KeyStatistics, Overridden, PolicyChange, PolicyStatus, Rejection, SwitchedOff } from "./PolicyProvider.ts"
+import * as PolicySet from "./PolicySet.ts"
+import type { Clamped, SourceError } from "./PolicySource.ts"
+import type { Supervisor } from "./Supervisor.ts"
+import { nowMillis } from "./Time.ts"
+
+type Budgets = Readonly<Record<string, BudgetData>>
+
+/** How things stand. */
+interface Snapshot {
+  readonly inForce: Binder.InForce
+  readonly budgets: Budgets
+  /** when the source last confirmed what is in force, in milliseconds since the epoch */
+  readonly confirmedAt: number | undefined
+  readonly lastError: SourceError | undefined
+  readonly storeError: StoreError | undefined
+  readonly rejected: Rejection | undefined
+  readonly rolledBack: boolean
+  readonly clamped: ReadonlyArray<Clamped>
+  readonly issues: ReadonlyArray<Issue>
+  readonly switches: Switches
+  readonly overridden: ReadonlyArray<Overridden>
+}
+
+/** What a provider begins with: the policies of the layer. */
+export type Initial = Pick<Snapshot, "budgets" | "switches"> & Omit<Binder.InForce, "overrides" | "confirmedAt">
+
+/** Policies that take the place of those in force. */
+export type Next =
+  & Pick<Snapshot, "budgets" | "switches" | "confirmedAt" | "rolledBack" | "clamped" | "issues">
+  & Pick<Binder.InForce, "set" | "revision" | "source">
+
+export interface Options {
+  readonly bounds: Bounds
+  readonly supervisor: Supervisor
+  /** what was provided to the layer, and its scope */
+  readonly context: Context.Context<Scope.Scope>
+}
+
+const asSwitchedOff = ({ pattern, until }: SwitchedKeys): SwitchedOff => ({
+  pattern,
+  until: until === Infinity ? Option.none() : Option.some(until)
+})
+
+const currentAt = (now: number) => ({ until }: { readonly until: number }): boolean => now < until
+
+const statusAt = (snapshot: Snapshot, now: number): PolicyStatus => {
+  const { confirmedAt, inForce, switches } = snapshot
+  return {
+    revision: inForce.revision,
+    source: inForce.source,
+    // A clock that was set back must not make it negative.
+    age: confirmedAt === undefined ? Option.none() : Option.some(Duration.millis(Math.max(0, now - confirmedAt))),
+    lastError: Option.fromUndefinedOr(snapshot.lastError),
+    storeError: Option.fromUndefinedOr(snapshot.storeError),
+    rejected: Option.fromUndefinedOr(snapshot.rejected),
+    rolledBack: snapshot.rolledBack,
+    clamped: snapshot.clamped,
+    issues: snapshot.issues,
+    off: switches.off.filter(currentAt(now)).map(asSwitchedOff),
+    hedgeOff: switches.hedgeOff.filter(currentAt(now)).map(asSwitchedOff),
+    overrides: snapshot.overridden
+  }
+}
+
+const fieldsOf = ({ budgets, inForce: { overrides, set }, switches }: Snapshot): PolicyDiff.Fields =>
+  PolicyDiff.fieldsOf({
+    defaults: set.defaults,
+    budgets,
+    policies: Object.fromEntries(PolicySet.written(set)),
+    overrides: Object.fromEntries(overrides.map(({ pattern, sections }) => [pattern, sections])),
+    off: Object.fromEntries(switches.off.map(({ pattern, until }) => [pattern, until])),
+    hedgeOff: Object.fromEntries(switches.hedgeOff.map(({ pattern, until }) => [pattern, until]))
+  })
+
+const statisticsOf = (binding: Binding): Effect.Effect<KeyStatistics> =>
+  Effect.zipWith(binding.budget.state, Clock.monotonicTimeNanos, ({ balance }, nanos) => ({
+    key: binding.key,
+    abandoned: binding.state.abandoned,
+    budget: { name: binding.plan.budget, balance },
+    hedging: Option.map(Option.fromUndefinedOr(binding.hedging), (hedging) => ({
+      hedges: hedging.statistics,
+      latency: hedging.latency.snapshot(Number(nanos) / 1e6)
+    }))
+  }))
+
+const initialSnapshot = ({ budgets, onMissing, revision, set, source, switches }: Initial): Snapshot => ({
+  inForce: { set, onMissing, revision, source, overrides: [], confirmedAt: undefined },
+  budgets,
+  confirmedAt: undefined,
+  lastError: undefined,
+  storeError: undefined,
+  rejected: undefined,
+  rolledBack: false,
+  clamped: [],
+  issues: [],
+  switches,
+  overridden: []
+})
+
+const changeOf = (before: Snapshot | undefined, snapshot: Snapshot, now: number): PolicyChange => ({
+  status: statusAt(snapshot, now),
+  previous: before === undefined ? Option.none() : Option.some(before.inForce.revision),
+  differences: before === undefined ? [] : PolicyDiff.between(fieldsOf(before), fieldsOf(snapshot))
+})
+
+/** Only what is not confirmed shows its age in timelines. */
+const staleSince = (source: Binder.InForce["source"], confirmedAt: number | undefined): number | undefined =>
+  source === "live" ? undefined : confirmedAt
+
+export class ProviderState {
+  readonly bindings: Bindings
+  readonly budgets: BudgetStates
+  readonly clock: Clock.Clock
+  private snapshot: Snapshot
+  private readonly switches = new KillSwitch()
+  private readonly published: PubSub.PubSub<Snapshot>
+
+  private constructor(initial: Initial, options: Options, published: PubSub.PubSub<Snapshot>) {
+    const { bounds, context, supervisor } = options
+    this.clock = Context.get(context, Clock.Clock)
+    this.budgets = new BudgetStates(context, context)
+    this.budgets.apply(initial.budgets, nowMillis(this.clock))
+    this.switches.accept(initial.switches)
+    this.snapshot = initialSnapshot(initial)
+    const policies = Binder.policies({ registries: context, budgets: this.budgets }, () => this.inForce)
+    this.bindings = new Bindings({ policies, bounds, supervisor, switches: this.switches })
+    this.published = published
+    PubSub.publishUnsafe(published, this.snapshot)
+  }
+
+  static make(initial: Initial, options: Options): Effect.Effect<ProviderState, never, Scope.Scope> {
+    return Effect.map(
+      Effect.acquireRelease(PubSub.sliding<Snapshot>({ capacity: 1, replay: 1 }), PubSub.shutdown),
+      (published) => new ProviderState(initial, options, published)
+    )
+  }
+
+  // ---------------------------------------------------------------------------
+  // changes
+  // ---------------------------------------------------------------------------
+
+  private set(change: Partial<Snapshot>): void {
+    this.snapshot = { ...this.snapshot, ...change }
+    PubSub.publishUnsafe(this.published, this.snapshot)
+  }
+
+  /**
+   * Policies first, then the calls that wait are told, then whoever subscribed: what runs because of it finds everything
+   * in its place.
+   */
+  private change(change: Partial<Snapshot>, tell: () => void): void {
+    this.snapshot = { ...this.snapshot, ...change }
+    this.bindings.clear()
+    tell()
+    this.set({ switches: this.switches.current })
+  }
+
+  get inForce(): Binder.InForce {
+    return this.snapshot.inForce
+  }
+
+  /** Other policies, for all keys at once. What was wrong with the documents before is over. */
+  replace({ revision, set, source, switches, ...rest }: Next): void {
+    const inForce = { ...this.inForce, set, revision, source, confirmedAt: staleSince(source, rest.confirmedAt) }
+    this.budgets.apply(rest.budgets, nowMillis(this.clock))
+    this.change({ ...rest, inForce, rejected: undefined }, () => this.switches.accept(switches))
+  }
+
+  /** The kill switches of a document that was refused are in force all the same. */
+  reject(rejected: Rejection, switches: Parameters<KillSwitch["refuse"]>[0]): void {
+    this.switches.refuse(switches)
+    this.set({ rejected, switches: this.switches.current })
+  }
+
+  setOverrides(overridden: ReadonlyArray<Overridden>, overrides: ReadonlyArray<Binder.Override>, off: Switches): void {
+    this.change({ inForce: { ...this.inForce, overrides }, overridden }, () => this.switches.override(off))
+  }
+
+  setErrors(errors: Partial<Pick<Snapshot, "lastError" | "storeError">>): void {
+    this.set(errors)
+  }
+
+  /** The source was heard of, or was not; what is in force stays. */
+  setSource(source: Binder.InForce["source"], confirmedAt: number | undefined): void {
+    const before = this.inForce.source
+    const inForce = { ...this.inForce, source, confirmedAt: staleSince(source, confirmedAt) }
+    this.snapshot = { ...this.snapshot, inForce, confirmedAt }
+    if (source === before) return
+    this.bindings.setFacts(({ facts, key, plan }) => Binder.factsOf(inForce, key, plan, facts.source === "missing"))
+    this.set({})
+  }
+
+  // ---------------------------------------------------------------------------
+  // the service
+  // ---------------------------------------------------------------------------
+
+  private readonly wallTime = Effect.sync(() => this.clock.currentTimeMillisUnsafe())
+
+  readonly status: Effect.Effect<PolicyStatus> = Effect.map(this.wallTime, (now) => statusAt(this.snapshot, now))
+
+  readonly changes: Stream.Stream<PolicyChange> = Stream.unwrap(
+    Effect.sync(() => Stream.fromPubSub(this.published))
+  ).pipe(
+    Stream.mapAccum(
+      (): Snapshot | undefined => undefined,
+      (before, snapshot) => [snapshot, [{ before, snapshot }]]
+    ),
+    Stream.mapEffect(({ before, snapshot }) => Effect.map(this.wallTime, (now) => changeOf(before, snapshot, now)))
+  )
+
+  policy(key: PolicyKey.Input): Effect.Effect<Option.Option<Policy.Policy<unknown>>> {
+    return Effect.sync(() => {
+      const sections = Binder.sectionsFor(this.inForce, this.bindings.keyOf(key))
+      return Option.map(Option.fromUndefinedOr(sections), Policy.fromSections)
+    })
+  }
+
+  statistics(key: PolicyKey.Input): Effect.Effect<Option.Option<KeyStatistics>> {
+    return Effect.flatMap(Effect.context<never>(), (context) => {
+      const binding = this.bindings.find(key, context)
+      return binding === undefined ? Effect.succeedNone : Effect.asSome(statisticsOf(binding))
+    })
+  }
+}
