@@ -249,10 +249,11 @@ const makeStorage = Effect.gen(function*() {
 export interface Options {
   /** publications that are kept, at least 1. Default 1,000 */
   readonly keep?: number | undefined
-  /** what a document must pass before it is published, given the one in force; fails with every issue */
+  /** what a document must pass before it is in force, in place of the one that is; fails with every issue */
   readonly judge: (
     json: unknown,
-    current: Option.Option<Publication>
+    current: Option.Option<Publication>,
+    kind: Kind
   ) => Effect.Effect<{ readonly revision: string }, PolicyInvalid>
 }
 
@@ -285,7 +286,7 @@ const make = Effect.fnUntraced(function*({ judge, keep = 1_000 }: Options) {
       return yield* fail({ _tag: "Conflict", current: Option.map(previous, ({ etag }) => etag) })
     }
     const { revision } = yield* Effect.mapError(
-      judge(json, previous),
+      judge(json, previous, kind),
       ({ issues }) => new HistoryError({ reason: { _tag: "Refused", issues } })
     )
     const known = yield* storage.find(revision)

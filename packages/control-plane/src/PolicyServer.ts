@@ -21,7 +21,7 @@
  *
  * @since 0.1.0
  */
-import { PolicyInvalid } from "@rego/core/Policy"
+import { formatIssue } from "@rego/core/PolicyReview"
 import { ByteSize, Duration, Effect, Layer, Option, Result, Schema, Semaphore, Stream } from "effect"
 import {
   HttpIncomingMessage,
@@ -84,7 +84,7 @@ const fromHistory = (error: PolicyHistory.HistoryError): Response => {
       const issues = reason.issues.map((issue) => ({
         path: issue.path,
         message: issue.message,
-        text: new PolicyInvalid({ issues: [issue] }).message
+        text: formatIssue(issue)
       }))
       return problem(422, "Document refused", message, { issues })
     }

@@ -6,8 +6,7 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect } from "effect"
-import { Command } from "effect/cli"
-import { rego } from "./cli/Rego.ts"
+import { run } from "./cli/Rego.ts"
 import { version } from "./version.ts"
 
-NodeRuntime.runMain(Effect.provide(Command.run(rego, { version }), NodeServices.layer))
+NodeRuntime.runMain(Effect.provide(run(version), NodeServices.layer))

@@ -143,7 +143,7 @@ const loadWarning = (budgets: Budgets, plan: Plan.Plan): ReadonlyArray<Plan.Warn
 }
 
 const advice = (plan: Plan.Plan): ReadonlyArray<Plan.Warning | false> => [
-  plan.perAttempt !== Infinity && groupsThatFit(plan) < plan.maxAttempts && {
+  plan.perAttempt < plan.overall && groupsThatFit(plan) < plan.maxAttempts && {
     rule: "attempts_do_not_fit",
     message:
       `only ${groupsThatFit(plan)} of ${plan.maxAttempts} attempts fit into timeout.overall when each takes its ` +

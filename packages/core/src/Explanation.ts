@@ -45,8 +45,10 @@ import * as Advice from "./Advice.ts"
 import { formatPath } from "./Issue.ts"
 import * as Plan from "./Plan.ts"
 import * as Policy from "./Policy.ts"
-import type { PolicyDocument } from "./PolicyDocument.ts"
+import type { PolicyDocument, SwitchedKeys } from "./PolicyDocument.ts"
+import { switchesIn } from "./PolicyDocument.ts"
 import * as PolicyKey from "./PolicyKey.ts"
+import { setOf } from "./PolicyReview.ts"
 import * as PolicySet from "./PolicySet.ts"
 import * as WorstCase from "./WorstCase.ts"
 
@@ -135,8 +137,8 @@ export interface Explanation {
   /** the entries that are laid over each other, from general to specific; empty for a key that no entry matches */
   readonly matched: ReadonlyArray<string>
   readonly fields: ReadonlyArray<Field>
-  /** a kill switch of the document covers the key */
-  readonly switchedOff: boolean
+  /** what the kill switches of the document leave: nothing is off, hedges are, or hedges and retries are */
+  readonly switchedOff: "nothing" | "hedges" | "everything"
   readonly worst: Worst
   readonly budget: BudgetFacts
   readonly warnings: ReadonlyArray<Warning>
@@ -148,11 +150,16 @@ export interface Explanation {
 
 type Matched = ReadonlyArray<readonly [from: string, sections: Policy.Sections]>
 
-const matchedBy = (document: PolicyDocument, set: PolicySet.PolicySet, key: string): Matched => {
-  const entries = PolicySet.matching(set, key)
-  if (entries.length === 0) return []
-  const named = entries.map(([pattern, sections]) => [formatPath(["policies", pattern]), sections] as const)
-  return document.defaults === undefined ? named : [["defaults", document.defaults], ...named]
+/** What stands in the document, not what an instance makes of it: a rollout is an entry over its entry. */
+const matchedBy = (document: PolicyDocument, set: PolicySet.PolicySet, key: string, rolledOut: boolean): Matched => {
+  const named = PolicySet.matching(set, key).flatMap(([pattern]) => {
+    const entry = document.policies[pattern]!
+    const path = ["policies", pattern]
+    const change = rolledOut ? entry.rollout?.change : undefined
+    const changed = change === undefined ? [] : [[formatPath([...path, "rollout", "change"]), change] as const]
+    return [[formatPath(path), entry] as const, ...changed]
+  })
+  return document.defaults === undefined || named.length === 0 ? named : [["defaults", document.defaults], ...named]
 }
 
 /** A plan as it would be written with nothing left out. */
@@ -239,6 +246,16 @@ const toWorst = (worst: WorstCase.WorstCase): Worst => ({
 export interface Options {
   /** what the call site says; as the policy says unless given */
   readonly idempotent?: boolean | undefined
+  /** as for an instance that every rollout has reached; for one that none has unless given */
+  readonly rolledOut?: boolean | undefined
+  /** in milliseconds since the epoch: kill switches that have lapsed by then do not count. All count unless given */
+  readonly now?: number | undefined
+}
+
+const switchedOff = (document: PolicyDocument, key: string, now: number): Explanation["switchedOff"] => {
+  const { hedgeOff, off } = switchesIn(document)
+  const isOff = ({ pattern, until }: SwitchedKeys): boolean => now < until && PolicySet.covers(pattern, key)
+  return off.some(isOff) ? "everything" : hedgeOff.some(isOff) ? "hedges" : "nothing"
 }
 
 /**
@@ -248,24 +265,25 @@ export interface Options {
  * @since 0.1.0
  */
 export const make = (document: PolicyDocument, key: PolicyKey.Input, options: Options = {}): Explanation => {
-  const set = PolicySet.make(document.policies, document.defaults)
+  const { idempotent, now = -Infinity, rolledOut = false } = options
+  const set = setOf(document, rolledOut)
   const runsUnder = keyOf(set, PolicyKey.print(key))
   const sections = PolicySet.resolve(set, runsUnder)
   const plan = sections === undefined ? Plan.singleAttempt : Plan.fromSections(sections)
-  const matched = matchedBy(document, set, runsUnder)
-  const switchedOff = PolicySet.covers(document.off ?? [], runsUnder)
+  const matched = matchedBy(document, set, runsUnder, rolledOut)
+  const off = switchedOff(document, runsUnder, now)
   const { outage, ...facts } = Advice.budgetFacts(document.budgets ?? {}, plan.budget)
   return {
     key: runsUnder,
     revision: document.revision,
     matched: matched.map(([from]) => from),
     fields: fieldsOf(matched, plan),
-    switchedOff,
+    switchedOff: off,
     worst: toWorst(WorstCase.make({
       plan,
-      retriesOff: switchedOff,
-      hedgesOff: switchedOff,
-      idempotent: options.idempotent ?? plan.idempotent
+      retriesOff: off === "everything",
+      hedgesOff: off !== "nothing",
+      idempotent: idempotent ?? plan.idempotent
     })),
     budget: { name: plan.budget, ...facts, outage: Option.fromUndefinedOr(outage) },
     warnings: sections === undefined ? [] : Advice.warnings(document.budgets ?? {}, plan)

@@ -137,7 +137,7 @@ describe("Explanation", () => {
       Effect.gen(function*() {
         const policy = { retry: {}, hedge: { trigger: { type: "after", delay: 20 } }, idempotent: true }
         const off = yield* explain(documentOf(policy, { off: ["svc.*"] }))
-        assert.isTrue(off.switchedOff)
+        assert.strictEqual(off.switchedOff, "everything")
         assert.strictEqual(off.worst.attempts, 1)
         assert.strictEqual((yield* explain(documentOf({ ...policy, budget: "none" }))).worst.attempts, 1)
         const gated = { ...policy, hedge: { ...policy.hedge, budget: "none" } }

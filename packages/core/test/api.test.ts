@@ -82,6 +82,10 @@ describe("API", () => {
           types:
             "Change Difference KeyStatistics Overridden Override OverrideOptions PolicyChange PolicyStatus Rejection SwitchedOff"
         },
+        PolicyReview: {
+          values: "diff formatIssue formatPath review",
+          types: "Diff KeysChange Options Review Warning"
+        },
         PolicySource: {
           values: "PolicySource SourceError document failed make unchanged",
           types: "Clamped Found Reason Report"

@@ -51,7 +51,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry", "WorstCase", "Advice", "Explanation"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation"],
   // executor
   [
     "AsyncContext",

@@ -52,7 +52,7 @@ export const render = (explanation: Explanation.Explanation): string => {
     matched.length === 0
       ? "  no entry matches: one attempt, unless the layer says otherwise with onMissing"
       : `  ${matched.join(" < ")}`,
-    ...(switchedOff ? ["  switched off: no retries, no hedges"] : []),
+    ...(switchedOff === "nothing" ? [] : [`  switched off: ${switchedOff}`]),
     "",
     ...Text.table(fields.map(({ from, path, value }) => [path, from ?? "(default)", Text.inline(value)])),
     "",

@@ -3,8 +3,6 @@
  *
  * @internal
  */
-import type { Issue } from "@rego/core/Policy"
-import { PolicyInvalid } from "@rego/core/Policy"
 import { Data, Effect, FileSystem, Result, Runtime } from "effect"
 import { CliError } from "effect/cli"
 import * as DocumentText from "../DocumentText.ts"
@@ -31,8 +29,6 @@ export class SaidNo extends Data.TaggedError("SaidNo") {
 
 export const misused = (message: string): Effect.Effect<never, CommandFailed> =>
   Effect.fail(new CommandFailed({ message, exitCode: 2 }))
-
-export const textOf = (issue: Issue): string => new PolicyInvalid({ issues: [issue] }).message
 
 /** The JSON of a file, read within the bounds of every document. */
 export const readJson = (path: string): Effect.Effect<unknown, CommandFailed, FileSystem.FileSystem> =>

@@ -3,11 +3,23 @@
  *
  * @internal
  */
-import { Command } from "effect/cli"
+import { Effect } from "effect"
+import { CliConfig, Command, GlobalFlag } from "effect/cli"
+import { check } from "./Check.ts"
+import { diff } from "./Diff.ts"
 import { explain } from "./Explain.ts"
+import { schema } from "./Schema.ts"
 import { serve } from "./Serve.ts"
+import { watch } from "./Watch.ts"
 
-export const rego = Command.make("rego").pipe(
-  Command.withDescription("Policies for resilient calls: check, compare, explain and serve policy documents"),
-  Command.withSubcommands([explain, serve])
+const rego = Command.make("rego").pipe(
+  Command.withDescription("Policies for resilient calls: check, compare, explain, serve and watch policy documents"),
+  Command.withSubcommands([check, diff, explain, schema, serve, watch])
 )
+
+/** The program, for arguments that come from `Stdio`. */
+export const run = (version: string) =>
+  Effect.provide(
+    Command.run(rego, { version }),
+    CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions, GlobalFlag.LogLevel] })
+  )

@@ -4,7 +4,7 @@
  * @internal
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Config, Console, Duration, Effect, FileSystem, Layer, Option, Path, Redacted, Schema } from "effect"
+import { Console, Duration, Effect, FileSystem, Layer, Option, Path, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { HttpRouter, HttpServer } from "effect/http"
 import { createServer } from "node:http"
@@ -14,9 +14,7 @@ import * as NodeSqlite from "../NodeSqlite.ts"
 import * as PolicyHistory from "../PolicyHistory.ts"
 import * as PolicyServer from "../PolicyServer.ts"
 import { CommandFailed, misused, readJson } from "./Failure.ts"
-
-export const writeTokenName = "REGO_WRITE_TOKEN"
-export const readTokenName = "REGO_READ_TOKEN"
+import { readTokenName, token, writeTokenName } from "./Tokens.ts"
 
 const databaseName = "rego.sqlite"
 
@@ -59,23 +57,6 @@ const maxWait = Flag.Int("max-wait").pipe(
   Flag.withDescription("Seconds that a request may wait for a change"),
   Flag.withDefault(60)
 )
-
-// -----------------------------------------------------------------------------
-// tokens
-// -----------------------------------------------------------------------------
-
-/** Shorter ones can be guessed. */
-const minTokenLength = 16
-
-/** From the environment: what stands on a command line is seen by every process of the machine. */
-const token = (name: string): Effect.Effect<Redacted.Redacted | undefined, CommandFailed> =>
-  Effect.gen(function*() {
-    const found = yield* Effect.orDie(Config.option(Config.Redacted(name)))
-    if (Option.isNone(found)) return undefined
-    return /^[\w.~+/-]+=*$/.test(Redacted.value(found.value)) && Redacted.value(found.value).length >= minTokenLength
-      ? found.value
-      : yield* misused(`${name}: must have at least ${minTokenLength} characters, all of A-Z a-z 0-9 . _ ~ + / -`)
-  })
 
 // -----------------------------------------------------------------------------
 // where things are
