@@ -43,10 +43,12 @@ import { Effect, Layer, Predicate, Schema } from "effect"
 import type { Issue } from "./Issue.ts"
 import { fromSchemaError, parseOptions } from "./Issue.ts"
 import * as KillSwitch from "./KillSwitch.ts"
+import * as LiveLayer from "./LiveLayer.ts"
 import * as Policy from "./Policy.ts"
 import * as PolicyDocument from "./PolicyDocument.ts"
 import type { PolicyProvider } from "./PolicyProvider.ts"
 import * as PolicySet from "./PolicySet.ts"
+import type { PolicySource } from "./PolicySource.ts"
 import * as ProviderLayer from "./ProviderLayer.ts"
 import type { Initial } from "./ProviderState.ts"
 import * as Rollout from "./Rollout.ts"
@@ -215,3 +217,89 @@ export const fromDocument = (
       fromDecoded
     )
   )
+
+// -----------------------------------------------------------------------------
+// policies that change
+// -----------------------------------------------------------------------------
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface LiveOptions {
+  /**
+   * The document that comes with the application, as unknown JSON: the last resort, when the source does not answer and
+   * nothing is known from an earlier process. It passes the gate of remote documents; one that is refused fails the layer.
+   */
+  readonly bundled?: unknown
+  readonly onMissing?: OnMissing | undefined
+  /**
+   * What becomes of a document with an entry that names a classifier, budget or trigger that is not known here: the entry
+   * keeps its last good version (one attempt, if it has none) and the rest is taken; or all of it is refused. Default
+   * `"keep-last-good"`
+   */
+  readonly onInvalidEntry?: "keep-last-good" | "refuse-document" | undefined
+  /** whether large steps are refused unless an entry says `force: true`. Default `true` */
+  readonly guard?: boolean | undefined
+  /** the name by which rollouts choose, such as that of the host. Default: another one at each start */
+  readonly instance?: string | undefined
+  /** how long the layer waits for the first document when it has none from an earlier process, up to 5 minutes. Default 2 seconds */
+  readonly startupTimeout?: Duration.Input | undefined
+  /** how long the document of an earlier process counts, 1 minute to 3650 days. Default 30 days */
+  readonly maxAge?: Duration.Input | undefined
+  readonly limits?: Limits | undefined
+}
+
+/**
+ * Policies from a source (`PolicySource`), which change while the process runs.
+ *
+ * **Details**
+ *
+ * Each document is validated, clamped and guarded, and then takes the place of the one before, for all keys at once. Calls
+ * in flight keep the policy that they began with; budgets and latencies are carried over. A document that is refused changes
+ * nothing, except that its kill switches are in force.
+ *
+ * At boot: the document of an earlier process, when a `LastKnownGood` is provided and has one; else the first one of the
+ * source, within `startupTimeout`; else `bundled`; else `onMissing`. When the source goes away the last document stays in
+ * force, for ever, and timelines say that it is stale.
+ *
+ * **Gotchas**
+ *
+ * Budgets, classifiers and triggers that documents may name are provided to the layer, as for `fromDocument`.
+ *
+ * **Example** (A source in memory)
+ *
+ * ```ts
+ * import { PolicyLayer, PolicyProvider, PolicySource } from "@rego/core"
+ * import { Effect, Layer, Queue, Stream } from "effect"
+ *
+ * const document = (revision: string, maxAttempts: number) =>
+ *   PolicySource.document({
+ *     schemaVersion: "1.0",
+ *     revision,
+ *     policies: { "users.*": { retry: { maxAttempts }, timeout: { overall: "2 seconds" } } }
+ *   })
+ *
+ * const program = Effect.gen(function*() {
+ *   const found = yield* Queue.unbounded<PolicySource.Found>()
+ *   yield* Queue.offer(found, document("1", 3))
+ *   const source = PolicySource.make({ name: "memory", found: Stream.fromQueue(found) })
+ *   const Policies = PolicyLayer.live().pipe(Layer.provide(Layer.succeed(PolicySource.PolicySource, source)))
+ *
+ *   yield* Effect.gen(function*() {
+ *     const provider = yield* PolicyProvider.PolicyProvider
+ *     yield* Queue.offer(found, document("2", 9))
+ *     const [, change] = yield* provider.changes.pipe(Stream.take(2), Stream.runCollect)
+ *     change?.status.revision // => "2"
+ *     change?.differences // => [{ path: ["policies", "users.*", "retry", "maxAttempts"], before: 3, after: 9 }]
+ *   }).pipe(Effect.provide(Policies))
+ * })
+ *
+ * await Effect.runPromise(program)
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const live = (options: LiveOptions = {}): Layer.Layer<PolicyProvider, Policy.PolicyInvalid, PolicySource> =>
+  ProviderLayer.toLayer(LiveLayer.build(options))

@@ -180,6 +180,21 @@ export class ProviderState {
     return this.snapshot.inForce
   }
 
+  get confirmedAt(): number | undefined {
+    return this.snapshot.confirmedAt
+  }
+
+  get storeError(): StoreError | undefined {
+    return this.snapshot.storeError
+  }
+
+  /** The source has what is in force: whatever else it had meanwhile is over. */
+  confirm(source: Binder.InForce["source"], confirmedAt: number | undefined, switches: Switches): void {
+    this.setSource(source, confirmedAt)
+    this.switches.accept(switches)
+    this.set({ rejected: undefined, switches: this.switches.current })
+  }
+
   /** Other policies, for all keys at once. What was wrong with the documents before is over. */
   replace({ revision, set, source, switches, ...rest }: Next): void {
     const inForce = { ...this.inForce, set, revision, source, confirmedAt: staleSince(source, rest.confirmedAt) }

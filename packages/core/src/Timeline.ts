@@ -117,7 +117,10 @@ export class Timeline extends Schema.Class<Timeline>("@rego/core/Timeline")({
   attempts: Schema.Array(AttemptRecord),
   decisions: Schema.Array(Decision),
   result: Schema.Literals(results),
-  /** `droppedAttempts` when the bound on records was reached */
+  /**
+   * `droppedAttempts` when the bound on records was reached; `policyAge`, in seconds, when the source of the policy did not
+   * confirm it any more; `override`, the pattern of an override that was in force
+   */
   attributes: Schema.Record(Schema.String, Schema.String)
 }) {}
 
@@ -175,9 +178,19 @@ const toAttemptRecord = (facts: AttemptFacts, offset: number): AttemptRecord => 
 
 const toDecision = (decision: DecisionFacts, offset: number): Decision => ({ ...decision, at: decision.at + offset })
 
+const attributesOf = ({ droppedAttempts, policy, startedAt, wallOffset }: CallRecord): Record<string, string> => {
+  const attributes: Record<string, string> = {}
+  if (droppedAttempts > 0) attributes["droppedAttempts"] = String(droppedAttempts)
+  if (policy.override !== undefined) attributes["override"] = policy.override
+  if (policy.confirmedAt === undefined) return attributes
+  const age = Math.max(0, startedAt + wallOffset - policy.confirmedAt)
+  attributes["policyAge"] = String(Math.floor(age / 1_000))
+  return attributes
+}
+
 /** @internal */
 export const fromRecord = (record: CallRecord): Timeline => {
-  const { attempts, decisions, droppedAttempts, policy, wallOffset } = record
+  const { attempts, decisions, policy, wallOffset } = record
   const timeline = unchecked(Timeline)
   timeline.key = record.key
   timeline.policyRevision = policy.revision
@@ -187,7 +200,7 @@ export const fromRecord = (record: CallRecord): Timeline => {
   timeline.attempts = attempts.map((attempt) => toAttemptRecord(attempt, wallOffset))
   timeline.decisions = decisions === undefined ? [] : decisions.map((decision) => toDecision(decision, wallOffset))
   timeline.result = record.result
-  timeline.attributes = droppedAttempts > 0 ? { droppedAttempts: String(droppedAttempts) } : {}
+  timeline.attributes = attributesOf(record)
   return timeline
 }
 
@@ -362,8 +375,13 @@ const decisionLine = (timeline: Timeline, decision: Decision): string => {
   }
 }
 
-const policyOf = ({ policyRevision, policySource }: Timeline): string =>
-  policyRevision === policySource || policySource === "missing" ? policySource : `${policySource} ${policyRevision}`
+const policyOf = ({ attributes, policyRevision, policySource }: Timeline): string => {
+  const { override, policyAge } = attributes
+  const named = policyRevision === policySource || policySource === "missing" ? [] : [policyRevision]
+  const age = policyAge === undefined ? [] : [`${policyAge}s old`]
+  const overridden = override === undefined ? [] : [`overridden for ${override}`]
+  return [[policySource, ...named].join(" "), ...age, ...overridden].join(", ")
+}
 
 const attemptsOf = ({ attempts, attributes }: Timeline): string => {
   const dropped = Number(attributes["droppedAttempts"] ?? 0)

@@ -66,7 +66,16 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Executor"
   ],
   // facade
-  ["ProviderState", "Overrides", "ProviderLayer", "PolicyLayer", "Rego", "index"]
+  [
+    "ProviderState",
+    "Overrides",
+    "ProviderLayer",
+    "LivePolicies",
+    "LiveLayer",
+    "PolicyLayer",
+    "Rego",
+    "index"
+  ]
 ]
 
 /** Stable parts of Effect; other sub-paths may be unstable, and load what a small program does not need. */
