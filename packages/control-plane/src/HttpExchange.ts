@@ -9,8 +9,11 @@ import type * as PolicySource from "@rego/core/PolicySource"
 import * as ServerHints from "@rego/http/ServerHints"
 import { ByteSize, Clock, Context, Effect, Redacted, Result, Stream } from "effect"
 import type { Scope } from "effect"
-import type { HttpClientError, HttpClientResponse } from "effect/http"
-import { FetchHttpClient, Headers, HttpClient, HttpClientRequest } from "effect/http"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as DocumentText from "./DocumentText.ts"
 
 // -----------------------------------------------------------------------------
@@ -76,6 +79,8 @@ const fromClient = (error: HttpClientError.HttpClientError): PolicySource.Reason
 // request
 // -----------------------------------------------------------------------------
 
+const scheme = "Bearer "
+
 /** What may stand in a header: anything else would be quoted by the client library when it refuses it. */
 const headerValue = /^[\x21-\x7e]+$/
 
@@ -87,10 +92,18 @@ const tokenOf = (settings: Settings): Effect.Effect<string | undefined, PolicySo
     Effect.flatMap((token) => {
       const value = Redacted.value(token)
       return headerValue.test(value)
-        ? Effect.succeed(`Bearer ${value}`)
+        ? Effect.succeed(scheme + value)
         : Effect.fail(refused("the token is empty, or has characters that a header cannot have, such as a line end"))
     })
   )
+}
+
+/** Two details hold something that the server said, and a server can say what it was sent. */
+const withoutToken = (reason: PolicySource.Reason, authorization: string | undefined): PolicySource.Reason => {
+  const token = authorization?.slice(scheme.length)
+  return "detail" in reason && token !== undefined
+    ? { ...reason, detail: reason.detail.replaceAll(token, "<redacted>") }
+    : reason
 }
 
 const headersOf = ({ etag, report, wait }: Ask, authorization: string | undefined): Record<string, string> => ({
@@ -140,7 +153,7 @@ const json = /^application\/(?:[\w.+-]+\+)?json[ \t]*(?:;|$)/i
 const contentTypeIssue = (response: Response): PolicySource.Reason | undefined => {
   const type = response.headers["content-type"]
   if (type !== undefined && json.test(type)) return undefined
-  const shown = type === undefined ? "none" : JSON.stringify(type.slice(0, 60))
+  const shown = type === undefined ? "none" : JSON.stringify(type.split(";")[0]?.slice(0, 60))
   return malformed(`the content type must be application/json, got ${shown}`)
 }
 
@@ -207,9 +220,9 @@ const manualRedirects = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect
     })
   )
 
-/** Whatever the program has made of the list of redacted headers, the token is on it. */
-const redacted = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.updateService(effect, Headers.CurrentRedactedNames, (names) => [...names, "authorization"])
+/** Whatever headers the program has in its spans, those of these requests are not for them: a server may repeat a token. */
+const withoutHeadersInSpans = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(effect, HttpClient.TracerHeaderFilter, () => false)
 
 /** Sends one request, follows it to its answer and reads that; the connection is let go when it is over. */
 export const exchange = (
@@ -218,15 +231,13 @@ export const exchange = (
   ask: Ask
 ): Effect.Effect<Answer & Held, PolicySource.Reason> => {
   const scoped = HttpClient.withScope(client)
-  return Effect.gen(function*() {
-    const headers = headersOf(ask, yield* tokenOf(settings))
-    const send = (url: URL) =>
-      Effect.mapError(
-        scoped.execute(HttpClientRequest.get(url).pipe(HttpClientRequest.setHeaders(headers))),
-        fromClient
-      )
-    const response = yield* follow(send, settings.url)
-    const answer = yield* answerOf(response, settings, ask)
-    return { ...answer, held: /^\s*wait\b/i.test(response.headers["preference-applied"] ?? "") }
-  }).pipe(Effect.scoped, manualRedirects, redacted)
+  const send = (headers: Record<string, string>) => (url: URL) =>
+    Effect.mapError(scoped.execute(HttpClientRequest.get(url).pipe(HttpClientRequest.setHeaders(headers))), fromClient)
+  const converse = (authorization: string | undefined) =>
+    Effect.gen(function*() {
+      const response = yield* follow(send(headersOf(ask, authorization)), settings.url)
+      const answer = yield* answerOf(response, settings, ask)
+      return { ...answer, held: /^\s*wait\b/i.test(response.headers["preference-applied"] ?? "") }
+    }).pipe(Effect.mapError((reason) => withoutToken(reason, authorization)))
+  return Effect.flatMap(tokenOf(settings), converse).pipe(Effect.scoped, manualRedirects, withoutHeadersInSpans)
 }

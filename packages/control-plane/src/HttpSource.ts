@@ -39,7 +39,7 @@
  */
 import * as PolicySource from "@rego/core/PolicySource"
 import { Duration, Effect, Layer, Redacted, Schema } from "effect"
-import { HttpClient } from "effect/http"
+import * as HttpClient from "effect/http/HttpClient"
 import type { Bounds } from "./DocumentText.ts"
 import * as HttpExchange from "./HttpExchange.ts"
 import { LastText } from "./LastText.ts"

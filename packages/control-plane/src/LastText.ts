@@ -7,6 +7,9 @@ import * as PolicySource from "@rego/core/PolicySource"
 import { Result } from "effect"
 import * as DocumentText from "./DocumentText.ts"
 
+/** A parser quotes what it does not understand; an error of a source holds nothing of what was found. */
+const withoutQuotation = (detail: string): string => detail.replace(/, (?:\.\.\.)?"[\s\S]*$/, "")
+
 export class LastText {
   private text: string | undefined = undefined
   private readonly bounds: DocumentText.Bounds
@@ -18,7 +21,7 @@ export class LastText {
   read(text: string): Result.Result<PolicySource.Found, PolicySource.Reason> {
     if (text === this.text) return Result.succeed(PolicySource.unchanged)
     return Result.mapBoth(DocumentText.parse(text, this.bounds), {
-      onFailure: (detail): PolicySource.Reason => ({ _tag: "Malformed", detail }),
+      onFailure: (detail): PolicySource.Reason => ({ _tag: "Malformed", detail: withoutQuotation(detail) }),
       onSuccess: (json) => {
         this.text = text
         return PolicySource.document(json)

@@ -382,6 +382,31 @@ describe("HttpSource", () => {
     }
   })
 
+  describe("keeps its token to itself when", () => {
+    const echoes: ReadonlyArray<readonly [string, Handler]> = [
+      ["the server says it in a content type", (request, response) => {
+        const token = request.headers.authorization?.slice("Bearer ".length)
+        response.writeHead(200, { "content-type": `text/${token}` }).end()
+      }],
+      ["the server sends it to a host", (request, response) => {
+        const token = request.headers.authorization?.slice("Bearer ".length)
+        response.writeHead(302, { location: `http://${token}.example/${token}` }).end()
+      }],
+      [
+        "the server says it in a document that is none",
+        (request, response) => Origin.json(`${request.headers.authorization}`)(request, response)
+      ]
+    ]
+    for (const [what, handler] of echoes) {
+      it.live(what, () =>
+        Effect.gen(function*() {
+          const { heard } = yield* heardFrom({ token: Redacted.make("s3cret") }, handler)
+          yield* eventually("a failure", () => heard.failures.length > 0)
+          assert.notInclude(JSON.stringify(heard.found), "s3cret")
+        }))
+    }
+  })
+
   it.live("says with the next request what became of a document", () =>
     Effect.gen(function*() {
       const { server, source } = yield* heardFrom({}, Origin.json(document))

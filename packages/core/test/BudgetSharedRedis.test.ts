@@ -6,55 +6,15 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Scope } from "effect"
 import type { ChildProcess } from "node:child_process"
-import { fork, spawn, spawnSync } from "node:child_process"
+import { fork } from "node:child_process"
 import { once } from "node:events"
-import { createServer } from "node:net"
 import { join } from "node:path"
 import type { Answers, Ask, Settings } from "./fixtures/shared-budget.ts"
-
-const installed = spawnSync("redis-server", ["--version"]).status === 0
-
-const required = process.env["CI"] === "true"
+import * as RedisServer from "./redisServer.ts"
 
 // -----------------------------------------------------------------------------
 // processes
 // -----------------------------------------------------------------------------
-
-const freePort = Effect.promise(async () => {
-  const server = createServer().listen(0, "127.0.0.1")
-  await once(server, "listening")
-  const address = server.address()
-  server.close()
-  await once(server, "close")
-  return typeof address === "object" && address !== null ? address.port : assert.fail("no port")
-})
-
-const end = (child: ChildProcess) =>
-  Effect.promise(async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return
-    const exited = once(child, "exit")
-    child.kill("SIGKILL")
-    await exited
-  })
-
-/** A server without a disk, on the loopback interface only; it has ended when the scope closes. */
-const redis = (port: number): Effect.Effect<ChildProcess, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.promise(() =>
-      new Promise<ChildProcess>((resolve, reject) => {
-        const args = ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        const child = spawn("redis-server", args, { stdio: ["ignore", "pipe", "inherit"] })
-        let output = ""
-        child.stdout.on("data", (chunk: Buffer) => {
-          output += chunk.toString()
-          if (output.includes("Ready to accept connections")) resolve(child)
-        })
-        child.once("error", reject)
-        child.once("exit", () => reject(new Error(`redis-server has ended\n${output}`)))
-      })
-    ),
-    end
-  )
 
 interface Member {
   readonly ask: (times: number) => Effect.Effect<Answers>
@@ -73,7 +33,7 @@ const member = (settings: Settings): Effect.Effect<Member, never, Scope.Scope> =
         ])
         return child
       }),
-      end
+      RedisServer.end
     ),
     (child) => ({
       ask: (times) =>
@@ -113,8 +73,8 @@ const fromFloor = ({ heard }: Answers) => heard["ratio_exhausted"] === 1
 const sharing = () => {
   it.live("two processes share one limit", () =>
     Effect.gen(function*() {
-      const port = yield* freePort
-      yield* redis(port)
+      const port = yield* RedisServer.freePort
+      yield* RedisServer.start(port)
       const [one, two] = yield* Effect.all([member({ port, options }), member({ port, options })], {
         concurrency: "unbounded"
       })
@@ -127,8 +87,8 @@ const sharing = () => {
     const [what, down, up] of [
       [
         "is killed",
-        (server: ChildProcess) => end(server),
-        (_: ChildProcess, port: number) => Effect.asVoid(redis(port))
+        (server: ChildProcess) => RedisServer.end(server),
+        (_: ChildProcess, port: number) => Effect.asVoid(RedisServer.start(port))
       ],
       [
         "does not answer",
@@ -141,8 +101,8 @@ const sharing = () => {
       `a process goes on with its floor when Redis ${what}, never waits long, and comes back by itself`,
       () =>
         Effect.gen(function*() {
-          const port = yield* freePort
-          const server = yield* redis(port)
+          const port = yield* RedisServer.freePort
+          const server = yield* RedisServer.start(port)
           const one = yield* member({ port, options })
           assert.deepStrictEqual((yield* one.ask(30)).heard, { Granted: 20, limit_exceeded: 10 })
 
@@ -166,20 +126,13 @@ const sharing = () => {
 
   it.live("without a floor it denies while Redis is down", () =>
     Effect.gen(function*() {
-      const port = yield* freePort
-      const server = yield* redis(port)
+      const port = yield* RedisServer.freePort
+      const server = yield* RedisServer.start(port)
       const one = yield* member({ port, options: { ...options, onStoreError: "deny" } })
       assert.deepStrictEqual((yield* one.ask(1)).heard, { Granted: 1 })
-      yield* end(server)
+      yield* RedisServer.end(server)
       assert.deepStrictEqual((yield* one.ask(5)).heard, { store_error: 5 })
     }), 20_000)
 }
 
-if (!installed && !required) {
-  console.warn(
-    "\n*** BudgetSharedRedis: SKIPPED. There is no redis-server on PATH, so nothing here was tested against a real Redis." +
-      "\n*** Install it (Debian: apt-get install redis-server). With CI=true these tests fail instead.\n"
-  )
-}
-
-describe.skipIf(!installed && !required)("BudgetShared on a real Redis", sharing)
+describe.skipIf(RedisServer.isMissing("BudgetSharedRedis"))("BudgetShared on a real Redis", sharing)

@@ -1,0 +1,84 @@
+import { assert, describe, it } from "@effect/vitest"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import type { House } from "../../core/test/house.ts"
+import { exportsOf, readModules, violations } from "../../core/test/house.ts"
+
+const folder = join(import.meta.dirname, "..")
+
+/** Beyond what every module may load: what one of them is about. */
+const own: Readonly<Record<string, RegExp>> = {
+  HttpExchange: /^(?:effect\/http\/\w+|@rego\/http\/ServerHints)$/,
+  HttpSource: /^effect\/http\/HttpClient$/,
+  LastKnownGoodStore: /^effect\/persistence\/KeyValueStore$/,
+  OpenFeatureSource: /^@openfeature\/server-sdk$/,
+  RedisSource: /^effect\/persistence\/Redis$/,
+  SavedText: /^node:crypto$/
+}
+
+const everywhere = /^(?:effect|@rego\/core\/\w+|@rego\/core\/internal\/Issue)$/
+
+const house: House = {
+  storeys: [
+    // texts, files, waits
+    ["DocumentText", "SavedText", "LastText", "FileBytes", "OneAtATime", "Refresh"],
+    // what sources share
+    ["SourceOptions", "HttpExchange"],
+    // sources, and where documents are kept
+    ["FileSource", "HttpSource", "LastKnownGoodStore", "MemorySource", "OpenFeatureSource", "RedisSource"]
+  ],
+  isAllowed: (name, from) => everywhere.test(from) || own[name]?.test(from) === true
+}
+
+const sources = readModules(join(folder, "src"))
+
+const publicModules = Object.keys(
+  (JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { readonly exports: object }).exports
+).filter((entry) => entry !== "./package.json").map((entry) => entry.slice("./".length))
+
+describe("architecture of @rego/control-plane", () => {
+  it("every module keeps to its storey, to the packages it may load and to the fiber's clock", () => {
+    assert.deepStrictEqual(violations(house, sources), [])
+  })
+
+  it("every module of the table exists, and stands in it once", () => {
+    assert.sameMembers(house.storeys.flat(), Object.keys(sources))
+  })
+
+  it("notices an import upwards, a package that belongs to another source, and a clock of its own", () => {
+    const found = violations(house, {
+      Refresh: `import { make } from "./HttpSource.ts"\nDate.now()`,
+      FileSource: `import { Redis } from "effect/persistence/Redis"`
+    })
+    assert.strictEqual(found.length, 3)
+  })
+
+  it("a module without an entry says that it is internal, and one with an entry does not", () => {
+    for (const [name, source] of Object.entries(sources)) {
+      const [header = ""] = source.split("*/")
+      assert.strictEqual(/@internal/.test(header), !publicModules.includes(name), name)
+      assert.strictEqual(/@since/.test(header), publicModules.includes(name), name)
+    }
+  })
+})
+
+describe("API of @rego/control-plane", () => {
+  // a name that comes, goes or changes place is a change of the API: it belongs into this list and into the changelog
+  it("has these names", () => {
+    const api = Object.fromEntries(
+      publicModules.map((name) => {
+        const { types, values } = exportsOf(sources[name]!)
+        return [name, { values: values.join(" "), types: types.join(" ") }]
+      })
+    )
+    assert.deepStrictEqual(api, {
+      DocumentText: { values: "decode defaultMaxBytes defaultMaxDepth fromBytes parse", types: "Bounds" },
+      FileSource: { values: "layer make", types: "Options" },
+      HttpSource: { values: "layer make", types: "Options" },
+      LastKnownGoodStore: { values: "layer layerFile", types: "CommonOptions FileOptions Options" },
+      MemorySource: { values: "make", types: "MemorySource" },
+      OpenFeatureSource: { values: "layer make", types: "Options" },
+      RedisSource: { values: "layer make", types: "Options" }
+    })
+  })
+})
