@@ -9,14 +9,14 @@ import { Effect, Option } from "effect"
 import type * as PolicyHistory from "./PolicyHistory.ts"
 
 /** A document that was in force before is known to be good, however large the step back is: no guard. */
-export const judge: PolicyHistory.Options["judge"] = (json, current, kind) =>
+export const judge: PolicyHistory.Judge = (json, current, kind) =>
   Effect.suspend(() => {
     const before = kind === "published"
       ? Option.flatMap(current, (publication) => PolicyReview.review(publication.json).document)
       : Option.none()
-    const { document, issues } = PolicyReview.review(json, { before: Option.getOrUndefined(before) })
+    const { clamped, document, issues } = PolicyReview.review(json, { before: Option.getOrUndefined(before) })
     return Option.match(document, {
       onNone: () => Effect.fail(new PolicyInvalid({ issues })),
-      onSome: Effect.succeed
+      onSome: ({ revision }) => Effect.succeed({ revision, clamped })
     })
   })

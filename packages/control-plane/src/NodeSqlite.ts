@@ -4,7 +4,7 @@
  * One connection, held by one statement or one transaction at a time. Why it is here, and what will replace it, is in
  * `docs/decisions/0032-sqlite-of-node.md`.
  *
- * @internal
+ * @since 0.1.0
  */
 import { Context, Effect, Layer, Semaphore, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
@@ -64,6 +64,9 @@ const open = (filename: string): Effect.Effect<DatabaseSync, SqlError.SqlError> 
 
 /**
  * Opens a file, or `":memory:"`, for as long as the scope is open. Fails when another process has it open.
+ *
+ * @category layers
+ * @since 0.1.0
  */
 export const layer = (filename: string): Layer.Layer<SqlClient.SqlClient, SqlError.SqlError> =>
   Layer.effectContext(Effect.gen(function*() {

@@ -11,15 +11,40 @@
  * The last `keep` publications are kept. The document in force is read from memory: when the storage fails, nothing can be
  * published, and everything that was goes on being served.
  *
+ * **Example** (A history in memory)
+ *
+ * ```ts
+ * import * as NodeSqlite from "@rego/control-plane/NodeSqlite"
+ * import * as PolicyHistory from "@rego/control-plane/PolicyHistory"
+ * import { Effect, Layer, Option } from "effect"
+ *
+ * const History = PolicyHistory.layer().pipe(Layer.provide(NodeSqlite.layer(":memory:")))
+ *
+ * const document = (revision: string) => ({ schemaVersion: "1.0", revision, policies: {} })
+ *
+ * const program = Effect.gen(function*() {
+ *   const history = yield* PolicyHistory.PolicyHistory
+ *   const { publication } = yield* history.publish(document("1"), "absent")
+ *   yield* history.publish(document("2"), [publication.etag])
+ *   yield* history.rollback("1", "any")
+ *   const current = yield* history.current
+ *   Option.map(current, ({ revision }) => revision) // => Option.some("1")
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(History)))
+ * ```
+ *
  * @since 0.1.0
  */
 import type { Issue } from "@rego/core/Policy"
 import { PolicyInvalid } from "@rego/core/Policy"
+import type { Clamped } from "@rego/core/PolicySource"
 import { Clock, Context, Data, Effect, Layer, Option, Result, Schema, Semaphore, Stream, SubscriptionRef } from "effect"
 import type { SqlError } from "effect/sql"
 import { SqlClient } from "effect/sql"
 import { createHash } from "node:crypto"
 import * as DocumentText from "./DocumentText.ts"
+import { judge as defaultJudge } from "./Judge.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -79,6 +104,8 @@ export interface Published {
   readonly previous: Option.Option<Publication>
   /** `false` when the document was in force already */
   readonly changed: boolean
+  /** values that clients will move to a limit */
+  readonly clamped: ReadonlyArray<Clamped>
 }
 
 // -----------------------------------------------------------------------------
@@ -243,18 +270,30 @@ const makeStorage = Effect.gen(function*() {
 // -----------------------------------------------------------------------------
 
 /**
+ * @category models
+ * @since 0.1.0
+ */
+export type Judge = (
+  json: unknown,
+  current: Option.Option<Publication>,
+  kind: Kind
+) => Effect.Effect<
+  { readonly revision: string; readonly clamped?: ReadonlyArray<Clamped> | undefined },
+  PolicyInvalid
+>
+
+/**
  * @category options
  * @since 0.1.0
  */
 export interface Options {
   /** publications that are kept, at least 1. Default 1,000 */
   readonly keep?: number | undefined
-  /** what a document must pass before it is in force, in place of the one that is; fails with every issue */
-  readonly judge: (
-    json: unknown,
-    current: Option.Option<Publication>,
-    kind: Kind
-  ) => Effect.Effect<{ readonly revision: string }, PolicyInvalid>
+  /**
+   * what a document must pass before it is in force, in place of the one that is; fails with every issue. Default: what a
+   * live layer would refuse is refused, by the guard as well, which a rollback does not have to pass
+   */
+  readonly judge?: Judge | undefined
 }
 
 const matches = (expected: Expected, current: Option.Option<Publication>): boolean =>
@@ -263,7 +302,7 @@ const matches = (expected: Expected, current: Option.Option<Publication>): boole
     onSome: ({ etag }) => expected !== "absent" && (expected === "any" || expected.includes(etag))
   })
 
-const make = Effect.fnUntraced(function*({ judge, keep = 1_000 }: Options) {
+const make = Effect.fnUntraced(function*({ judge = defaultJudge, keep = 1_000 }: Options) {
   const storage = yield* makeStorage
   const current = yield* SubscriptionRef.make(yield* storage.latest)
   const oneAtATime = yield* Semaphore.make(1)
@@ -281,11 +320,11 @@ const make = Effect.fnUntraced(function*({ judge, keep = 1_000 }: Options) {
     const etag = etagOf(json)
     const inForce = Option.filter(previous, (publication) => publication.etag === etag)
     // First: who sends the same again, because the answer was lost, expects what was in force before.
-    if (Option.isSome(inForce)) return { publication: inForce.value, previous, changed: false }
+    if (Option.isSome(inForce)) return { publication: inForce.value, previous, changed: false, clamped: [] }
     if (!matches(expected, previous)) {
       return yield* fail({ _tag: "Conflict", current: Option.map(previous, ({ etag }) => etag) })
     }
-    const { revision } = yield* Effect.mapError(
+    const { clamped = [], revision } = yield* Effect.mapError(
       judge(json, previous, kind),
       ({ issues }) => new HistoryError({ reason: { _tag: "Refused", issues } })
     )
@@ -293,7 +332,7 @@ const make = Effect.fnUntraced(function*({ judge, keep = 1_000 }: Options) {
     if (Option.exists(known, (publication) => publication.etag !== etag)) {
       return yield* fail({ _tag: "RevisionReused", revision })
     }
-    return { publication: yield* enter(kind, revision, json, etag), previous, changed: true }
+    return { publication: yield* enter(kind, revision, json, etag), previous, changed: true, clamped }
   })
 
   const find = (revision: string) =>
@@ -326,6 +365,6 @@ const make = Effect.fnUntraced(function*({ judge, keep = 1_000 }: Options) {
  * @since 0.1.0
  */
 export const layer = (
-  options: Options
+  options: Options = {}
 ): Layer.Layer<PolicyHistory, HistoryError | SqlError.SqlError, SqlClient.SqlClient> =>
   Layer.effect(PolicyHistory, make(options))

@@ -206,10 +206,10 @@ const served = (publication: PolicyHistory.Publication): Response =>
     headers: { etag: publication.etag, "cache-control": "no-cache", "x-content-type-options": "nosniff" }
   })
 
-const published = ({ changed, previous, publication }: PolicyHistory.Published): Response => {
+const published = ({ changed, clamped, previous, publication }: PolicyHistory.Published): Response => {
   const { at, etag, kind, number, revision } = publication
   const replaced = Option.getOrUndefined(Option.map(previous, ({ revision }) => revision))
-  return HttpServerResponse.jsonUnsafe({ revision, number, kind, at, changed, replaced }, {
+  return HttpServerResponse.jsonUnsafe({ revision, number, kind, at, changed, replaced, clamped }, {
     status: changed && Option.isNone(previous) ? 201 : 200,
     headers: { etag }
   })

@@ -63,7 +63,7 @@ describe("PolicyHistory", () => {
 
     it.effect("judges a document against the one in force", () => {
       const judged: Array<string | undefined> = []
-      const judge: PolicyHistory.Options["judge"] = (json, current) => {
+      const judge: PolicyHistory.Judge = (json, current) => {
         judged.push(Option.getOrUndefined(current)?.revision)
         return PolicyDocument.decode(json)
       }
@@ -101,7 +101,7 @@ describe("PolicyHistory", () => {
         assert.strictEqual(yield* revisionInForce, "2")
       }).pipe(
         Effect.provide(
-          PolicyHistory.layer({ judge: PolicyDocument.decode }).pipe(Layer.provideMerge(NodeSqlite.layer(":memory:")))
+          PolicyHistory.layer().pipe(Layer.provideMerge(NodeSqlite.layer(":memory:")))
         )
       ))
   })
@@ -119,7 +119,7 @@ describe("PolicyHistory", () => {
 
   it.effect("judges a document again before it is put in force again", () => {
     let strict = false
-    const judge: PolicyHistory.Options["judge"] = (json) =>
+    const judge: PolicyHistory.Judge = (json) =>
       PolicyDocument.decode(strict ? { ...(json as object), schemaVersion: "2.0" } : json)
     return Effect.gen(function*() {
       const history = yield* PolicyHistory.PolicyHistory

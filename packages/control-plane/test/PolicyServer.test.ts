@@ -180,6 +180,31 @@ describe("PolicyServer", () => {
         assert.deepStrictEqual((yield* send("GET", "/v1/policies")).json, document("1"))
       }).pipe(Effect.provide(server())))
 
+    it.effect("refuses what the guard of a live layer would refuse, unless the entry says force", () =>
+      Effect.gen(function*() {
+        yield* putFirst(document("1"))
+        const cut = { overall: "10 millis" }
+        const after = (revision: string, more: object) => ({
+          ...document(revision),
+          policies: { "users.*": { timeout: cut, ...more } }
+        })
+        const { json, status } = yield* put(after("2", {}))
+        assert.strictEqual(status, 422)
+        assert.match(json.issues[0].text, /^policies\["users\.\*"\]\.timeout\.overall: must not fall below a tenth/)
+        assert.strictEqual((yield* put(after("3", { force: true }))).status, 200)
+        // back is no such change: it was in force before
+        const back = { json: { revision: "1" }, headers: { "if-match": "*" }, token: writeToken }
+        assert.strictEqual((yield* send("POST", "/v1/rollback", back)).status, 200)
+      }).pipe(Effect.provide(server())))
+
+    it.effect("says which values clients will clamp, and serves the document as it was written", () =>
+      Effect.gen(function*() {
+        const { json } = yield* putFirst(document("1", 40))
+        const path = ["policies", "users.*", "retry", "maxAttempts"]
+        assert.deepStrictEqual(json.clamped, [{ path, value: 40, limit: 10 }])
+        assert.deepStrictEqual((yield* send("GET", "/v1/policies")).json, document("1", 40))
+      }).pipe(Effect.provide(server())))
+
     it.effect("refuses another content under a revision that was published", () =>
       Effect.gen(function*() {
         yield* putFirst(document("1"))

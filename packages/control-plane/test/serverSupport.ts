@@ -1,5 +1,4 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { PolicyDocument } from "@rego/core"
 import { Effect, Layer, Redacted } from "effect"
 import { HttpClient, HttpClientRequest, type HttpClientResponse, HttpRouter } from "effect/http"
 import * as NodeSqlite from "../src/NodeSqlite.ts"
@@ -19,7 +18,7 @@ export const history = (
   options: Partial<PolicyHistory.Options> = {},
   filename = ":memory:"
 ): Layer.Layer<PolicyHistory.PolicyHistory> =>
-  PolicyHistory.layer({ judge: PolicyDocument.decode, ...options }).pipe(
+  PolicyHistory.layer(options).pipe(
     Layer.provide(NodeSqlite.layer(filename)),
     Layer.orDie
   )

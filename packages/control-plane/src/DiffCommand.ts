@@ -8,8 +8,8 @@ import type { PolicyDocument } from "@rego/core/PolicyDocument"
 import * as PolicyReview from "@rego/core/PolicyReview"
 import { Console, Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { CommandFailed, readJson, SaidNo } from "./Failure.ts"
-import * as Text from "./Text.ts"
+import { CommandFailed, readJson, SaidNo } from "./CommandFailure.ts"
+import * as Text from "./CommandText.ts"
 
 type Difference = PolicyReview.Diff["shared"][number]
 

@@ -6,7 +6,7 @@
 import * as PolicyDocument from "@rego/core/PolicyDocument"
 import { Console } from "effect"
 import { Command } from "effect/cli"
-import * as Text from "./Text.ts"
+import * as Text from "./CommandText.ts"
 
 export const schema = Command.make("schema", {}, () => Console.log(Text.json(PolicyDocument.jsonSchema()))).pipe(
   Command.withDescription(

@@ -5,12 +5,12 @@
  */
 import { Effect } from "effect"
 import { CliConfig, Command, GlobalFlag } from "effect/cli"
-import { check } from "./Check.ts"
-import { diff } from "./Diff.ts"
-import { explain } from "./Explain.ts"
-import { schema } from "./Schema.ts"
-import { serve } from "./Serve.ts"
-import { watch } from "./Watch.ts"
+import { check } from "./CheckCommand.ts"
+import { diff } from "./DiffCommand.ts"
+import { explain } from "./ExplainCommand.ts"
+import { schema } from "./SchemaCommand.ts"
+import { serve } from "./ServeCommand.ts"
+import { watch } from "./WatchCommand.ts"
 
 const rego = Command.make("rego").pipe(
   Command.withDescription("Policies for resilient calls: check, compare, explain, serve and watch policy documents"),

@@ -6,8 +6,8 @@
 import * as PolicyReview from "@rego/core/PolicyReview"
 import { Console, Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { readJson, SaidNo } from "./Failure.ts"
-import * as Text from "./Text.ts"
+import { readJson, SaidNo } from "./CommandFailure.ts"
+import * as Text from "./CommandText.ts"
 
 interface Checked {
   readonly file: string

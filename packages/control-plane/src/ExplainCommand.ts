@@ -3,11 +3,12 @@
  *
  * @internal
  */
-import { Explanation, PolicyDocument } from "@rego/core"
+import * as Explanation from "@rego/core/Explanation"
+import * as PolicyDocument from "@rego/core/PolicyDocument"
 import { Console, Duration, Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { CommandFailed, readJson } from "./Failure.ts"
-import * as Text from "./Text.ts"
+import { CommandFailed, readJson } from "./CommandFailure.ts"
+import * as Text from "./CommandText.ts"
 
 const list = (durations: ReadonlyArray<Duration.Duration>): string =>
   durations.length === 0 ? "none" : durations.map((duration) => Duration.format(duration)).join(", ")

@@ -1,4 +1,8 @@
+/**
+ * The version of the package, from `package.json`, so that it is written once.
+ *
+ * @internal
+ */
 import { createRequire } from "node:module"
 
-/** From `package.json`, so that it is written once. */
 export const { version } = createRequire(import.meta.url)("../package.json") as { readonly version: string }

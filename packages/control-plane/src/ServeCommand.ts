@@ -8,12 +8,11 @@ import { Console, Duration, Effect, FileSystem, Layer, Option, Path, Schema } fr
 import { Argument, Command, Flag } from "effect/cli"
 import { HttpRouter, HttpServer } from "effect/http"
 import { createServer } from "node:http"
-import * as DocumentText from "../DocumentText.ts"
-import * as Judge from "../Judge.ts"
-import * as NodeSqlite from "../NodeSqlite.ts"
-import * as PolicyHistory from "../PolicyHistory.ts"
-import * as PolicyServer from "../PolicyServer.ts"
-import { CommandFailed, misused, readJson } from "./Failure.ts"
+import { CommandFailed, misused, readJson } from "./CommandFailure.ts"
+import * as DocumentText from "./DocumentText.ts"
+import * as NodeSqlite from "./NodeSqlite.ts"
+import * as PolicyHistory from "./PolicyHistory.ts"
+import * as PolicyServer from "./PolicyServer.ts"
 import { readTokenName, token, writeTokenName } from "./Tokens.ts"
 
 const databaseName = "rego.sqlite"
@@ -122,7 +121,7 @@ export const serve = Command.make(
   Effect.fn(function*({ host, keep, maxBytes, maxWait, port, source }) {
     const tokens = { write: yield* token(writeTokenName), read: yield* token(readTokenName) }
     const { database, file } = yield* placeOf(source)
-    const History = PolicyHistory.layer({ keep, judge: Judge.judge }).pipe(Layer.provide(NodeSqlite.layer(database)))
+    const History = PolicyHistory.layer({ keep }).pipe(Layer.provide(NodeSqlite.layer(database)))
     // who asks slowly is cut off; who waits for a change has asked
     const Server = NodeHttpServer.layer(() => createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }), {
       host,

@@ -5,8 +5,8 @@
  * @internal
  */
 import { Config, Effect, Option, Redacted } from "effect"
-import type { CommandFailed } from "./Failure.ts"
-import { misused } from "./Failure.ts"
+import type { CommandFailed } from "./CommandFailure.ts"
+import { misused } from "./CommandFailure.ts"
 
 export const writeTokenName = "REGO_WRITE_TOKEN"
 export const readTokenName = "REGO_READ_TOKEN"

@@ -5,8 +5,8 @@
  */
 import { Data, Effect, FileSystem, Result, Runtime } from "effect"
 import { CliError } from "effect/cli"
-import * as DocumentText from "../DocumentText.ts"
-import * as FileBytes from "../FileBytes.ts"
+import * as DocumentText from "./DocumentText.ts"
+import * as FileBytes from "./FileBytes.ts"
 
 /** `1`: the answer is no. `2`: there is no answer, because of what was given. */
 export class CommandFailed extends Data.TaggedError("CommandFailed")<{
