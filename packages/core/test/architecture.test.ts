@@ -70,6 +70,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "ProviderState",
     "Overrides",
     "ProviderLayer",
+    "PolicyMetrics",
     "LivePolicies",
     "LiveLayer",
     "PolicyLayer",
