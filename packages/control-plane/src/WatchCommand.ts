@@ -16,7 +16,7 @@ import * as HttpSource from "./HttpSource.ts"
 import { readTokenName, token } from "./Tokens.ts"
 
 /** What is said of one thing that was found. */
-interface Line {
+export interface Line {
   readonly at: string
   readonly event: "accepted" | "refused" | "failed"
   readonly revision: string | null
@@ -26,7 +26,7 @@ interface Line {
   readonly error?: string | undefined
 }
 
-const render = ({ at, clamped = [], diff, error, event, issues = [], revision }: Line): string =>
+export const render = ({ at, clamped = [], diff, error, event, issues = [], revision }: Line): string =>
   [
     `${at}  ${event}${revision === null ? "" : ` ${revision}`}${error === undefined ? "" : `: ${error}`}`,
     ...(diff === undefined ? [] : renderDiff(diff)),
@@ -38,12 +38,12 @@ const render = ({ at, clamped = [], diff, error, event, issues = [], revision }:
 
 const nothing: PolicyDocument = { schemaVersion: "1.0", revision: "nothing", policies: {} }
 
-interface State {
+export interface State {
   readonly document: PolicyDocument
   readonly error: string | undefined
 }
 
-const begin: State = { document: nothing, error: undefined }
+export const begin: State = { document: nothing, error: undefined }
 
 const onDocument = (state: State, json: unknown, at: string): readonly [State, ReadonlyArray<Line>] => {
   const before = state.document === nothing ? undefined : state.document
@@ -67,7 +67,7 @@ const onDocument = (state: State, json: unknown, at: string): readonly [State, R
 }
 
 /** A failure that goes on is said once. */
-const onFound = (state: State, found: PolicySource.Found, at: string): readonly [State, ReadonlyArray<Line>] => {
+export const onFound = (state: State, found: PolicySource.Found, at: string): readonly [State, ReadonlyArray<Line>] => {
   switch (found._tag) {
     case "Document":
       return onDocument(state, found.json, at)
