@@ -18,7 +18,7 @@ export interface Memory {
 }
 
 /** Runs what is ready to run. */
-export const settle = Effect.repeat(Effect.yieldNow, { times: 50 })
+export const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 export const memory = Effect.fnUntraced(function*(
   report?: (report: PolicySource.Report) => Effect.Effect<void>
