@@ -2,22 +2,45 @@
  * Whatever a server does, the token is seen by nobody but the server: everything that leaves a source is searched for it.
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Inspectable, Layer, Logger, Redacted, References, Tracer } from "effect"
+import { Cause, Effect, Exit, Fiber, Inspectable, Layer, Logger, Redacted, References, Stream, Tracer } from "effect"
 import { FetchHttpClient, Headers, HttpClient } from "effect/http"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { inspect } from "node:util"
 import * as HttpSource from "../src/HttpSource.ts"
+import * as LastKnownGoodStore from "../src/LastKnownGoodStore.ts"
+import { documentOf, isLive, start } from "./faults/support.ts"
+import * as Files from "./files.ts"
 import type { Handler } from "./originServer.ts"
 import * as Origin from "./originServer.ts"
 import { eventually, listen } from "./support.ts"
 
 const token = "s3cret-t0ken"
+
+const quick = {
+  interval: "10 millis",
+  longPoll: "off",
+  timeout: "50 millis",
+  backoff: { initial: "10 millis", max: "10 millis" }
+} as const
+
 const document = { schemaVersion: "1.0", revision: "7", policies: {} }
 
 interface Captured {
   readonly texts: Array<string>
   readonly spans: Array<Tracer.NativeSpan>
 }
+
+const tracerOf = (spans: Array<Tracer.NativeSpan>) =>
+  Tracer.make({
+    span: (options) => {
+      const span = new Tracer.NativeSpan(options)
+      spans.push(span)
+      return span
+    }
+  })
 
 /** A program that wants to see everything: all logs, all spans, all headers in them, none of them redacted. */
 const capturing = ({ spans, texts }: Captured) => {
@@ -28,17 +51,10 @@ const capturing = ({ spans, texts }: Captured) => {
       JSON.stringify(Logger.formatStructured.log(options))
     )
   })
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
   return Layer.mergeAll(
     Logger.layer([logger]),
     Layer.succeed(References.MinimumLogLevel, "All"),
-    Layer.succeed(Tracer.Tracer, tracer),
+    Layer.succeed(Tracer.Tracer, tracerOf(spans)),
     Layer.succeed(HttpClient.TracerHeaderFilter, () => true),
     Layer.succeed(Headers.CurrentRedactedNames, [])
   )
@@ -90,6 +106,40 @@ const clients: ReadonlyArray<readonly [string, Layer.Layer<HttpClient.HttpClient
 ]
 
 describe("the token of an HttpSource", () => {
+  it.live(
+    "is in no status, change, log, span or timeline of a process, nor in what it saves",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* Origin.make
+        const spans: Array<Tracer.NativeSpan> = []
+        const path = join(yield* Files.directory, "last-good.json")
+        const source = HttpSource.layer({ url: server.url, token: Redacted.make(token), ...quick })
+        server.answer(Origin.withEtag(documentOf("1", 2), "\"1\""))
+        const process = yield* start(source.pipe(Layer.provide(FetchHttpClient.layer)), {
+          store: LastKnownGoodStore.layerFile({ path }).pipe(Layer.provide(NodeServices.layer)),
+          tracer: tracerOf(spans)
+        })
+        const texts: Array<string> = []
+        const changes = yield* Effect.forkScoped(
+          Stream.runForEach(process.changes, (change) => Effect.sync(() => texts.push(inspect(change, { depth: 20 }))))
+        )
+        yield* process.until("the document", isLive("1"))
+        for (const [what, handler] of faults.slice(1)) {
+          server.answer(handler)
+          const seen = server.seen.length
+          yield* eventually(what, () => server.seen.length > seen + 1)
+          texts.push(inspect(yield* process.status, { depth: 20 }), JSON.stringify(yield* process.status))
+          texts.push(inspect(yield* process.call))
+        }
+        yield* Fiber.interrupt(changes)
+        texts.push(...process.logs, ...spans.map(exported), readFileSync(path, "utf8"))
+        assert.isAbove(spans.length, faults.length)
+        assert.isAbove(process.logs.length, 4)
+        assert.deepStrictEqual(texts.filter((text) => text.includes(token)), [])
+      }),
+    20_000
+  )
+
   for (const [name, client] of clients) {
     it.live(`is in no log, span, error, or name, with ${name}`, () =>
       Effect.gen(function*() {
@@ -98,10 +148,7 @@ describe("the token of an HttpSource", () => {
         const make = HttpSource.make({
           url: server.url,
           token: Redacted.make(token),
-          interval: "10 millis",
-          longPoll: "off",
-          timeout: "50 millis",
-          backoff: { initial: "10 millis", max: "10 millis" }
+          ...quick
         })
         const run = Effect.gen(function*() {
           const source = yield* make
