@@ -4,7 +4,7 @@
  * @internal
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Console, Duration, Effect, FileSystem, Layer, Option, Path, Schema } from "effect"
+import { Console, Duration, Effect, FileSystem, Layer, Option, Path } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { HttpRouter, HttpServer } from "effect/http"
 import { createServer } from "node:http"
@@ -17,6 +17,15 @@ import { readTokenName, token, writeTokenName } from "./Tokens.ts"
 
 const databaseName = "rego.sqlite"
 
+/** What the flags are when they are not given; seconds for `max-wait`. */
+export const defaults = {
+  host: "127.0.0.1",
+  port: 4141,
+  keep: 1_000,
+  "max-bytes": DocumentText.defaultMaxBytes,
+  "max-wait": 60
+} as const
+
 const source = Argument.String("file|directory").pipe(
   Argument.withDescription(
     "A document to begin with, or a directory. The history is kept in rego.sqlite beside the document, or in the directory"
@@ -25,37 +34,25 @@ const source = Argument.String("file|directory").pipe(
 
 const host = Flag.String("host").pipe(
   Flag.withDescription(
-    "Address to listen on. Another one than of this machine is plain HTTP on a network: end TLS before it"
+    `Address to listen on (default ${defaults.host}). Any other is plain HTTP on a network: end TLS before it`
   ),
-  Flag.withDefault("127.0.0.1")
+  Flag.withDefault(defaults.host)
 )
 
-const port = Flag.Int("port").pipe(
-  Flag.withAlias("p"),
-  Flag.withSchema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 65_535 }))),
-  Flag.withDescription("Port to listen on; 0 for a free one"),
-  Flag.withDefault(4141)
-)
+const integer = (name: "port" | "keep" | "max-bytes" | "max-wait", minimum: number, maximum: number, text: string) =>
+  Flag.Int(name).pipe(
+    Flag.filter(
+      (n) => n >= minimum && n <= maximum,
+      (n) => `must be an integer between ${minimum} and ${maximum}, got ${n}`
+    ),
+    Flag.withDescription(`${text} (default ${defaults[name]})`),
+    Flag.withDefault(defaults[name])
+  )
 
-const positive = Schema.Int.check(Schema.isGreaterThan(0))
-
-const keep = Flag.Int("keep").pipe(
-  Flag.withSchema(positive),
-  Flag.withDescription("Publications that are kept"),
-  Flag.withDefault(1_000)
-)
-
-const maxBytes = Flag.Int("max-bytes").pipe(
-  Flag.withSchema(positive),
-  Flag.withDescription("Largest document that may be published"),
-  Flag.withDefault(DocumentText.defaultMaxBytes)
-)
-
-const maxWait = Flag.Int("max-wait").pipe(
-  Flag.withSchema(positive),
-  Flag.withDescription("Seconds that a request may wait for a change"),
-  Flag.withDefault(60)
-)
+const port = integer("port", 0, 65_535, "Port to listen on; 0 for a free one").pipe(Flag.withAlias("p"))
+const keep = integer("keep", 1, 1_000_000, "Publications that are kept")
+const maxBytes = integer("max-bytes", 1, 100_000_000, "Largest document that may be published")
+const maxWait = integer("max-wait", 1, 3_600, "Seconds that a request may wait for a change")
 
 // -----------------------------------------------------------------------------
 // where things are

@@ -25,11 +25,13 @@ export interface Running {
 /** Runs until it ends, or the scope does. */
 export const start = (
   args: ReadonlyArray<string>,
-  environment: Environment = {}
+  environment: Environment = {},
+  cwd?: string
 ): Effect.Effect<Running, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const child = spawn(process.execPath, ["--conditions=@rego/source", binary, ...args], {
+        cwd,
         env: { PATH: process.env["PATH"], NO_COLOR: "1", ...environment },
         stdio: ["ignore", "pipe", "pipe"]
       })
@@ -64,10 +66,12 @@ export interface Ended {
 }
 
 /** Runs to the end. */
-export const run = (args: ReadonlyArray<string>, environment?: Environment): Effect.Effect<Ended> =>
+export const run = (args: ReadonlyArray<string>, environment?: Environment, cwd?: string): Effect.Effect<Ended> =>
   Effect.scoped(
-    Effect.flatMap(start(args, environment), (running) =>
-      Effect.map(running.ended, (code) => ({ code, stdout: running.stdout, stderr: running.stderr })))
+    Effect.flatMap(
+      start(args, environment, cwd),
+      (running) => Effect.map(running.ended, (code) => ({ code, stdout: running.stdout, stderr: running.stderr }))
+    )
   )
 
 /** A directory with files, for as long as the scope is open. */
