@@ -94,5 +94,5 @@ export const allMergedIssues = (policies: Policies, maxCost: (name: string) => n
 
 export const warnings = (policies: Policies): ReadonlyArray<string> =>
   mergedOf(policies).flatMap(([path, sections]) =>
-    Plan.warnings(Plan.fromSections(sections)).map((warning) => `rego ${path.at(-1)}: ${warning}`)
+    Plan.warnings(Plan.fromSections(sections)).map(({ message }) => `rego ${path.at(-1)}: ${message}`)
   )

@@ -53,11 +53,26 @@ export const withExact = (set: PolicySet, key: string, sections: Policy.Sections
   return { ...set, exact }
 }
 
+/** The entries that match a key, from general to specific. */
+export const matching = (
+  set: PolicySet,
+  key: string
+): ReadonlyArray<readonly [pattern: string, sections: Policy.Sections]> => {
+  const prefix = set.prefixes.find(([text]) => key.startsWith(text))
+  const found = [
+    ["*", set.any],
+    [`${prefix?.[0]}*`, prefix?.[1]],
+    [key, set.exact.get(key)]
+  ] as const
+  return found.flatMap(([pattern, sections]) => sections === undefined ? [] : [[pattern, sections] as const])
+}
+
 /** What a key gets, `undefined` when no entry matches it: `defaults` alone do not make a key known. */
 export const resolve = (set: PolicySet, key: string): Policy.Sections | undefined => {
-  const prefix = set.prefixes.find(([text]) => key.startsWith(text))?.[1]
-  const matches = [set.any, prefix, set.exact.get(key)].filter((sections) => sections !== undefined)
-  return matches.length === 0 ? undefined : matches.reduce(Policy.merge, set.defaults)
+  const matches = matching(set, key)
+  return matches.length === 0
+    ? undefined
+    : matches.reduce((base, [, sections]) => Policy.merge(base, sections), set.defaults)
 }
 
 /** Every entry as it was written. */

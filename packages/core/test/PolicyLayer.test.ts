@@ -342,7 +342,7 @@ describe("PolicyLayer", () => {
           PolicyLayer.make({ policies: { [key]: { timeout: { perAttempt: "2 seconds", overall: "1 second" } } } })
         )
         assert.deepStrictEqual(log, [
-          `Warn rego ${key}: timeout.perAttempt is longer than timeout.overall, so it never applies`
+          `Warn rego ${key}: timeout.perAttempt is not shorter than timeout.overall, so it never applies`
         ])
       }))
 

@@ -41,6 +41,10 @@ describe("API", () => {
           values: "CurrentDeadline none remaining withDeadline",
           types: "Deadline"
         },
+        Explanation: {
+          values: "make",
+          types: "BudgetFacts Explanation Field Options Outage Warning Worst"
+        },
         Hedge: {
           values: "Trigger TriggerFromJson after isTrigger layer maxExtraLoad quantile toSchedule",
           types: "After MaxExtraLoad Named Quantile State Statistics Trigger"
@@ -77,6 +81,10 @@ describe("API", () => {
           values: "PolicyProvider",
           types:
             "Change Difference KeyStatistics Overridden Override OverrideOptions PolicyChange PolicyStatus Rejection SwitchedOff"
+        },
+        PolicyReview: {
+          values: "diff formatIssue formatPath review",
+          types: "Diff KeysChange Options Review Warning"
         },
         PolicySource: {
           values: "PolicySource SourceError document failed make unchanged",

@@ -53,7 +53,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation"],
   // executor
   [
     "AsyncContext",
