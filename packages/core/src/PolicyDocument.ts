@@ -41,7 +41,7 @@ import { DateTime, Effect, Option, Schema, SchemaIssue, SchemaTransformation } f
 import { reservedNames } from "./Budget.ts"
 import { BudgetData } from "./BudgetData.ts"
 import type { Issue } from "./Issue.ts"
-import { fromSchemaError, numberBetween, parseOptions, show } from "./Issue.ts"
+import { fromSchemaError, numberField, parseOptions, show } from "./Issue.ts"
 import type { Sections } from "./Policy.ts"
 import { InDocument, PolicyInvalid } from "./Policy.ts"
 import { checkPattern, isPattern } from "./PolicySet.ts"
@@ -85,7 +85,7 @@ export const Entry = Schema.Struct({
   ...InDocument.fields,
   force,
   rollout: Schema.optional(Schema.Struct({
-    percent: Schema.Number.pipe(Schema.check(numberBetween(0, 100))),
+    percent: numberField(0, 100),
     change: InDocument
   }))
 })
@@ -330,14 +330,24 @@ export const encode: (document: PolicyDocument) => unknown = Schema.encodeSync(P
 // JSON Schema
 // -----------------------------------------------------------------------------
 
+/** What decodes durations takes anything and says what is wrong with it, so that the generator knows nothing of them. */
+const durationJson = {
+  description: "a duration: text such as \"250 millis\", or a number of milliseconds",
+  anyOf: [
+    { type: "string", pattern: "^\\d+(\\.\\d+)?\\s+(nano|micro|milli|second|minute|hour|day|week)s?$" },
+    { type: "number" }
+  ]
+}
+
 /** A field that is left out is `undefined` in code, which the generator writes as `null`; no document has one. */
-const withoutNull = (schema: unknown): unknown => {
-  if (Array.isArray(schema)) return schema.map(withoutNull)
+const mended = (schema: unknown): unknown => {
+  if (Array.isArray(schema)) return schema.map(mended)
   if (!isRecord(schema)) return schema
+  if (Object.keys(schema).length === 0) return durationJson
   const { anyOf, ...rest } = schema
-  const fields = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, withoutNull(value)]))
+  const fields = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, mended(value)]))
   if (!Array.isArray(anyOf)) return fields
-  const left = anyOf.filter((member) => !(isRecord(member) && member["type"] === "null")).map(withoutNull)
+  const left = anyOf.filter((member) => !(isRecord(member) && member["type"] === "null")).map(mended)
   return left.length === 1 ? { ...left[0] as object, ...fields } : { ...fields, anyOf: left }
 }
 
@@ -354,11 +364,11 @@ const withoutNull = (schema: unknown): unknown => {
  */
 export const jsonSchema = (): { readonly [key: string]: unknown } => {
   const { definitions, schema } = Schema.toJsonSchemaDocument(PolicyDocument, { onExcessProperty: "error" })
-  const described = withoutNull(schema) as Readonly<Record<string, unknown>>
+  const described = mended(schema) as Readonly<Record<string, unknown>>
   return {
     $schema: "https://json-schema.org/draft/2020-12/schema",
     title: "Policy document of rego",
     ...described,
-    ...(Object.keys(definitions).length === 0 ? {} : { $defs: withoutNull(definitions) })
+    ...(Object.keys(definitions).length === 0 ? {} : { $defs: mended(definitions) })
   }
 }
