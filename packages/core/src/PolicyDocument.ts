@@ -40,11 +40,17 @@
 import { DateTime, Effect, Option, Schema, SchemaIssue, SchemaTransformation } from "effect"
 import { reservedNames } from "./Budget.ts"
 import { BudgetData } from "./BudgetData.ts"
+import * as DocumentClamp from "./DocumentClamp.ts"
+import * as DocumentGuard from "./DocumentGuard.ts"
 import type { Issue } from "./Issue.ts"
 import { fromSchemaError, numberField, parseOptions, show } from "./Issue.ts"
-import type { Sections } from "./Policy.ts"
-import { InDocument, PolicyInvalid } from "./Policy.ts"
-import { checkPattern, isPattern } from "./PolicySet.ts"
+import type { Policy, Sections } from "./Policy.ts"
+import { fromSections, InDocument, PolicyInvalid } from "./Policy.ts"
+import * as PolicyDiff from "./PolicyDiff.ts"
+import type * as PolicyKey from "./PolicyKey.ts"
+import type { Difference } from "./PolicyProvider.ts"
+import * as PolicySet from "./PolicySet.ts"
+import type { Clamped } from "./PolicySource.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -189,7 +195,7 @@ const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
 
 const readSwitch = (entry: unknown): ReadonlyArray<SwitchedKeys> => {
   const { key, until } = typeof entry === "string" ? { key: entry } : isRecord(entry) ? entry : {}
-  if (typeof key !== "string" || !isPattern(key)) return []
+  if (typeof key !== "string" || !PolicySet.isPattern(key)) return []
   const instant = typeof until === "string" ? readInstant(until) : Option.none()
   return [{ pattern: key, until: Option.match(instant, { onNone: () => Infinity, onSome: DateTime.toEpochMillis }) }]
 }
@@ -231,8 +237,10 @@ const namesOf = (json: unknown): ReadonlyArray<string> => isRecord(json) ? Objec
 /** An entry of a switch that has another type is found by the schema. */
 const switchIssues = (field: string, list: unknown, issues: Array<Issue>): void => {
   for (const [i, entry] of (Array.isArray(list) ? list : []).entries()) {
-    if (typeof entry === "string") checkPattern(entry, [field, i], issues)
-    else if (isRecord(entry) && typeof entry["key"] === "string") checkPattern(entry["key"], [field, i, "key"], issues)
+    if (typeof entry === "string") PolicySet.checkPattern(entry, [field, i], issues)
+    else if (isRecord(entry) && typeof entry["key"] === "string") {
+      PolicySet.checkPattern(entry["key"], [field, i, "key"], issues)
+    }
   }
 }
 
@@ -241,7 +249,7 @@ const nameIssues = (json: unknown): ReadonlyArray<Issue> => {
   const issues: Array<Issue> = []
   if (!isRecord(json)) return issues
   const { budgets, hedgeOff, off, policies } = json
-  for (const pattern of namesOf(policies)) checkPattern(pattern, ["policies", pattern], issues)
+  for (const pattern of namesOf(policies)) PolicySet.checkPattern(pattern, ["policies", pattern], issues)
   switchIssues("off", off, issues)
   switchIssues("hedgeOff", hedgeOff, issues)
   for (const name of namesOf(budgets)) {
@@ -325,6 +333,52 @@ export const decode = (json: unknown): Effect.Effect<PolicyDocument, PolicyInval
  * @since 0.1.0
  */
 export const encode: (document: PolicyDocument) => unknown = Schema.encodeSync(PolicyDocument)
+
+// -----------------------------------------------------------------------------
+// looking at documents
+// -----------------------------------------------------------------------------
+
+/**
+ * The policy of a key under a document, merged; `None` when no entry matches. Rollouts are left out: they depend on who
+ * asks.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const policyOf = (document: PolicyDocument, key: PolicyKey.Input): Option.Option<Policy<unknown>> =>
+  Option.map(
+    Option.fromUndefinedOr(PolicySet.resolve(PolicySet.make(document.policies, document.defaults), key)),
+    fromSections
+  )
+
+/**
+ * The same JSON with the values that a live layer would clamp, and what it would say of them. What is no document comes back
+ * as it is.
+ *
+ * @category comparing
+ * @since 0.1.0
+ */
+export const clamp: (
+  json: unknown
+) => { readonly json: unknown; readonly clamped: ReadonlyArray<Clamped> } = DocumentClamp.clampDocument
+
+/**
+ * Every field that is different, with its path and both values.
+ *
+ * @category comparing
+ * @since 0.1.0
+ */
+export const diff = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Difference> =>
+  PolicyDiff.between(PolicyDiff.fieldsOf(before), PolicyDiff.fieldsOf(after))
+
+/**
+ * What the guard of a live layer would say to a change from one document to another; nothing when it would let it pass.
+ *
+ * @category comparing
+ * @since 0.1.0
+ */
+export const guard = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Issue> =>
+  DocumentGuard.issues(before, after)
 
 // -----------------------------------------------------------------------------
 // JSON Schema

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Backoff, Hedge, Policy } from "@rego/core"
-import { Duration, Effect, Logger, References } from "effect"
+import { Duration, Effect, Logger, Option, References } from "effect"
 import type * as Arbitrary from "effect/Arbitrary"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -516,6 +516,47 @@ describe("PolicyDocument", () => {
         }),
       300
     )
+  })
+
+  describe("policyOf", () => {
+    it.effect("merges the entries of a key, and knows no policy for one that none matches", () =>
+      Effect.gen(function*() {
+        const document = yield* PolicyDocument.decode({
+          ...base,
+          defaults: { idempotent: true },
+          policies: {
+            "a.*": { retry: { maxAttempts: 2 } },
+            "a.Get": { rollout: { percent: 100, change: { retry: "off" } }, classifier: "c" }
+          }
+        })
+        assert.deepStrictEqual(
+          Option.map(PolicyDocument.policyOf(document, "a.Get"), ({ sections }) => sections),
+          Option.some({
+            retry: { maxAttempts: 2 },
+            timeout: undefined,
+            hedge: undefined,
+            budget: undefined,
+            classifier: "c",
+            idempotent: true
+          })
+        )
+        assert.deepStrictEqual(PolicyDocument.policyOf(document, "b.Get"), Option.none())
+      }))
+  })
+
+  describe("clamp, diff and guard", () => {
+    it.effect("say what a live layer would make of a document", () =>
+      Effect.gen(function*() {
+        const policies = (maxAttempts: number) => ({ ...base, policies: { a: { retry: { maxAttempts } } } })
+        const { clamped, json } = PolicyDocument.clamp(policies(70))
+        assert.deepStrictEqual(clamped, [{ path: ["policies", "a", "retry", "maxAttempts"], value: 70, limit: 10 }])
+        const [before, after] = [yield* PolicyDocument.decode(policies(2)), yield* PolicyDocument.decode(json)]
+        assert.deepStrictEqual(PolicyDocument.diff(before, after), [
+          { path: ["policies", "a", "retry", "maxAttempts"], before: 2, after: 10 }
+        ])
+        assert.lengthOf(PolicyDocument.guard(before, after), 1)
+        assert.deepStrictEqual(PolicyDocument.guard(after, before), [])
+      }))
   })
 
   describe("jsonSchema", () => {
