@@ -529,17 +529,8 @@ describe("PolicyDocument", () => {
             "a.Get": { rollout: { percent: 100, change: { retry: "off" } }, classifier: "c" }
           }
         })
-        assert.deepStrictEqual(
-          Option.map(PolicyDocument.policyOf(document, "a.Get"), ({ sections }) => sections),
-          Option.some({
-            retry: { maxAttempts: 2 },
-            timeout: undefined,
-            hedge: undefined,
-            budget: undefined,
-            classifier: "c",
-            idempotent: true
-          })
-        )
+        const { sections } = Option.getOrThrow(PolicyDocument.policyOf(document, "a.Get"))
+        assert.deepInclude(sections, { retry: { maxAttempts: 2 }, classifier: "c", idempotent: true })
         assert.deepStrictEqual(PolicyDocument.policyOf(document, "b.Get"), Option.none())
       }))
   })
