@@ -7,7 +7,7 @@
 import type { Scope } from "effect"
 import { Clock, Context, Deferred, Duration, Effect, Exit, Option, Stream } from "effect"
 import * as Binder from "./Binder.ts"
-import type { Binding, Bounds } from "./Bindings.ts"
+import type { Binding, Bounds, Options as BindingsOptions } from "./Bindings.ts"
 import { Bindings } from "./Bindings.ts"
 import type { BudgetData } from "./BudgetData.ts"
 import { BudgetStates } from "./BudgetStates.ts"
@@ -55,6 +55,8 @@ export interface Options {
   readonly supervisor: Supervisor
   /** what was provided to the layer, and its scope */
   readonly context: Context.Context<Scope.Scope>
+  /** where keys are looked up in another way than in a set of policies */
+  readonly bindings?: ((options: BindingsOptions) => Bindings) | undefined
 }
 
 const asSwitchedOff = ({ pattern, until }: SwitchedKeys): SwitchedOff => ({
@@ -146,7 +148,8 @@ export class ProviderState {
     this.switches.accept(initial.switches)
     this.snapshot = initialSnapshot(initial)
     const policies = Binder.policies({ registries: context, budgets: this.budgets }, () => this.inForce)
-    this.bindings = new Bindings({ policies, bounds, supervisor, switches: this.switches })
+    const makeBindings = options.bindings ?? ((all) => new Bindings(all))
+    this.bindings = makeBindings({ policies, bounds, supervisor, switches: this.switches })
   }
 
   static make(initial: Initial, options: Options): Effect.Effect<ProviderState, never, Scope.Scope> {
@@ -218,6 +221,19 @@ export class ProviderState {
   reject(rejected: Rejection, switches: Parameters<KillSwitch["refuse"]>[0]): void {
     this.switches.refuse(switches)
     this.set({ rejected, switches: this.switches.current })
+  }
+
+  /** Another policy for one key, or none. */
+  replaceKey(key: string, sections: Policy.Sections | undefined): void {
+    const set = PolicySet.withExact(this.inForce.set, key, sections)
+    this.snapshot = { ...this.snapshot, inForce: { ...this.inForce, set } }
+    this.bindings.drop(key)
+    this.set({})
+  }
+
+  /** How the sources of single keys do, taken together; each key tells for itself in its timelines. */
+  setOverall(change: Partial<Pick<Snapshot, "lastError" | "rejected" | "confirmedAt">>): void {
+    this.set(change)
   }
 
   setOverrides(overridden: ReadonlyArray<Overridden>, overrides: ReadonlyArray<Binder.Override>, off: Switches): void {

@@ -33,9 +33,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BootChecks",
     "PolicyDiff",
     "DocumentClamp",
+    "DocumentGuard",
     "PolicyDocument",
     "Rollout",
-    "DocumentGuard",
     "DocumentGate"
   ],
   // services
@@ -73,6 +73,8 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "PolicyMetrics",
     "LivePolicies",
     "LiveLayer",
+    "FetchedPolicies",
+    "FetchLayer",
     "PolicyLayer",
     "Rego",
     "index"
