@@ -8,7 +8,7 @@ import {
   DurationFromInput,
   formatAll,
   fromSchemaError,
-  integerBetween,
+  integerField,
   parseOptions
 } from "@rego/core/internal/Issue"
 import { Duration, Schema } from "effect"
@@ -25,8 +25,8 @@ export const duration = (minimum: Duration.Input, maximum: Duration.Input) =>
   Schema.optional(required(minimum, maximum))
 
 export const bounds = {
-  maxBytes: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(1, 100 * mebibyte)))),
-  maxDepth: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(8, 256))))
+  maxBytes: Schema.optional(integerField(1, 100 * mebibyte)),
+  maxDepth: Schema.optional(integerField(8, 256))
 }
 
 export const backoff = Schema.optional(Schema.Struct({

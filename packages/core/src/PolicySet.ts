@@ -9,8 +9,8 @@ import * as Policy from "./Policy.ts"
 
 export interface PolicySet {
   readonly exact: ReadonlyMap<string, Policy.Sections>
-  /** longest first, so that the first match is the one that counts; each ends with a dot */
-  readonly prefixes: ReadonlyArray<readonly [prefix: string, sections: Policy.Sections]>
+  /** each ends with a dot */
+  readonly prefixes: ReadonlyMap<string, Policy.Sections>
   readonly any: Policy.Sections | undefined
   readonly defaults: Policy.Sections
 }
@@ -37,9 +37,9 @@ export const make = (
   const all = Object.entries(entries)
   return {
     exact: new Map(all.filter(([pattern]) => pattern !== "*" && !isPrefix(pattern))),
-    prefixes: all.filter(([pattern]) => isPrefix(pattern))
-      .map(([pattern, sections]) => [prefixOf(pattern), sections] as const)
-      .toSorted(([a], [b]) => b.length - a.length),
+    prefixes: new Map(
+      all.filter(([pattern]) => isPrefix(pattern)).map(([pattern, sections]) => [prefixOf(pattern), sections])
+    ),
     any: entries["*"],
     defaults
   }
@@ -53,18 +53,23 @@ export const withExact = (set: PolicySet, key: string, sections: Policy.Sections
   return { ...set, exact }
 }
 
+type Entry = readonly [pattern: string, sections: Policy.Sections]
+
+const longestPrefix = ({ prefixes }: PolicySet, key: string): Entry | undefined => {
+  for (let dot = key.lastIndexOf("."); dot >= 0; dot = dot === 0 ? -1 : key.lastIndexOf(".", dot - 1)) {
+    const prefix = key.slice(0, dot + 1)
+    const sections = prefixes.get(prefix)
+    if (sections !== undefined) return [`${prefix}*`, sections]
+  }
+  return undefined
+}
+
 /** The entries that match a key, from general to specific. */
-export const matching = (
-  set: PolicySet,
-  key: string
-): ReadonlyArray<readonly [pattern: string, sections: Policy.Sections]> => {
-  const prefix = set.prefixes.find(([text]) => key.startsWith(text))
-  const found = [
-    ["*", set.any],
-    [`${prefix?.[0]}*`, prefix?.[1]],
-    [key, set.exact.get(key)]
-  ] as const
-  return found.flatMap(([pattern, sections]) => sections === undefined ? [] : [[pattern, sections] as const])
+export const matching = (set: PolicySet, key: string): ReadonlyArray<Entry> => {
+  const exact = set.exact.get(key)
+  const any: Entry | undefined = set.any && ["*", set.any]
+  const named: Entry | undefined = exact && [key, exact]
+  return [any, longestPrefix(set, key), named].filter((entry) => entry !== undefined)
 }
 
 /** What a key gets, `undefined` when no entry matches it: `defaults` alone do not make a key known. */
@@ -78,7 +83,7 @@ export const resolve = (set: PolicySet, key: string): Policy.Sections | undefine
 /** Every entry as it was written. */
 export const written = (set: PolicySet): ReadonlyArray<readonly [pattern: string, sections: Policy.Sections]> => [
   ...(set.any === undefined ? [] : [["*", set.any] as const]),
-  ...set.prefixes.map(([prefix, sections]) => [`${prefix}*`, sections] as const),
+  ...Array.from(set.prefixes, ([prefix, sections]) => [`${prefix}*`, sections] as const),
   ...set.exact
 ]
 
@@ -88,7 +93,7 @@ export const forMissing = (set: PolicySet): Policy.Sections => Policy.merge(Poli
 /** Every entry as it ends up for a key that matches it, for checks and warnings at boot. */
 export const merged = (set: PolicySet): ReadonlyArray<readonly [pattern: string, sections: Policy.Sections]> => [
   ...(set.any === undefined ? [] : [["*", Policy.merge(set.defaults, set.any)] as const]),
-  ...set.prefixes.map(([prefix]) => [`${prefix}*`, resolve(set, prefix)!] as const),
+  ...Array.from(set.prefixes.keys(), (prefix) => [`${prefix}*`, resolve(set, prefix)!] as const),
   ...[...set.exact.keys()].map((key) => [key, resolve(set, key)!] as const)
 ]
 

@@ -35,9 +35,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BootChecks",
     "PolicyDiff",
     "DocumentClamp",
+    "DocumentGuard",
     "PolicyDocument",
     "Rollout",
-    "DocumentGuard",
     "DocumentGate"
   ],
   // services
