@@ -38,6 +38,8 @@ export interface Binding {
   readonly hedging: HedgeState | undefined
   /** why a call cannot begin: no policy matches and the layer fails such calls, or its policy is on the way */
   readonly notReady: "missing" | Awaited | undefined
+  /** made anew for each call, because what it says may be another thing in the next one */
+  readonly passing?: boolean | undefined
   readonly state: KeyState
 }
 
@@ -56,6 +58,8 @@ export interface KeyState {
   readonly reported: Set<string>
   /** budgets of this key that no document defines, by name */
   readonly budgets: Map<string, Budget>
+  /** how call sites write the key */
+  readonly texts: Set<string>
 }
 
 export interface Bounds {
@@ -72,6 +76,13 @@ export interface Policies {
   readonly bind: (state: KeyState, context: Context.Context<never>) => Binding
 }
 
+export interface Options {
+  readonly policies: Policies
+  readonly bounds: Bounds
+  readonly supervisor: Supervisor
+  readonly switches: KillSwitch
+}
+
 /** The bindings of a layer, by the text of their key as call sites write it. */
 export class Bindings {
   private byText = new Map<string, Binding>()
@@ -83,12 +94,7 @@ export class Bindings {
   readonly supervisor: Supervisor
   readonly switches: KillSwitch
 
-  constructor(options: {
-    readonly policies: Policies
-    readonly bounds: Bounds
-    readonly supervisor: Supervisor
-    readonly switches: KillSwitch
-  }) {
+  constructor(options: Options) {
     this.policies = options.policies
     this.bounds = options.bounds
     this.supervisor = options.supervisor
@@ -104,12 +110,15 @@ export class Bindings {
   clear(): void {
     this.byText = new Map()
     this.keys = new Map()
+    for (const state of this.states.values()) state.texts.clear()
   }
 
-  /** Binds a key anew when it is called next. */
+  /** The policy of one key is another from now on. */
   drop(key: string): void {
+    const texts = this.states.get(key)?.texts
     this.keys.delete(key)
-    for (const [text, binding] of this.byText) if (binding.key === key) this.byText.delete(text)
+    texts?.forEach((text) => this.byText.delete(text))
+    texts?.clear()
   }
 
   /** Tells what is bound where its policy comes from now. */
@@ -163,7 +172,14 @@ export class Bindings {
   private stateOf(key: PolicyKey.PolicyKey): KeyState {
     const known = this.states.get(key)
     if (known !== undefined) return known
-    const state: KeyState = { key, abandoned: 0, hedging: undefined, reported: new Set(), budgets: new Map() }
+    const state: KeyState = {
+      key,
+      abandoned: 0,
+      hedging: undefined,
+      reported: new Set(),
+      budgets: new Map(),
+      texts: new Set()
+    }
     this.states.set(key, state)
     return state
   }
@@ -172,13 +188,17 @@ export class Bindings {
     const known = this.keys.get(state.key)
     if (known !== undefined) return known
     const binding = this.policies.bind(state, context)
-    this.keys.set(state.key, binding)
+    if (binding.passing !== true) this.keys.set(state.key, binding)
     return binding
   }
 
   /** Other spellings of a key are remembered as well, within the same bound. */
   private remember(text: string, binding: Binding): Binding {
-    if (this.byText.size < this.bounds.maxKeys * 2 || text === binding.key) this.byText.set(text, binding)
+    if (binding.passing === true) return binding
+    if (this.byText.size < this.bounds.maxKeys * 2 || text === binding.key) {
+      this.byText.set(text, binding)
+      binding.state.texts.add(text)
+    }
     return binding
   }
 }

@@ -64,10 +64,15 @@ export class BudgetStates {
 
   /** A policy may name it. */
   has(name: string): boolean {
-    return builtIn.has(name) || this.documented.get(name)?.retired === false || this.isProvided(name)
+    return this.documented.get(name)?.retired === false || this.hasWithoutDocument(name)
   }
 
-  isProvided(name: string): boolean {
+  /** The same, whatever document is in force. */
+  hasWithoutDocument(name: string): boolean {
+    return builtIn.has(name) || this.isProvided(name)
+  }
+
+  private isProvided(name: string): boolean {
     return Budget.findNamed(this.registries, name) !== undefined
   }
 

@@ -71,13 +71,18 @@ export interface Before {
 /** Deeper than any document; what is nested for no purpose must not use up the stack. */
 const maxDepth = 32
 
-/** Text in which the order of fields does not matter. */
-const canonical = (value: unknown, depth = 0): string => {
-  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "undefined"
-  if (depth > maxDepth) return "…"
-  if (Array.isArray(value)) return `[${value.map((item) => canonical(item, depth + 1)).join()}]`
+const inner = (value: object, above: ReadonlyArray<object>): string => {
+  if (above.length > maxDepth || above.includes(value)) return "…"
+  const deeper = [...above, value]
+  if (Array.isArray(value)) return `[${value.map((item) => canonical(item, deeper)).join()}]`
   const fields = Object.entries(value).toSorted(([a], [b]) => a < b ? -1 : 1)
-  return `{${fields.map(([name, field]) => `${JSON.stringify(name)}:${canonical(field, depth + 1)}`).join()}}`
+  return `{${fields.map(([name, field]) => `${JSON.stringify(name)}:${canonical(field, deeper)}`).join()}}`
+}
+
+/** Text in which the order of fields does not matter; of what has no JSON (a source may answer anything) some text. */
+const canonical = (value: unknown, above: ReadonlyArray<object> = []): string => {
+  if (typeof value === "object" && value !== null) return inner(value, above)
+  return typeof value === "string" ? JSON.stringify(value) : String(value)
 }
 
 /** Documents are kept for long, their fingerprints for longer. */

@@ -197,14 +197,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   // before the first attempt
   // ---------------------------------------------------------------------------
 
-  begin(): void {
+  begin(now: number = this.record.startedAt): void {
     const { budget, notReady } = this.binding
-    const { startedAt } = this.record
     if (notReady !== undefined) return this.awaitPolicy(notReady)
-    if (startedAt >= this.deadline) return this.deadlinePassed()
-    if (budget.admit === undefined) return this.admit(undefined, startedAt)
+    if (now >= this.deadline) return this.deadlinePassed()
+    if (budget.admit === undefined) return this.admit(undefined, now)
     this.questions.askBudget(
-      () => budget.admit!(this.asCall(startedAt)),
+      () => budget.admit!(this.asCall(now)),
       freePass,
       (decision) =>
         decision._tag === "Granted" ? this.admit(decision.permit, this.now()) : this.fail({
@@ -217,7 +216,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     )
   }
 
-  /** A policy that was on its way is there, or will not be: the call begins as if it had been looked up only now. */
+  /** A policy that was on its way is there, or will not be. The wait counts: the call began when it was made. */
   private awaitPolicy(awaited: "missing" | Awaited): void {
     if (awaited === "missing") return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
     this.questions.run(awaited.policy, () => {
@@ -225,7 +224,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
       this.binding = this.bindings.get(this.binding.key, this.context)
       this.deadline = Math.min(startedAt + this.binding.plan.overall, enclosing(this.context, this.clock))
       this.record = new CallRecord(this.binding.key, this.binding.facts, startedAt)
-      this.begin()
+      this.begin(this.now())
     }, true)
   }
 

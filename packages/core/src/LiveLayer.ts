@@ -13,6 +13,7 @@ import { LastKnownGood, StoreError } from "./LastKnownGood.ts"
 import { LivePolicies } from "./LivePolicies.ts"
 import { PolicyInvalid } from "./Policy.ts"
 import type { LiveOptions } from "./PolicyLayer.ts"
+import * as PolicyMetrics from "./PolicyMetrics.ts"
 import * as PolicySet from "./PolicySet.ts"
 import type { Report } from "./PolicySource.ts"
 import { PolicySource, SourceError } from "./PolicySource.ts"
@@ -176,17 +177,10 @@ const listen = (live: LivePolicies, source: PolicySource["Service"]): Effect.Eff
 // metrics
 // -----------------------------------------------------------------------------
 
-const ageInterval = Duration.seconds(10)
+const ageInterval = Duration.minutes(1)
 
-const metricsOf = (state: ProviderState, source: string) => {
-  const age = Metric.withAttributes(
-    Metric.gauge("rego.policy.age", { description: "seconds since the source last confirmed the policies in force" }),
-    { source }
-  )
-  const rejected = Metric.withAttributes(
-    Metric.counter("rego.policy.rejected", { description: "documents that were refused", incremental: true }),
-    { source }
-  )
+/** The age grows while nothing happens. */
+const followAge = (state: ProviderState, age: Metric.Metric<number, unknown>): Effect.Effect<never> => {
   const update = Effect.flatMap(
     state.status,
     (status) =>
@@ -195,10 +189,7 @@ const metricsOf = (state: ProviderState, source: string) => {
         onSome: (is) => Metric.update(age, Duration.toSeconds(is))
       })
   )
-  return {
-    onRejected: Metric.update(rejected, 1),
-    follow: Effect.forever(Effect.andThen(update, Effect.sleep(ageInterval)))
-  }
+  return Effect.forever(Effect.andThen(update, Effect.sleep(ageInterval)))
 }
 
 // -----------------------------------------------------------------------------
@@ -215,7 +206,11 @@ const nothing = (onMissing: ProviderState["inForce"]["onMissing"]) => ({
 })
 
 const gateOf = ({ names, state }: Provider, options: Options, instance: string): Gate => ({
-  provided: { ...names, maxCost: (name, data) => state.budgets.maxCost(name, data) },
+  provided: {
+    ...names,
+    isBudget: (name) => state.budgets.hasWithoutDocument(name),
+    maxCost: (name, data) => state.budgets.maxCost(name, data)
+  },
   onInvalidEntry: options.onInvalidEntry ?? "keep-last-good",
   givesDefaults: options.onMissing === "defaults",
   instance
@@ -240,7 +235,7 @@ export const build = Effect.fnUntraced(function*(given: LiveOptions) {
   const store = yield* Effect.serviceOption(LastKnownGood)
   const provider = yield* ProviderLayer.make(options.limits ?? {}, nothing(options.onMissing ?? "single-attempt"))
   const { state } = provider
-  const metrics = metricsOf(state, source.name)
+  const metrics = PolicyMetrics.of(source.name)
   const live = new LivePolicies({
     state,
     gate: gateOf(provider, options, yield* Rollout.instanceOr(options.instance)),
@@ -248,14 +243,15 @@ export const build = Effect.fnUntraced(function*(given: LiveOptions) {
     outlets: {
       report: yield* worker(maxReports, reporting(source)),
       save: Option.isNone(store) ? () => {} : yield* worker(1, saving(state, store.value)),
-      onRejected: metrics.onRejected
+      onRejected: Metric.update(metrics.rejected, 1)
     }
   })
   if (options.bundled !== undefined) yield* ProviderLayer.refuse(live.bundled(options.bundled))
   const startupTimeout = options.startupTimeout ?? Duration.seconds(2)
   const begun = yield* fromStore(provider, live, store, startupTimeout, options.maxAge ?? Duration.days(30))
   yield* Effect.forkScoped(listen(live, source), { startImmediately: true })
-  yield* Effect.forkScoped(metrics.follow)
+  yield* Effect.forkScoped(followAge(state, metrics.age))
   if (!begun) yield* Effect.timeoutOption(Deferred.await(live.heard), startupTimeout)
+  if (state.inForce.source === "missing") yield* Effect.logWarning(`PolicyLayer: no policies from ${source.name} yet`)
   return ProviderLayer.service(provider)
 })

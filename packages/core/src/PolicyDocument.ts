@@ -40,10 +40,17 @@
 import { DateTime, Effect, Option, Schema, SchemaIssue, SchemaTransformation } from "effect"
 import { reservedNames } from "./Budget.ts"
 import { BudgetData } from "./BudgetData.ts"
+import * as DocumentClamp from "./DocumentClamp.ts"
+import * as DocumentGuard from "./DocumentGuard.ts"
 import type { Issue } from "./Issue.ts"
-import { fromSchemaError, numberBetween, parseOptions, show } from "./Issue.ts"
-import { InDocument, PolicyInvalid } from "./Policy.ts"
-import { checkPattern, isPattern } from "./PolicySet.ts"
+import { fromSchemaError, numberField, parseOptions, show } from "./Issue.ts"
+import type { Policy, Sections } from "./Policy.ts"
+import { fromSections, InDocument, PolicyInvalid } from "./Policy.ts"
+import * as PolicyDiff from "./PolicyDiff.ts"
+import type * as PolicyKey from "./PolicyKey.ts"
+import type { Difference } from "./PolicyProvider.ts"
+import * as PolicySet from "./PolicySet.ts"
+import type { Clamped } from "./PolicySource.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -84,7 +91,7 @@ export const Entry = Schema.Struct({
   ...InDocument.fields,
   force,
   rollout: Schema.optional(Schema.Struct({
-    percent: Schema.Number.pipe(Schema.check(numberBetween(0, 100))),
+    percent: numberField(0, 100),
     change: InDocument
   }))
 })
@@ -188,7 +195,7 @@ const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
 
 const readSwitch = (entry: unknown): ReadonlyArray<SwitchedKeys> => {
   const { key, until } = typeof entry === "string" ? { key: entry } : isRecord(entry) ? entry : {}
-  if (typeof key !== "string" || !isPattern(key)) return []
+  if (typeof key !== "string" || !PolicySet.isPattern(key)) return []
   const instant = typeof until === "string" ? readInstant(until) : Option.none()
   return [{ pattern: key, until: Option.match(instant, { onNone: () => Infinity, onSome: DateTime.toEpochMillis }) }]
 }
@@ -230,8 +237,10 @@ const namesOf = (json: unknown): ReadonlyArray<string> => isRecord(json) ? Objec
 /** An entry of a switch that has another type is found by the schema. */
 const switchIssues = (field: string, list: unknown, issues: Array<Issue>): void => {
   for (const [i, entry] of (Array.isArray(list) ? list : []).entries()) {
-    if (typeof entry === "string") checkPattern(entry, [field, i], issues)
-    else if (isRecord(entry) && typeof entry["key"] === "string") checkPattern(entry["key"], [field, i, "key"], issues)
+    if (typeof entry === "string") PolicySet.checkPattern(entry, [field, i], issues)
+    else if (isRecord(entry) && typeof entry["key"] === "string") {
+      PolicySet.checkPattern(entry["key"], [field, i, "key"], issues)
+    }
   }
 }
 
@@ -240,7 +249,7 @@ const nameIssues = (json: unknown): ReadonlyArray<Issue> => {
   const issues: Array<Issue> = []
   if (!isRecord(json)) return issues
   const { budgets, hedgeOff, off, policies } = json
-  for (const pattern of namesOf(policies)) checkPattern(pattern, ["policies", pattern], issues)
+  for (const pattern of namesOf(policies)) PolicySet.checkPattern(pattern, ["policies", pattern], issues)
   switchIssues("off", off, issues)
   switchIssues("hedgeOff", hedgeOff, issues)
   for (const name of namesOf(budgets)) {
@@ -277,6 +286,22 @@ export const read = (json: unknown): Read => {
   return { document: decoded.success, ignored: strict._tag === "Success" ? [] : fromSchemaError(strict.failure) }
 }
 
+const decodePolicy = Schema.decodeUnknownResult(InDocument, parseOptions)
+
+/**
+ * One policy, as it stands in a document, or every issue.
+ *
+ * @internal
+ */
+export const readPolicy = (
+  json: unknown
+): { readonly sections: Sections | undefined; readonly issues: ReadonlyArray<Issue> } => {
+  const decoded = decodePolicy(json)
+  return decoded._tag === "Success"
+    ? { sections: decoded.success, issues: [] }
+    : { sections: undefined, issues: fromSchemaError(decoded.failure) }
+}
+
 /**
  * Decodes unknown JSON, or fails with every issue. Changes nothing in what it is given.
  *
@@ -310,17 +335,73 @@ export const decode = (json: unknown): Effect.Effect<PolicyDocument, PolicyInval
 export const encode: (document: PolicyDocument) => unknown = Schema.encodeSync(PolicyDocument)
 
 // -----------------------------------------------------------------------------
+// looking at documents
+// -----------------------------------------------------------------------------
+
+/**
+ * The policy of a key under a document, merged; `None` when no entry matches. Rollouts are left out: they depend on who
+ * asks.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const policyOf = (document: PolicyDocument, key: PolicyKey.Input): Option.Option<Policy<unknown>> =>
+  Option.map(
+    Option.fromUndefinedOr(PolicySet.resolve(PolicySet.make(document.policies, document.defaults), key)),
+    fromSections
+  )
+
+/**
+ * The same JSON with the values that a live layer would clamp, and what it would say of them. What is no document comes back
+ * as it is.
+ *
+ * @category comparing
+ * @since 0.1.0
+ */
+export const clamp: (
+  json: unknown
+) => { readonly json: unknown; readonly clamped: ReadonlyArray<Clamped> } = DocumentClamp.clampDocument
+
+/**
+ * Every field that is different, with its path and both values.
+ *
+ * @category comparing
+ * @since 0.1.0
+ */
+export const diff = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Difference> =>
+  PolicyDiff.between(PolicyDiff.fieldsOf(before), PolicyDiff.fieldsOf(after))
+
+/**
+ * What the guard of a live layer would say to a change from one document to another; nothing when it would let it pass.
+ *
+ * @category comparing
+ * @since 0.1.0
+ */
+export const guard = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Issue> =>
+  DocumentGuard.issues(before, after)
+
+// -----------------------------------------------------------------------------
 // JSON Schema
 // -----------------------------------------------------------------------------
 
+/** What decodes durations takes anything and says what is wrong with it, so that the generator knows nothing of them. */
+const durationJson = {
+  description: "a duration: text such as \"250 millis\", or a number of milliseconds",
+  anyOf: [
+    { type: "string", pattern: "^\\d+(\\.\\d+)?\\s+(nano|micro|milli|second|minute|hour|day|week)s?$" },
+    { type: "number" }
+  ]
+}
+
 /** A field that is left out is `undefined` in code, which the generator writes as `null`; no document has one. */
-const withoutNull = (schema: unknown): unknown => {
-  if (Array.isArray(schema)) return schema.map(withoutNull)
+const mended = (schema: unknown): unknown => {
+  if (Array.isArray(schema)) return schema.map(mended)
   if (!isRecord(schema)) return schema
+  if (Object.keys(schema).length === 0) return durationJson
   const { anyOf, ...rest } = schema
-  const fields = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, withoutNull(value)]))
+  const fields = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, mended(value)]))
   if (!Array.isArray(anyOf)) return fields
-  const left = anyOf.filter((member) => !(isRecord(member) && member["type"] === "null")).map(withoutNull)
+  const left = anyOf.filter((member) => !(isRecord(member) && member["type"] === "null")).map(mended)
   return left.length === 1 ? { ...left[0] as object, ...fields } : { ...fields, anyOf: left }
 }
 
@@ -337,11 +418,11 @@ const withoutNull = (schema: unknown): unknown => {
  */
 export const jsonSchema = (): { readonly [key: string]: unknown } => {
   const { definitions, schema } = Schema.toJsonSchemaDocument(PolicyDocument, { onExcessProperty: "error" })
-  const described = withoutNull(schema) as Readonly<Record<string, unknown>>
+  const described = mended(schema) as Readonly<Record<string, unknown>>
   return {
     $schema: "https://json-schema.org/draft/2020-12/schema",
     title: "Policy document of rego",
     ...described,
-    ...(Object.keys(definitions).length === 0 ? {} : { $defs: withoutNull(definitions) })
+    ...(Object.keys(definitions).length === 0 ? {} : { $defs: mended(definitions) })
   }
 }

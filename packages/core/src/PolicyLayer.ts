@@ -38,14 +38,16 @@
  *
  * @since 0.1.0
  */
-import type { Duration } from "effect"
+import type { Duration, Option, Scope } from "effect"
 import { Effect, Layer, Predicate, Schema } from "effect"
+import * as FetchLayer from "./FetchLayer.ts"
 import type { Issue } from "./Issue.ts"
 import { fromSchemaError, parseOptions } from "./Issue.ts"
 import * as KillSwitch from "./KillSwitch.ts"
 import * as LiveLayer from "./LiveLayer.ts"
 import * as Policy from "./Policy.ts"
 import * as PolicyDocument from "./PolicyDocument.ts"
+import type * as PolicyKey from "./PolicyKey.ts"
 import type { PolicyProvider } from "./PolicyProvider.ts"
 import * as PolicySet from "./PolicySet.ts"
 import type { PolicySource } from "./PolicySource.ts"
@@ -303,3 +305,81 @@ export interface LiveOptions {
  */
 export const live = (options: LiveOptions = {}): Layer.Layer<PolicyProvider, Policy.PolicyInvalid, PolicySource> =>
   ProviderLayer.toLayer(LiveLayer.build(options))
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface FetchOptions<E, R> {
+  /**
+   * The policy of a key, as a `Policy` or as the JSON that stands under a key of a document; `None` when there is none. JSON
+   * is clamped and guarded as documents are.
+   */
+  readonly fetch: (key: PolicyKey.PolicyKey) => Effect.Effect<Option.Option<unknown>, E, R>
+  /** how long an answer counts, 1 second to 7 days; in fact up to a tenth less, at random */
+  readonly ttl: Duration.Input
+  /** the same for `None`. Default 10 seconds, at most `ttl` */
+  readonly negativeTtl?: Duration.Input | undefined
+  /** how much longer an answer stays in force when no other one can be had. Default for ever */
+  readonly staleFor?: Duration.Input | undefined
+  /** how long a call waits for its policy on the first sight of its key, up to 10 seconds. Default 100 millis */
+  readonly timeout?: Duration.Input | undefined
+  /** how long a fetch may take, 10 milliseconds to 5 minutes. Default 10 seconds */
+  readonly fetchTimeout?: Duration.Input | undefined
+  /** policies that are kept, 1 to 10,000; beyond, those used least recently are dropped. Default 1,000 */
+  readonly capacity?: number | undefined
+  /** whether large steps are refused. Default `true` */
+  readonly guard?: boolean | undefined
+  /** lies under every policy; does not make a key known */
+  readonly defaults?: Policy.Input | undefined
+  readonly onMissing?: OnMissing | undefined
+  readonly limits?: Limits | undefined
+}
+
+/**
+ * Policies that are fetched for one key at a time, when it is called first.
+ *
+ * **Details**
+ *
+ * A first call waits for its policy for at most `timeout`, and never past its deadline; when there is none by then it runs
+ * as one of a missing key, and the fetch goes on. Whoever asks meanwhile shares the fetch. After `ttl` the next call starts
+ * another one, and goes on with the policy that is there. While that fails the policy stays in force, marked as stale; a
+ * failure is remembered for a second, then for twice as long each time, up to a minute. At most 10 fetches run at once.
+ *
+ * **Gotchas**
+ *
+ * A fetch that was interrupted with its caller would be lost for all others, so it belongs to the layer: it sees the
+ * services of the layer, and none of the call.
+ *
+ * **Example** (A policy from a table)
+ *
+ * ```ts
+ * import { Policy, PolicyLayer, Rego } from "@rego/core"
+ * import { Effect, Option } from "effect"
+ *
+ * const table: Record<string, Policy.Policy> = { "users.Get": Policy.make({ retry: { maxAttempts: 4 } }) }
+ * let fetches = 0
+ *
+ * const Policies = PolicyLayer.fetch({
+ *   fetch: (key) => Effect.sync(() => {
+ *     fetches++
+ *     return Option.fromUndefinedOr(table[key])
+ *   }),
+ *   ttl: "1 minute"
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   for (let i = 0; i < 100; i++) yield* Rego.resilient(Effect.void, "users.Get")
+ *   fetches // => 1
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(Policies)))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const fetch = <E, R>(
+  options: FetchOptions<E, R>
+): Layer.Layer<PolicyProvider, Policy.PolicyInvalid, Exclude<R, Scope.Scope>> =>
+  ProviderLayer.toLayer<R | Scope.Scope>(FetchLayer.build(options))

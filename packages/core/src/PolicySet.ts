@@ -9,8 +9,8 @@ import * as Policy from "./Policy.ts"
 
 export interface PolicySet {
   readonly exact: ReadonlyMap<string, Policy.Sections>
-  /** longest first, so that the first match is the one that counts; each ends with a dot */
-  readonly prefixes: ReadonlyArray<readonly [prefix: string, sections: Policy.Sections]>
+  /** each ends with a dot */
+  readonly prefixes: ReadonlyMap<string, Policy.Sections>
   readonly any: Policy.Sections | undefined
   readonly defaults: Policy.Sections
 }
@@ -37,25 +37,40 @@ export const make = (
   const all = Object.entries(entries)
   return {
     exact: new Map(all.filter(([pattern]) => pattern !== "*" && !isPrefix(pattern))),
-    prefixes: all.filter(([pattern]) => isPrefix(pattern))
-      .map(([pattern, sections]) => [prefixOf(pattern), sections] as const)
-      .toSorted(([a], [b]) => b.length - a.length),
+    prefixes: new Map(
+      all.filter(([pattern]) => isPrefix(pattern)).map(([pattern, sections]) => [prefixOf(pattern), sections])
+    ),
     any: entries["*"],
     defaults
   }
 }
 
+/** The same with another entry for one key, or without one. */
+export const withExact = (set: PolicySet, key: string, sections: Policy.Sections | undefined): PolicySet => {
+  const exact = new Map(set.exact)
+  if (sections === undefined) exact.delete(key)
+  else exact.set(key, sections)
+  return { ...set, exact }
+}
+
+const longestPrefix = ({ prefixes }: PolicySet, key: string): Policy.Sections | undefined => {
+  for (let dot = key.lastIndexOf("."); dot >= 0; dot = dot === 0 ? -1 : key.lastIndexOf(".", dot - 1)) {
+    const sections = prefixes.get(key.slice(0, dot + 1))
+    if (sections !== undefined) return sections
+  }
+  return undefined
+}
+
 /** What a key gets, `undefined` when no entry matches it: `defaults` alone do not make a key known. */
 export const resolve = (set: PolicySet, key: string): Policy.Sections | undefined => {
-  const prefix = set.prefixes.find(([text]) => key.startsWith(text))?.[1]
-  const matches = [set.any, prefix, set.exact.get(key)].filter((sections) => sections !== undefined)
+  const matches = [set.any, longestPrefix(set, key), set.exact.get(key)].filter((sections) => sections !== undefined)
   return matches.length === 0 ? undefined : matches.reduce(Policy.merge, set.defaults)
 }
 
 /** Every entry as it was written. */
 export const written = (set: PolicySet): ReadonlyArray<readonly [pattern: string, sections: Policy.Sections]> => [
   ...(set.any === undefined ? [] : [["*", set.any] as const]),
-  ...set.prefixes.map(([prefix, sections]) => [`${prefix}*`, sections] as const),
+  ...Array.from(set.prefixes, ([prefix, sections]) => [`${prefix}*`, sections] as const),
   ...set.exact
 ]
 
@@ -65,7 +80,7 @@ export const forMissing = (set: PolicySet): Policy.Sections => Policy.merge(Poli
 /** Every entry as it ends up for a key that matches it, for checks and warnings at boot. */
 export const merged = (set: PolicySet): ReadonlyArray<readonly [pattern: string, sections: Policy.Sections]> => [
   ...(set.any === undefined ? [] : [["*", Policy.merge(set.defaults, set.any)] as const]),
-  ...set.prefixes.map(([prefix]) => [`${prefix}*`, resolve(set, prefix)!] as const),
+  ...Array.from(set.prefixes.keys(), (prefix) => [`${prefix}*`, resolve(set, prefix)!] as const),
   ...[...set.exact.keys()].map((key) => [key, resolve(set, key)!] as const)
 ]
 

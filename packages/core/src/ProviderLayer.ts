@@ -9,11 +9,11 @@ import * as BootChecks from "./BootChecks.ts"
 import * as Classifier from "./Classifier.ts"
 import * as Hedge from "./Hedge.ts"
 import type { Issue } from "./Issue.ts"
-import { durationField, integerBetween } from "./Issue.ts"
+import { durationField, integerField } from "./Issue.ts"
 import { Overrides } from "./Overrides.ts"
 import { PolicyInvalid } from "./Policy.ts"
 import { PolicyProvider } from "./PolicyProvider.ts"
-import type { Initial } from "./ProviderState.ts"
+import type { Initial, Options } from "./ProviderState.ts"
 import { ProviderState } from "./ProviderState.ts"
 import { Supervisor } from "./Supervisor.ts"
 import { nowMillis } from "./Time.ts"
@@ -22,7 +22,7 @@ import { nowMillis } from "./Time.ts"
 // options
 // -----------------------------------------------------------------------------
 
-const count = (max: number, min = 1) => Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(min, max))))
+const count = (max: number, min = 1) => Schema.optional(integerField(min, max))
 
 export const Limits = Schema.Struct({
   maxKeys: count(1_000_000),
@@ -55,7 +55,7 @@ const namesOf = (state: ProviderState, registries: Context.Context<never>): Boot
   isTrigger: (name) => Hedge.findNamed(registries, name) !== undefined
 })
 
-export const make = Effect.fnUntraced(function*(limits: Limits, initial: Initial) {
+export const make = Effect.fnUntraced(function*(limits: Limits, initial: Initial, bindings?: Options["bindings"]) {
   const context = yield* Effect.context<Scope.Scope>()
   const supervisor = new Supervisor()
   yield* Effect.addFinalizer(() => supervisor.close(limits.shutdownTimeout ?? Duration.seconds(5)))
@@ -64,7 +64,7 @@ export const make = Effect.fnUntraced(function*(limits: Limits, initial: Initial
     maxAbandoned: limits.maxAbandoned ?? 64,
     maxAttemptRecords: limits.maxAttemptRecords ?? 16
   }
-  const state = yield* ProviderState.make(initial, { bounds, supervisor, context })
+  const state = yield* ProviderState.make(initial, { bounds, supervisor, context, bindings })
   const provider: Provider = { state, names: namesOf(state, context), scope: Context.get(context, Scope.Scope) }
   return provider
 })

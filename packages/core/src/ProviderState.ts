@@ -5,9 +5,9 @@
  * @internal
  */
 import type { Scope } from "effect"
-import { Clock, Context, Duration, Effect, Option, PubSub, Stream } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Exit, Option, Stream } from "effect"
 import * as Binder from "./Binder.ts"
-import type { Binding, Bounds } from "./Bindings.ts"
+import type { Binding, Bounds, Options as BindingsOptions } from "./Bindings.ts"
 import { Bindings } from "./Bindings.ts"
 import type { BudgetData } from "./BudgetData.ts"
 import { BudgetStates } from "./BudgetStates.ts"
@@ -55,6 +55,8 @@ export interface Options {
   readonly supervisor: Supervisor
   /** what was provided to the layer, and its scope */
   readonly context: Context.Context<Scope.Scope>
+  /** where keys are looked up in another way than in a set of policies */
+  readonly bindings?: ((options: BindingsOptions) => Bindings) | undefined
 }
 
 const asSwitchedOff = ({ pattern, until }: SwitchedKeys): SwitchedOff => ({
@@ -134,9 +136,11 @@ export class ProviderState {
   readonly clock: Clock.Clock
   private snapshot: Snapshot
   private readonly switches = new KillSwitch()
-  private readonly published: PubSub.PubSub<Snapshot>
+  /** done when there is another snapshot */
+  private changed = Deferred.makeUnsafe<void>()
+  private closed = false
 
-  private constructor(initial: Initial, options: Options, published: PubSub.PubSub<Snapshot>) {
+  private constructor(initial: Initial, options: Options) {
     const { bounds, context, supervisor } = options
     this.clock = Context.get(context, Clock.Clock)
     this.budgets = new BudgetStates(context, context)
@@ -144,15 +148,14 @@ export class ProviderState {
     this.switches.accept(initial.switches)
     this.snapshot = initialSnapshot(initial)
     const policies = Binder.policies({ registries: context, budgets: this.budgets }, () => this.inForce)
-    this.bindings = new Bindings({ policies, bounds, supervisor, switches: this.switches })
-    this.published = published
-    PubSub.publishUnsafe(published, this.snapshot)
+    const makeBindings = options.bindings ?? ((all) => new Bindings(all))
+    this.bindings = makeBindings({ policies, bounds, supervisor, switches: this.switches })
   }
 
   static make(initial: Initial, options: Options): Effect.Effect<ProviderState, never, Scope.Scope> {
-    return Effect.map(
-      Effect.acquireRelease(PubSub.sliding<Snapshot>({ capacity: 1, replay: 1 }), PubSub.shutdown),
-      (published) => new ProviderState(initial, options, published)
+    return Effect.acquireRelease(
+      Effect.sync(() => new ProviderState(initial, options)),
+      (state) => Effect.sync(() => state.close())
     )
   }
 
@@ -162,7 +165,19 @@ export class ProviderState {
 
   private set(change: Partial<Snapshot>): void {
     this.snapshot = { ...this.snapshot, ...change }
-    PubSub.publishUnsafe(this.published, this.snapshot)
+    this.tell()
+  }
+
+  private tell(): void {
+    const { changed } = this
+    this.changed = Deferred.makeUnsafe()
+    Deferred.doneUnsafe(changed, Exit.void)
+  }
+
+  /** Calls go on with the last policies; who listens for changes hears that there are no more. */
+  private close(): void {
+    this.closed = true
+    this.tell()
   }
 
   /**
@@ -208,6 +223,19 @@ export class ProviderState {
     this.set({ rejected, switches: this.switches.current })
   }
 
+  /** Another policy for one key, or none. */
+  replaceKey(key: string, sections: Policy.Sections | undefined): void {
+    const set = PolicySet.withExact(this.inForce.set, key, sections)
+    this.snapshot = { ...this.snapshot, inForce: { ...this.inForce, set } }
+    this.bindings.drop(key)
+    this.set({})
+  }
+
+  /** How the sources of single keys do, taken together; each key tells for itself in its timelines. */
+  setOverall(change: Partial<Pick<Snapshot, "lastError" | "rejected" | "confirmedAt">>): void {
+    this.set(change)
+  }
+
   setOverrides(overridden: ReadonlyArray<Overridden>, overrides: ReadonlyArray<Binder.Override>, off: Switches): void {
     this.change({ inForce: { ...this.inForce, overrides }, overridden }, () => this.switches.override(off))
   }
@@ -234,15 +262,20 @@ export class ProviderState {
 
   readonly status: Effect.Effect<PolicyStatus> = Effect.map(this.wallTime, (now) => statusAt(this.snapshot, now))
 
-  readonly changes: Stream.Stream<PolicyChange> = Stream.unwrap(
-    Effect.sync(() => Stream.fromPubSub(this.published))
-  ).pipe(
-    Stream.mapAccum(
-      (): Snapshot | undefined => undefined,
-      (before, snapshot) => [snapshot, [{ before, snapshot }]]
-    ),
-    Stream.mapEffect(({ before, snapshot }) => Effect.map(this.wallTime, (now) => changeOf(before, snapshot, now)))
+  /** Each subscriber is told what is different from what it saw last: nothing waits in a queue. */
+  readonly changes: Stream.Stream<PolicyChange> = Stream.unfold(
+    undefined as Snapshot | undefined,
+    (seen) => this.nextChange(seen)
   )
+
+  private nextChange(seen: Snapshot | undefined): Effect.Effect<readonly [PolicyChange, Snapshot] | undefined> {
+    return Effect.suspend(() => {
+      const { snapshot } = this
+      if (snapshot !== seen) return Effect.map(this.wallTime, (now) => [changeOf(seen, snapshot, now), snapshot])
+      if (this.closed) return Effect.undefined
+      return Effect.andThen(Deferred.await(this.changed), this.nextChange(seen))
+    })
+  }
 
   policy(key: PolicyKey.Input): Effect.Effect<Option.Option<Policy.Policy<unknown>>> {
     return Effect.sync(() => {

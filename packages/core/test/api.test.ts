@@ -62,7 +62,7 @@ describe("API", () => {
           types: "BudgetInput HedgeInput Input Names Policy RetryInput TimeoutInput"
         },
         PolicyDocument: {
-          values: "Budget Entry PolicyDocument Switch decode encode jsonSchema",
+          values: "Budget Entry PolicyDocument Switch clamp decode diff encode guard jsonSchema policyOf",
           types: "Entry PolicyDocument Switch"
         },
         PolicyKey: {
@@ -70,8 +70,8 @@ describe("API", () => {
           types: "Input PolicyKey"
         },
         PolicyLayer: {
-          values: "defaults fromDocument make",
-          types: "Limits OnMissing Options"
+          values: "defaults fetch fromDocument live make",
+          types: "FetchOptions Limits LiveOptions OnMissing Options"
         },
         PolicyProvider: {
           values: "PolicyProvider",

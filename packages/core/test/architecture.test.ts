@@ -33,9 +33,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BootChecks",
     "PolicyDiff",
     "DocumentClamp",
+    "DocumentGuard",
     "PolicyDocument",
     "Rollout",
-    "DocumentGuard",
     "DocumentGate"
   ],
   // services
@@ -70,8 +70,11 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "ProviderState",
     "Overrides",
     "ProviderLayer",
+    "PolicyMetrics",
     "LivePolicies",
     "LiveLayer",
+    "FetchedPolicies",
+    "FetchLayer",
     "PolicyLayer",
     "Rego",
     "index"

@@ -18,9 +18,11 @@ export interface Memory {
 }
 
 /** Runs what is ready to run. */
-export const settle = Effect.repeat(Effect.yieldNow, { times: 50 })
+export const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
-export const memory: Effect.Effect<Memory> = Effect.gen(function*() {
+export const memory = Effect.fnUntraced(function*(
+  report?: (report: PolicySource.Report) => Effect.Effect<void>
+): Effect.fn.Return<Memory> {
   const reports: Array<PolicySource.Report> = []
   const current = { starts: 0, queue: yield* Queue.unbounded<PolicySource.Found, Cause.Done>() }
   const source = PolicySource.make({
@@ -29,9 +31,10 @@ export const memory: Effect.Effect<Memory> = Effect.gen(function*() {
       if (current.starts++ > 0) current.queue = yield* Queue.unbounded<PolicySource.Found, Cause.Done>()
       return Stream.fromQueue(current.queue)
     })),
-    report: (report) =>
-      Effect.sync(() => {
-        reports.push(report)
+    report: (said) =>
+      Effect.suspend(() => {
+        reports.push(said)
+        return report === undefined ? Effect.void : report(said)
       })
   })
   return {
@@ -92,17 +95,18 @@ export interface LiveOptions extends PolicyLayer.LiveOptions {
   /** what the source says before the layer is built */
   readonly first?: ReadonlyArray<object> | undefined
   readonly store?: Store | undefined
+  readonly report?: ((report: PolicySource.Report) => Effect.Effect<void>) | undefined
   /** registries that documents may name */
   readonly registries?: Layer.Layer<never> | undefined
 }
 
 /** A layer of live policies in the scope of the test, with its source in hand. */
 export const live = (
-  { first = [], registries, store, ...options }: LiveOptions = {}
+  { first = [], registries, report, store, ...options }: LiveOptions = {}
 ): Effect.Effect<Live, Policy.PolicyInvalid, Scope.Scope> =>
   Effect.gen(function*() {
     const log: Array<Line> = []
-    const source = yield* memory
+    const source = yield* memory(report)
     for (const parts of first) yield* source.say(document(parts))
     const provided = Layer.succeed(PolicySource.PolicySource, source.source).pipe(
       Layer.merge(
