@@ -3,14 +3,7 @@
  *
  * @internal
  */
-import {
-  durationBetween,
-  DurationFromInput,
-  formatAll,
-  fromSchemaError,
-  integerField,
-  parseOptions
-} from "@rego/core/internal/Issue"
+import { durationField, formatAll, fromSchemaError, integerField, parseOptions } from "@rego/core/internal/Issue"
 import { Duration, Schema } from "effect"
 import { defaultMaxBytes, defaultMaxDepth } from "./DocumentText.ts"
 import { defaultTiming } from "./Refresh.ts"
@@ -18,11 +11,8 @@ import type { Timing } from "./Refresh.ts"
 
 const mebibyte = 1_048_576
 
-export const required = (minimum: Duration.Input, maximum: Duration.Input) =>
-  DurationFromInput.pipe(Schema.check(durationBetween(minimum, maximum)))
-
 export const duration = (minimum: Duration.Input, maximum: Duration.Input) =>
-  Schema.optional(required(minimum, maximum))
+  Schema.optional(durationField(minimum, maximum))
 
 export const bounds = {
   maxBytes: Schema.optional(integerField(1, 100 * mebibyte)),
