@@ -61,17 +61,22 @@ export const nameIssues = (policies: Policies, names: Names): ReadonlyArray<Issu
 
 /** A cost that its budget can never grant switches retries or hedges off without saying so. */
 const costIssues = (
-  { budget, hedgeCost, retryCost }: Plan.Plan,
+  { budget, hedge, hedgeCost, retryCost }: Plan.Plan,
   maxCost: (name: string) => number
 ): ReadonlyArray<Issue> => {
   if (retryCost === 1 && hedgeCost === 1) return []
-  const max = maxCost(budget)
-  return Object.entries({ retryCost, hedgeCost }).flatMap(([field, cost]) =>
-    cost <= max ? [] : [{
+  const charged = [
+    ["retryCost", retryCost, budget],
+    ["hedgeCost", hedgeCost, budget],
+    ...(hedge?.budget === undefined ? [] : [["hedgeCost", hedgeCost, hedge.budget] as const])
+  ] as const
+  return charged.flatMap(([field, cost, name]) => {
+    const max = maxCost(name)
+    return cost <= max ? [] : [{
       path: ["budget", field],
-      message: `must be at most what the budget ${show(budget)} can ever grant (${max}), got ${cost}`
+      message: `must be at most what the budget ${show(name)} can ever grant (${max}), got ${cost}`
     }]
-  )
+  })
 }
 
 /** What only a merged policy can show. */

@@ -34,7 +34,7 @@ describe("API", () => {
           types: "Budget Call Decision Make Named Permit RatioOptions Request Scoping"
         },
         Classifier: {
-          values: "byTag fromPredicate layer make never orElse typedFailures",
+          values: "byTag fromPredicate layer make never orElse sql typedFailures",
           types: "Any Cases Classifier Named Protocol"
         },
         Deadline: {
@@ -91,8 +91,8 @@ describe("API", () => {
           types: "Clamped Found Reason Report"
         },
         Rego: {
-          values: "makeResilient resilient resilientWithTimeline",
-          types: "Options Resilient"
+          values: "makeResilient makeResilientService resilient resilientService resilientWithTimeline",
+          types: "MethodName Options Resilient ResilientService ServiceOptions"
         },
         RegoError: {
           values: "RegoError isRegoError",

@@ -821,6 +821,21 @@ describe("Executor", () => {
         }
       }))
 
+    it.effect("the record of a denied hedge names the budget that denied it", () =>
+      Effect.gen(function*() {
+        const denied: Array<unknown> = []
+        for (const [own, gate] of [[Budget.unlimited, Budget.none], [Budget.none, Budget.unlimited]] as const) {
+          const layer = policiesOf({
+            idempotent: true,
+            budget: "own",
+            hedge: { trigger: after10, maxFailing: 1, budget: "gate" }
+          }).pipe(Layer.provide([Budget.layer("own", own), Budget.layer("gate", gate)]))
+          const { timeline } = yield* call(script(succeeds("slow", 15)).effect, { layer })
+          denied.push(...timeline.decisions.map((decision) => decision._tag === "Denied" ? decision.budget : decision))
+        }
+        assert.deepStrictEqual(denied, ["gate", "own"])
+      }))
+
     it.effect("hedge.budget is not asked for retries", () =>
       Effect.gen(function*() {
         const gate = countingBudget()
