@@ -2,7 +2,7 @@
  * `npm run bench` measures everything, keeps every round in `results/bench.json` and writes the tables of
  * `docs/performance.md`. `--quick` measures what the bars need, prints a line for each of them, keeps its rounds in
  * `results/quick.json` (not committed) and leaves the page alone. `--only <regular expression>` measures what has an id
- * that matches, and only prints. `--gate` is the gate of `npm test`: see `gate-command.ts`.
+ * that matches, and only prints. `--page` writes the page from the committed rounds. `--gate` is the gate of `npm test`: see `gate-command.ts`.
  */
 import { readFileSync, writeFileSync } from "node:fs"
 import { parseArgs } from "node:util"
@@ -40,7 +40,8 @@ const { values: options } = parseArgs({
     rounds: { type: "string" },
     gate: { type: "boolean", default: false },
     update: { type: "boolean", default: false },
-    spread: { type: "string" }
+    spread: { type: "string" },
+    page: { type: "boolean", default: false }
   }
 })
 
@@ -61,13 +62,17 @@ const measure = async (): Promise<Results> => {
   }
 }
 
+const writePage = (results: Results): void => writeFileSync(page, intoPage(readFileSync(page, "utf8"), results))
+
 const bench = async (): Promise<void> => {
   const results = await measure()
   if (!options.quick) console.log(groupsText(results))
   console.log(barsText(results))
   if (options.only !== undefined) return
   writeFileSync(resultsFile(results.name), toJson(results))
-  if (!options.quick) writeFileSync(page, intoPage(readFileSync(page, "utf8"), results))
+  if (!options.quick) writePage(results)
 }
 
-await (options.gate ? gate({ update: options.update, spread: Number(options.spread ?? 0) }) : bench())
+if (options.gate) await gate({ update: options.update, spread: Number(options.spread ?? 0) })
+else if (options.page) writePage(JSON.parse(readFileSync(resultsFile("bench"), "utf8")))
+else await bench()
