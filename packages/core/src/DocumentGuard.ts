@@ -12,6 +12,8 @@ import * as Policy from "./Policy.ts"
 import * as PolicyDiff from "./PolicyDiff.ts"
 import type { PolicyDocument } from "./PolicyDocument.ts"
 import * as PolicySet from "./PolicySet.ts"
+import type { Steps } from "./Steps.ts"
+import { runNow } from "./Steps.ts"
 
 const cut = 1 / 10
 const raise = 3
@@ -127,16 +129,29 @@ const sourcesOf = (document: PolicyDocument, key: string): ReadonlyArray<string>
 const budgetOf = (set: PolicySet.PolicySet, key: string): string =>
   Plan.fromSections(PolicySet.resolve(set, key) ?? {}).budget
 
-const setOf = (document: PolicyDocument, changed: boolean): PolicySet.PolicySet =>
-  PolicySet.make(
-    Object.fromEntries(
-      Object.entries(document.policies).map(([pattern, entry]) => [
-        pattern,
-        changed && entry.rollout !== undefined ? Policy.merge(entry, entry.rollout.change) : entry
-      ])
-    ),
-    document.defaults
-  )
+/** The entries as those get them who are chosen for all rollouts; `undefined` where there are none. */
+const changedEntries = function*({ policies }: PolicyDocument): Steps<PolicyDocument["policies"] | undefined> {
+  const changes: Array<readonly [string, Policy.Sections]> = []
+  for (const pattern of Object.keys(policies)) {
+    yield
+    const entry = policies[pattern]!
+    if (entry.rollout !== undefined) changes.push([pattern, Policy.merge(entry, entry.rollout.change)])
+  }
+  return changes.length === 0 ? undefined : { ...policies, ...Object.fromEntries(changes) } as PolicyDocument["policies"]
+}
+
+/** What a document can give to a key. */
+const targetsOf = function*(document: PolicyDocument): Steps<ReadonlyArray<PolicySet.PolicySet>> {
+  const base = yield* PolicySet.making(document.policies, document.defaults)
+  const changed = yield* changedEntries(document)
+  return changed === undefined ? [base] : [base, yield* PolicySet.making(changed, document.defaults)]
+}
+
+/** The entries of two documents, each once. */
+const patternsOf = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<string> => [
+  ...Object.keys(after.policies),
+  ...Object.keys(before.policies).filter((pattern) => !Object.hasOwn(after.policies, pattern))
+]
 
 const isForcedFor = (before: PolicyDocument, after: PolicyDocument, key: string, budget: string): boolean =>
   isForced(before.defaults, after.defaults) ||
@@ -147,11 +162,12 @@ const isForcedFor = (before: PolicyDocument, after: PolicyDocument, key: string,
  * What a change from one document to another must not do. A rollout is judged as if it had reached everybody, so that all
  * instances judge alike.
  */
-export const issues = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Issue> => {
-  const [base, ...targets] = [setOf(before, false), setOf(after, false), setOf(after, true)]
-  const patterns = new Set([...Object.keys(after.policies), ...Object.keys(before.policies)])
+export const guarding = function*(before: PolicyDocument, after: PolicyDocument): Steps<ReadonlyArray<Issue>> {
+  const base = yield* PolicySet.making(before.policies, before.defaults)
+  const targets = yield* targetsOf(after)
   const found = new Map<string, Issue>()
-  for (const pattern of patterns) {
+  for (const pattern of patternsOf(before, after)) {
+    yield
     const key = PolicySet.keyOf(pattern)
     const had = PolicySet.resolve(base, key)
     for (const target of targets) {
@@ -164,3 +180,6 @@ export const issues = (before: PolicyDocument, after: PolicyDocument): ReadonlyA
   }
   return Array.from(found.values())
 }
+
+export const issues = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Issue> =>
+  runNow(guarding(before, after))

@@ -214,6 +214,13 @@ export class ProviderState {
     this.change({ ...rest, inForce, rejected: undefined }, () => this.switches.accept(switches))
   }
 
+  /** The kill switches of a document that is still looked at; who listens hears of them with the rest of it. */
+  switchOff(switches: Parameters<KillSwitch["refuse"]>[0]): void {
+    if (!switches.off?.length && !switches.hedgeOff?.length) return
+    this.switches.refuse(switches)
+    this.snapshot = { ...this.snapshot, switches: this.switches.current }
+  }
+
   /** The kill switches of a document that was refused are in force all the same. */
   reject(rejected: Rejection, switches: Parameters<KillSwitch["refuse"]>[0]): void {
     this.switches.refuse(switches)
