@@ -106,7 +106,9 @@ export const allMergedIssues = (policies: Policies, maxCost: (name: string) => n
   runNow(checking(policies, maxCost))
 
 export const warning = (policies: Policies): Steps<ReadonlyArray<string>> =>
-  inMerged(policies, (path, sections) =>
-    Plan.warnings(Plan.fromSections(sections)).map((text) => `rego ${path.at(-1)}: ${text}`))
+  inMerged(
+    policies,
+    (path, sections) => Plan.warnings(Plan.fromSections(sections)).map((text) => `rego ${path.at(-1)}: ${text}`)
+  )
 
 export const warnings = (policies: Policies): ReadonlyArray<string> => runNow(warning(policies))

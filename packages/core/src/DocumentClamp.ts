@@ -12,7 +12,7 @@ import type * as Policy from "./Policy.ts"
 import * as PolicySet from "./PolicySet.ts"
 import type { Clamped } from "./PolicySource.ts"
 import type { Steps } from "./Steps.ts"
-import { runNow } from "./Steps.ts"
+import { mapValues, runNow } from "./Steps.ts"
 
 type Json = Readonly<Record<string, unknown>>
 type Path = ReadonlyArray<PropertyKey>
@@ -151,17 +151,6 @@ const clampEntry: Clamper = (json, path, clamped) =>
 const clampOthers: Clamper = (json, path, clamped) =>
   withFields(json, { defaults: clampPolicy, budgets: clampAll(clampFields(clampsOfBudget)) }, path, clamped)
 
-const clampingEntries = function*(policies: Json, clamped: Array<Clamped>): Steps<Json> {
-  const changes: Array<readonly [string, unknown]> = []
-  for (const pattern of Object.keys(policies)) {
-    yield
-    const entry = policies[pattern]
-    const value = clampEntry(entry, ["policies", pattern], clamped)
-    if (!Object.is(value, entry)) changes.push([pattern, value])
-  }
-  return changes.length === 0 ? policies : { ...policies, ...Object.fromEntries(changes) }
-}
-
 export interface ClampedJson {
   readonly json: unknown
   readonly clamped: ReadonlyArray<Clamped>
@@ -174,7 +163,7 @@ export const clamping = function*(json: unknown): Steps<ClampedJson> {
   if (!isRecord(others) || !Object.hasOwn(others, "policies")) return { json: others, clamped }
   const { policies } = others
   if (!isRecord(policies)) return { json: others, clamped }
-  const entries = yield* clampingEntries(policies, clamped)
+  const entries = yield* mapValues(policies, (entry, pattern) => clampEntry(entry, ["policies", pattern], clamped))
   return { json: entries === policies ? others : { ...others, policies: entries }, clamped }
 }
 
@@ -211,14 +200,27 @@ export interface ClampedSet {
 
 const hasHedge = ({ hedge }: Policy.Sections): boolean => typeof hedge === "object"
 
+type Entries = Readonly<Record<string, Policy.Sections>>
+type Note = (path: Path, merged: Policy.Sections, hedge: Policy.Sections["hedge"]) => void
+
+const lowering = (set: PolicySet.PolicySet, entries: Entries, isHere: (pattern: string) => boolean, note: Note) =>
+  mapValues(entries, (entry, pattern) => {
+    if (!isHere(pattern)) return entry
+    const merged = PolicySet.merged(set, pattern)
+    const hedge = lowered(merged)
+    if (hedge === undefined) return entry
+    note(["policies", pattern], merged, hedge)
+    return { ...entry, hedge }
+  })
+
 /** From the most general entry to the most particular, because each inherits from those before. */
 export const clampingMerged = function*(
-  entries: Readonly<Record<string, Policy.Sections>>,
+  entries: Entries,
   defaults: Policy.Sections,
   givesDefaults: boolean
 ): Steps<ClampedSet> {
   const clamped: Array<Clamped> = []
-  const note = (path: Path, merged: Policy.Sections, hedge: Policy.Sections["hedge"]): void => {
+  const note: Note = (path, merged, hedge) => {
     const limit = typeof hedge === "object" ? hedge.maxHedges : hedge
     clamped.push({ path: [...path, "hedge", "maxHedges"], value: Plan.fromSections(merged).hedge?.maxHedges, limit })
   }
@@ -226,29 +228,19 @@ export const clampingMerged = function*(
   const under = givesDefaults ? lowered(forMissing) : undefined
   if (under !== undefined) note(["defaults"], forMissing, under)
   let set = yield* PolicySet.making(entries, under === undefined ? defaults : { ...defaults, hedge: under })
-  const patterns = PolicySet.patterns(set)
-  if (!hasHedge(defaults) && !patterns.some((pattern) => hasHedge(entries[pattern]!))) return { set, clamped }
+  if (!hasHedge(defaults) && !PolicySet.written(set).some(([, sections]) => hasHedge(sections))) return { set, clamped }
   let current = entries
   for (const isHere of levels) {
-    const changes: Array<readonly [string, Policy.Sections]> = []
-    for (const pattern of patterns) {
-      if (!isHere(pattern)) continue
-      yield
-      const merged = PolicySet.merged(set, pattern)
-      const hedge = lowered(merged)
-      if (hedge === undefined) continue
-      note(["policies", pattern], merged, hedge)
-      changes.push([pattern, { ...current[pattern]!, hedge }])
-    }
-    if (changes.length === 0) continue
-    current = { ...current, ...Object.fromEntries(changes) }
+    const next = yield* lowering(set, current, isHere, note)
+    if (next === current) continue
+    current = next
     set = yield* PolicySet.making(current, set.defaults)
   }
   return { set, clamped }
 }
 
 export const clampMerged = (
-  entries: Readonly<Record<string, Policy.Sections>>,
+  entries: Entries,
   defaults: Policy.Sections,
   givesDefaults: boolean
 ): ClampedSet => runNow(clampingMerged(entries, defaults, givesDefaults))

@@ -16,7 +16,7 @@ import type { PolicySet } from "./PolicySet.ts"
 import type { Clamped } from "./PolicySource.ts"
 import * as Rollout from "./Rollout.ts"
 import type { Steps } from "./Steps.ts"
-import { runNow } from "./Steps.ts"
+import { mapValues, runNow } from "./Steps.ts"
 
 type Document = PolicyDocument.PolicyDocument
 
@@ -161,17 +161,13 @@ const settling = function*(gate: Gate, before: Document | undefined, document: D
     found.push(...issues)
     return issues.length === 0 ? entry : lastGood
   }
-  const changes: Array<readonly [string, Entry]> = []
-  for (const pattern of Object.keys(document.policies)) {
-    yield
-    const entry = document.policies[pattern]!
-    const settled = settle(["policies", pattern], entry, own(before?.policies, pattern) ?? oneAttempt)
-    if (settled !== entry) changes.push([pattern, settled])
-  }
+  const policies = yield* mapValues(
+    document.policies,
+    (entry, pattern) => settle(["policies", pattern], entry, own(before?.policies, pattern) ?? oneAttempt)
+  )
   const { defaults } = document
   const settled = defaults && settle(["defaults"], defaults, before?.defaults ?? oneAttempt)
   if (found.length === 0) return { document, issues: [] }
-  const policies = { ...document.policies, ...Object.fromEntries(changes) }
   return { document: { ...document, policies, ...(settled === undefined ? {} : { defaults: settled }) }, issues: found }
 }
 

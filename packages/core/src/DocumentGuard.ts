@@ -10,10 +10,10 @@ import type { Issue } from "./Issue.ts"
 import * as Plan from "./Plan.ts"
 import * as Policy from "./Policy.ts"
 import * as PolicyDiff from "./PolicyDiff.ts"
-import type { PolicyDocument } from "./PolicyDocument.ts"
+import type { Entry, PolicyDocument } from "./PolicyDocument.ts"
 import * as PolicySet from "./PolicySet.ts"
 import type { Steps } from "./Steps.ts"
-import { runNow } from "./Steps.ts"
+import { mapValues, runNow } from "./Steps.ts"
 
 const cut = 1 / 10
 const raise = 3
@@ -129,22 +129,14 @@ const sourcesOf = (document: PolicyDocument, key: string): ReadonlyArray<string>
 const budgetOf = (set: PolicySet.PolicySet, key: string): string =>
   Plan.fromSections(PolicySet.resolve(set, key) ?? {}).budget
 
-/** The entries as those get them who are chosen for all rollouts; `undefined` where there are none. */
-const changedEntries = function*({ policies }: PolicyDocument): Steps<PolicyDocument["policies"] | undefined> {
-  const changes: Array<readonly [string, Policy.Sections]> = []
-  for (const pattern of Object.keys(policies)) {
-    yield
-    const entry = policies[pattern]!
-    if (entry.rollout !== undefined) changes.push([pattern, Policy.merge(entry, entry.rollout.change)])
-  }
-  return changes.length === 0 ? undefined : { ...policies, ...Object.fromEntries(changes) } as PolicyDocument["policies"]
-}
+const changed = (entry: Entry): Policy.Sections =>
+  entry.rollout === undefined ? entry : Policy.merge(entry, entry.rollout.change)
 
-/** What a document can give to a key. */
-const targetsOf = function*(document: PolicyDocument): Steps<ReadonlyArray<PolicySet.PolicySet>> {
-  const base = yield* PolicySet.making(document.policies, document.defaults)
-  const changed = yield* changedEntries(document)
-  return changed === undefined ? [base] : [base, yield* PolicySet.making(changed, document.defaults)]
+/** What a document gives to those whom no rollout has reached, and to those whom all have. */
+const targetsOf = function*({ defaults, policies }: PolicyDocument): Steps<ReadonlyArray<PolicySet.PolicySet>> {
+  const base = yield* PolicySet.making(policies, defaults)
+  const all = yield* mapValues<Entry, Policy.Sections>(policies, changed)
+  return all === policies ? [base] : [base, yield* PolicySet.making(all, defaults)]
 }
 
 /** The entries of two documents, each once. */

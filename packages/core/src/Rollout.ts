@@ -12,7 +12,7 @@ import type * as Policy from "./Policy.ts"
 import { merge } from "./Policy.ts"
 import type { Entry } from "./PolicyDocument.ts"
 import type { Steps } from "./Steps.ts"
-import { runNow } from "./Steps.ts"
+import { mapValues, runNow } from "./Steps.ts"
 
 /**
  * FNV-1a, and the last steps of MurmurHash3, without which texts that differ at their end have numbers that lie together.
@@ -38,19 +38,11 @@ export const chosen = (entry: Entry, pattern: string, instance: string): Policy.
     : entry
 
 /** The same for all entries of a document. */
-export const choosing = function*(
+export const choosing = (
   entries: Readonly<Record<string, Entry>>,
   instance: string
-): Steps<Readonly<Record<string, Policy.Sections>>> {
-  const changes: Array<readonly [string, Policy.Sections]> = []
-  for (const pattern of Object.keys(entries)) {
-    yield
-    const entry = entries[pattern]!
-    const sections = chosen(entry, pattern, instance)
-    if (sections !== entry) changes.push([pattern, sections])
-  }
-  return changes.length === 0 ? entries : { ...entries, ...Object.fromEntries(changes) }
-}
+): Steps<Readonly<Record<string, Policy.Sections>>> =>
+  mapValues<Entry, Policy.Sections>(entries, (entry, pattern) => chosen(entry, pattern, instance))
 
 export const allChosen = (
   entries: Readonly<Record<string, Entry>>,

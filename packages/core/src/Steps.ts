@@ -17,8 +17,23 @@ export const runNow = <A>(steps: Steps<A>): A => {
   }
 }
 
+/** The same record with other values; the record itself where all of them stay. A step for each. */
+export const mapValues = function*<A extends B, B = A>(
+  record: Readonly<Record<string, A>>,
+  change: (value: A, name: string) => B
+): Steps<Readonly<Record<string, B>>> {
+  const changes: Array<readonly [string, B]> = []
+  for (const name of Object.keys(record)) {
+    yield
+    const value = record[name]!
+    const changed = change(value, name)
+    if (!Object.is(changed, value)) changes.push([name, changed])
+  }
+  return changes.length === 0 ? record : { ...record, ...Object.fromEntries(changes) }
+}
+
 /** A call that comes meanwhile waits that long at most, and for one more step: both must be short beside a call. */
-const sliceMillis = 0.02
+const sliceMillis = 0.01
 
 /**
  * A slice with each turn of the event loop, so that timers, sockets and other fibers have theirs between two of them. Can be

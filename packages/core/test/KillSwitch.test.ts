@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { PolicyLayer, Rego, Timeline,Budget,Classifier } from "@rego/core"
+import { PolicyLayer, Rego, Timeline } from "@rego/core"
+import { Budget, Classifier } from "@rego/core"
 import { Clock, DateTime, Effect, Exit, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { live } from "./liveSupport.ts"

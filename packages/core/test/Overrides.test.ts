@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Hedge, PolicyLayer, PolicyProvider, Rego,Backoff,Policy as Policies } from "@rego/core"
+import { Hedge, PolicyLayer, PolicyProvider, Rego } from "@rego/core"
 import type { Policy } from "@rego/core"
+import { Backoff, Policy as Policies } from "@rego/core"
 import { Effect, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { live } from "./liveSupport.ts"
