@@ -101,9 +101,6 @@ export const warnings = (plan: Plan): ReadonlyArray<string> => {
   if (extras && plan.perAttempt === Infinity && plan.overall === Infinity) {
     found.push("retries or hedges are on and there is no timeout: an attempt that hangs is never given up")
   }
-  if (plan.hedge !== undefined && plan.idempotent === undefined) {
-    found.push("a hedge section has no effect unless idempotent is true, and nothing states it")
-  }
   if (plan.perAttempt > plan.overall && plan.perAttempt !== Infinity) {
     found.push("timeout.perAttempt is longer than timeout.overall, so it never applies")
   }
