@@ -18,7 +18,8 @@ const seed = 20260401
 const full: Settings = {
   seed,
   rounds: 40,
-  warmUpRounds: 5,
+  warmUpRounds: 6,
+  warmUpMillis: 60,
   sliceMillis: 12,
   longRounds: 7,
   inFlight: 10_000
@@ -27,7 +28,8 @@ const full: Settings = {
 const quick: Settings = {
   seed,
   rounds: 21,
-  warmUpRounds: 4,
+  warmUpRounds: 6,
+  warmUpMillis: 60,
   sliceMillis: 8,
   longRounds: 3,
   inFlight: 10_000

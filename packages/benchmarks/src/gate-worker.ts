@@ -14,7 +14,8 @@ import { subjects } from "./subjects.ts"
 const settings: Settings = {
   seed: 20260401,
   rounds: 41,
-  warmUpRounds: 3,
+  warmUpRounds: 8,
+  warmUpMillis: 100,
   sliceMillis: 6,
   longRounds: 0,
   inFlight: 5_000
@@ -44,14 +45,7 @@ const memory = async (host: Host): Promise<ReadonlyArray<Measurement>> => {
   return measured
 }
 
-/** Until the optimizing compilers are done. */
-const callsBeforeTime = 12_000
-
-const time = async (host: Host): Promise<ReadonlyArray<Measurement>> => {
-  const both = [gated.of, gated.to].map(found)
-  for (const { run } of both) await run(host, callsBeforeTime)
-  return timed(both, host, settings)
-}
+const time = (host: Host): Promise<ReadonlyArray<Measurement>> => timed([gated.of, gated.to].map(found), host, settings)
 
 const host = await hostOf(Loopback.none)
 process.send?.(await (process.argv[2] === "memory" ? memory(host) : time(host)))

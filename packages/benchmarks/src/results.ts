@@ -16,6 +16,8 @@ export interface Settings {
   readonly seed: number
   readonly rounds: number
   readonly warmUpRounds: number
+  /** how long a case runs in a round to warm up, about */
+  readonly warmUpMillis: number
   /** how long a case runs in a round, about */
   readonly sliceMillis: number
   readonly inFlight: number

@@ -26,16 +26,25 @@ const time = async ({ run }: Case, host: Host, calls: number): Promise<number> =
   return took / calls
 }
 
-/** Rounds that are not counted; they also find how many calls of a case fill its slice of time. */
+const callsWithin = ({ calls }: Case, millis: number, nanosOfCall: number): number =>
+  calls ?? Math.max(1, Math.round((millis * 1e6) / Math.max(1, nanosOfCall)))
+
+const firstCalls = 500
+
+/**
+ * Rounds that are not counted, and are longer: until the optimizing compilers are done, also with what they must undo when
+ * another case runs. They also find how many calls of a case fill its slice of time.
+ */
 const warmUp = async (cases: ReadonlyArray<Case>, host: Host, settings: Settings): Promise<Map<Case, number>> => {
-  const calls = new Map(cases.map((it) => [it, it.calls ?? 500]))
+  const nanos = new Map<Case, number>()
   for (let round = 0; round < settings.warmUpRounds; round++) {
     for (const it of cases) {
-      const took = await time(it, host, calls.get(it)!)
-      calls.set(it, it.calls ?? Math.max(1, Math.round((settings.sliceMillis * 1e6) / Math.max(1, took))))
+      const known = nanos.get(it)
+      const calls = known === undefined ? it.calls ?? firstCalls : callsWithin(it, settings.warmUpMillis, known)
+      nanos.set(it, await time(it, host, calls))
     }
   }
-  return calls
+  return new Map(cases.map((it) => [it, callsWithin(it, settings.sliceMillis, nanos.get(it)!)]))
 }
 
 export const timed = async (

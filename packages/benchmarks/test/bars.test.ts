@@ -15,7 +15,7 @@ const measuring = (amount: number, given: Readonly<Record<string, number>> = {})
   date: "2026-01-01",
   machine: { cpu: "abacus", cores: 1, memoryGiB: 1, platform: "table" },
   versions: {},
-  settings: { seed: 1, rounds: 1, warmUpRounds: 1, sliceMillis: 1, longRounds: 1, inFlight: 1 },
+  settings: { seed: 1, rounds: 1, warmUpRounds: 1, warmUpMillis: 1, sliceMillis: 1, longRounds: 1, inFlight: 1 },
   measured: [...needed].map((id) => ({ id, unit: "ns", calls: 1, rounds: [given[id] ?? amount] }))
 })
 

@@ -9,6 +9,7 @@ const settings: Settings = {
   seed: 7,
   rounds: 5,
   warmUpRounds: 2,
+  warmUpMillis: 1,
   sliceMillis: 0.1,
   longRounds: 1,
   inFlight: 1
