@@ -3,6 +3,8 @@
  *
  * @internal
  */
+import type { Issue } from "@rego/core/Policy"
+import { PolicyInvalid } from "@rego/core/Policy"
 import { Data, Effect, FileSystem, Result, Runtime } from "effect"
 import { CliError } from "effect/cli"
 import * as DocumentText from "./DocumentText.ts"
@@ -52,3 +54,16 @@ export const readJson = (path: string): Effect.Effect<unknown, CommandFailed, Fi
       onSuccess: Effect.succeed
     })
   })
+
+/** A document that a live layer would refuse, with every issue. */
+export const refused = (
+  file: string,
+  issues: ReadonlyArray<Issue>,
+  exitCode: 1 | 2 = 1
+): Effect.Effect<never, CommandFailed> =>
+  Effect.fail(
+    new CommandFailed({
+      message: `${file}: the document is refused\n${new PolicyInvalid({ issues }).message}`,
+      exitCode
+    })
+  )

@@ -3,12 +3,11 @@
  *
  * @internal
  */
-import { PolicyInvalid } from "@rego/core/Policy"
 import type { PolicyDocument } from "@rego/core/PolicyDocument"
 import * as PolicyReview from "@rego/core/PolicyReview"
 import { Console, Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { CommandFailed, readJson, SaidNo } from "./CommandFailure.ts"
+import { readJson, refused, SaidNo } from "./CommandFailure.ts"
 import * as Text from "./CommandText.ts"
 
 type Difference = PolicyReview.Diff["shared"][number]
@@ -53,9 +52,8 @@ const toJson = ({ after, before, diff, guard }: Compared): unknown => ({
 const readDocument = (file: string) =>
   Effect.flatMap(readJson(file), (json) => {
     const { document, issues } = PolicyReview.review(json)
-    const message = () => `${file}: the document is refused\n${new PolicyInvalid({ issues }).message}`
     return Option.match(document, {
-      onNone: () => Effect.fail(new CommandFailed({ message: message(), exitCode: 2 })),
+      onNone: () => refused(file, issues, 2),
       onSome: (document) => Effect.succeed({ document, json })
     })
   })

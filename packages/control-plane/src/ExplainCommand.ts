@@ -4,10 +4,10 @@
  * @internal
  */
 import * as Explanation from "@rego/core/Explanation"
-import * as PolicyDocument from "@rego/core/PolicyDocument"
-import { Console, Duration, Effect, Option } from "effect"
+import * as PolicyReview from "@rego/core/PolicyReview"
+import { Clock, Console, Duration, Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { CommandFailed, readJson } from "./CommandFailure.ts"
+import { readJson, refused } from "./CommandFailure.ts"
 import * as Text from "./CommandText.ts"
 
 const list = (durations: ReadonlyArray<Duration.Duration>): string =>
@@ -94,20 +94,23 @@ export const explain = Command.make(
       ),
       Flag.optional
     ),
+    rolledOut: Flag.Boolean("rolled-out").pipe(
+      Flag.withDescription("As for an instance that every rollout has reached"),
+      Flag.withDefault(false)
+    ),
     json: Flag.Boolean("json").pipe(
       Flag.withDescription("Print JSON; durations are milliseconds"),
       Flag.withDefault(false)
     )
   },
-  Effect.fn(function*({ file, idempotent, json, key }) {
-    const document = yield* Effect.mapError(
-      Effect.flatMap(readJson(file), PolicyDocument.decode),
-      (error) =>
-        error._tag === "PolicyInvalid"
-          ? new CommandFailed({ message: `${file}: the document is refused\n${error.message}`, exitCode: 1 })
-          : error
-    )
-    const explanation = Explanation.make(document, key, { idempotent: Option.getOrUndefined(idempotent) })
+  Effect.fn(function*({ file, idempotent, json, key, rolledOut }) {
+    const { document, issues } = PolicyReview.review(yield* readJson(file))
+    if (Option.isNone(document)) return yield* refused(file, issues)
+    const explanation = Explanation.make(document.value, key, {
+      idempotent: Option.getOrUndefined(idempotent),
+      rolledOut,
+      now: yield* Clock.currentTimeMillis
+    })
     yield* Console.log(json ? Text.json(toJson(explanation)) : render(explanation))
   })
 ).pipe(

@@ -37,6 +37,7 @@
  *
  * @since 0.1.0
  */
+import { durationField } from "@rego/core/internal/Issue"
 import * as PolicySource from "@rego/core/PolicySource"
 import { Duration, Effect, Layer, Redacted, Schema } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
@@ -92,7 +93,7 @@ const OptionsSchema = Schema.Struct({
   url: UrlOption,
   token: Schema.optional(TokenOption),
   interval: SourceOptions.duration("10 millis", "24 hours"),
-  longPoll: Schema.optional(Schema.Union([Schema.Literal("off"), SourceOptions.required("1 second", "5 minutes")])),
+  longPoll: Schema.optional(Schema.Union([Schema.Literal("off"), durationField("1 second", "5 minutes")])),
   timeout: SourceOptions.duration("10 millis", "5 minutes"),
   backoff: SourceOptions.backoff,
   maxRetryAfter: SourceOptions.duration(0, "24 hours"),

@@ -181,7 +181,6 @@ const unreadable = (bounds: DocumentText.Bounds, error: HttpServerError.HttpServ
 const bodyOf = (request: Request, bounds: DocumentText.Bounds): Effect.Effect<unknown, Response> => {
   const maxBytes = bounds.maxBytes ?? DocumentText.defaultMaxBytes
   if (!isJson(request)) return Effect.fail(problem(415, "Unsupported media type", "the body must be application/json"))
-  if (Number(request.headers["content-length"] ?? 0) > maxBytes) return Effect.fail(tooLarge(bounds))
   return request.arrayBuffer.pipe(
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(maxBytes)),
     Effect.mapError((error) => unreadable(bounds, error)),

@@ -10,7 +10,7 @@
  *
  * The source makes its own connection from the layer it is given, and makes another one when that is lost. So a Redis that
  * is down when the application boots does not keep it from booting. Messages of a channel are lost while nobody listens:
- * the key is read about every `interval` as well, and whenever listening begins again.
+ * the key is read about every `interval` as well, and when the source has begun to listen.
  *
  * At most one command is on its way, however long the server does not answer. At most `maxBytes` are asked for.
  *

@@ -3,14 +3,7 @@
  *
  * @internal
  */
-import {
-  durationBetween,
-  DurationFromInput,
-  formatAll,
-  fromSchemaError,
-  integerBetween,
-  parseOptions
-} from "@rego/core/internal/Issue"
+import { durationField, formatAll, fromSchemaError, integerField, parseOptions } from "@rego/core/internal/Issue"
 import { Duration, Schema } from "effect"
 import { defaultMaxBytes, defaultMaxDepth } from "./DocumentText.ts"
 import { defaultTiming } from "./Refresh.ts"
@@ -18,15 +11,12 @@ import type { Timing } from "./Refresh.ts"
 
 const mebibyte = 1_048_576
 
-export const required = (minimum: Duration.Input, maximum: Duration.Input) =>
-  DurationFromInput.pipe(Schema.check(durationBetween(minimum, maximum)))
-
 export const duration = (minimum: Duration.Input, maximum: Duration.Input) =>
-  Schema.optional(required(minimum, maximum))
+  Schema.optional(durationField(minimum, maximum))
 
 export const bounds = {
-  maxBytes: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(1, 100 * mebibyte)))),
-  maxDepth: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(8, 256))))
+  maxBytes: Schema.optional(integerField(1, 100 * mebibyte)),
+  maxDepth: Schema.optional(integerField(8, 256))
 }
 
 export const backoff = Schema.optional(Schema.Struct({

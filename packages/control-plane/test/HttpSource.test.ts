@@ -177,6 +177,18 @@ describe("HttpSource", () => {
           yield* eventually("the document", () => heard.documents.length > 0)
         }), 20_000)
 
+      it.live("lets go of an answer that it does not read", () =>
+        Effect.gen(function*() {
+          const { heard, server } = yield* heardFrom({}, (_, response) => {
+            response.writeHead(500, { "content-type": "application/json" })
+            // it does not end
+            response.write("x".repeat(100_000))
+          }, client)
+          yield* eventually("failures", () => heard.failures.length > 5)
+          yield* eventually("that nothing is left", () => server.inFlight <= 1)
+          assert.isAtMost(server.mostInFlight, 2)
+        }))
+
       it.live("gives up on a server that is too slow, and on one that sends byte after byte", () =>
         Effect.gen(function*() {
           const { heard, server } = yield* heardFrom({ timeout: "50 millis" }, () => {}, client)

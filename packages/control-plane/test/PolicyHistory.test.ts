@@ -41,8 +41,9 @@ describe("PolicyHistory", () => {
   })
 
   describe("publish", () => {
-    it.effect("lets one of many win who have all seen the same document", () =>
-      Effect.gen(function*() {
+    it.effect("lets one of many win who have all seen the same document, however long each is judged", () => {
+      const judge: PolicyHistory.Judge = (json) => Effect.andThen(Effect.yieldNow, PolicyDocument.decode(json))
+      return Effect.gen(function*() {
         const first = yield* publish(document("1"), "absent")
         const exits = yield* Effect.forEach(
           Array.from({ length: 20 }, (_, i) => document(`2.${i}`)),
@@ -52,7 +53,8 @@ describe("PolicyHistory", () => {
         assert.strictEqual(exits.filter(Exit.isSuccess).length, 1)
         const history = yield* PolicyHistory.PolicyHistory
         assert.strictEqual((yield* history.list(100)).length, 2)
-      }).pipe(Effect.provide(history())))
+      }).pipe(Effect.provide(history({ judge })))
+    })
 
     it.effect("publishes the first document only where none is, and only to who expects none", () =>
       Effect.gen(function*() {

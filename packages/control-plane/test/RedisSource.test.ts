@@ -3,7 +3,8 @@
  */
 import * as NodeRedis from "@effect/platform-node/NodeRedis"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Logger, Schedule } from "effect"
+import { PolicySource } from "@rego/core"
+import { Context, Deferred, Effect, Layer, Logger, Schedule } from "effect"
 import { Redis } from "effect/persistence"
 import * as RedisServer from "../../core/test/redisServer.ts"
 import * as RedisSource from "../src/RedisSource.ts"
@@ -125,6 +126,59 @@ const tests = () => {
       yield* again.publish(textOf("2"))
       yield* eventually("the second document", () => heard.documents.length === 2)
     }), 20_000)
+
+  it.live("makes another connection when its client has given up", () =>
+    Effect.gen(function*() {
+      const { port, redis, server } = yield* withServer
+      yield* redis.set(textOf("1"))
+      const givesUp = NodeRedis.layer({ socket: { host: "127.0.0.1", port, reconnectStrategy: false } })
+      const heard = yield* listenTo(port, { ...pollOnly, redis: givesUp.pipe(Layer.provide(Logger.layer([]))) })
+      yield* eventually("the first document", () => heard.documents.length === 1)
+      yield* RedisServer.end(server)
+      yield* eventually("failures", () => heard.failures.length > 1)
+      yield* RedisServer.start(port)
+      yield* (yield* publisher(port)).set(textOf("2"))
+      yield* eventually("the second document", () => heard.documents.length === 2)
+    }), 20_000)
+
+  it.live("has a connection of its own, also where the program has built the same layer", () =>
+    Effect.gen(function*() {
+      const { port, redis } = yield* withServer
+      yield* redis.set(textOf("1"))
+      let built = 0
+      const client = Layer.effectContext(Effect.tap(Layer.build(clientOf(port)), () => Effect.sync(() => built++)))
+      const source = RedisSource.layer({ key, redis: client, ...pollOnly })
+      const context = yield* Layer.build(Layer.merge(client, source))
+      const heard = yield* Effect.provideContext(listen(Context.get(context, PolicySource.PolicySource)), context)
+      yield* eventually("the document", () => heard.documents.length === 1)
+      assert.strictEqual(built, 2)
+    }), 20_000)
+
+  it.live(
+    "looks when listening has begun: what was announced before was heard by nobody",
+    () =>
+      Effect.gen(function*() {
+        const { port, redis } = yield* withServer
+        yield* redis.set(textOf("1"))
+        const gate = yield* Deferred.make<void>()
+        const slow = Layer.effect(
+          Redis.Redis,
+          Effect.map(Redis.Redis, (client) =>
+            Redis.Redis.of({
+              ...client,
+              subscribe: (channel) => Effect.andThen(Deferred.await(gate), client.subscribe(channel))
+            }))
+        ).pipe(Layer.provide(clientOf(port)))
+        const heard = yield* listenTo(port, { ...messageOnly, redis: slow })
+        yield* eventually("the first document", () => heard.documents.length === 1)
+        yield* redis.publish(textOf("2"))
+        yield* aWhile
+        assert.strictEqual(heard.documents.length, 1)
+        yield* Deferred.succeed(gate, undefined)
+        yield* eventually("the second document", () => heard.documents.length === 2)
+      }),
+    20_000
+  )
 
   it.live("sends one command to a server that does not answer, however often it looks", () =>
     Effect.gen(function*() {

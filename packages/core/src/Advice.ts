@@ -157,6 +157,10 @@ const advice = (plan: Plan.Plan): ReadonlyArray<Plan.Warning | false> => [
     rule: "idempotent_unstated",
     message: "nothing states whether the operation may run twice: attempts that time out are not retried"
   },
+  plan.hedge !== undefined && plan.idempotent === undefined && {
+    rule: "idempotent_unstated",
+    message: "hedges only for calls that state idempotent: true by themselves, as requests of HTTP clients do"
+  },
   plan.maxAttempts > 1 && Backoff.isBackoff(plan.backoff) && !Backoff.hasJitter(plan.backoff) && {
     rule: "no_jitter",
     message: "the backoff has no jitter: callers that failed together come back together"

@@ -43,7 +43,7 @@
 import type { Exit } from "effect"
 import { Duration, Effect, Random, Schedule, Schema, SchemaTransformation } from "effect"
 import type { Id } from "./Attempt.ts"
-import { durationField, numberBetween, parseDuration, show, zeroOrBetween } from "./Issue.ts"
+import { durationField, numberField, parseDuration, show, zeroOrBetween } from "./Issue.ts"
 import type { Retryable } from "./Outcome.ts"
 
 // -----------------------------------------------------------------------------
@@ -206,7 +206,7 @@ export const isBackoff = (u: unknown): u is Backoff =>
 const jitters = ["none", "full", "equal", "decorrelated"] as const
 const wait = Schema.Duration.pipe(Schema.check(zeroOrBetween("1 millis", "30 seconds")))
 const waitFromInput = durationField("1 millis", "30 seconds")
-const factor = Schema.Number.pipe(Schema.check(numberBetween(1, 10)))
+const factor = numberField(1, 10)
 const notBelowInitial = Schema.makeFilter<{ readonly initial: Duration.Duration; readonly max: Duration.Duration }>(
   ({ initial, max }) =>
     Duration.isLessThan(max, initial)

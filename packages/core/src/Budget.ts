@@ -53,7 +53,7 @@ import type { Id } from "./Attempt.ts"
 import { CombinedBudget } from "./CombinedBudget.ts"
 import { ConcurrencyBudget } from "./ConcurrencyBudget.ts"
 import type { Numbers as Bounds } from "./ConcurrencyBudget.ts"
-import { durationField, formatAll, fromSchemaError, integerBetween, numberBetween, parseOptions } from "./Issue.ts"
+import { durationField, formatAll, fromSchemaError, integerField, numberField, parseOptions } from "./Issue.ts"
 import type { Outcome } from "./Outcome.ts"
 import type { PolicyKey } from "./PolicyKey.ts"
 import { RatioBudget } from "./RatioBudget.ts"
@@ -198,15 +198,15 @@ export interface RatioOptions {
  * @since 0.1.0
  */
 export const RatioOptions = Schema.Struct({
-  ratio: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 0.5)))),
+  ratio: Schema.optional(numberField(0, 0.5)),
   of: Schema.optional(Schema.Literals(["successes", "calls"])),
   window: Schema.optional(durationField("1 second", "10 minutes")),
   reserve: Schema.optional(Schema.Struct({
-    burst: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(0, 100)))),
-    start: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(0, 100)))),
-    perSecond: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 10))))
+    burst: Schema.optional(integerField(0, 100)),
+    start: Schema.optional(integerField(0, 100)),
+    perSecond: Schema.optional(numberField(0, 10))
   })),
-  keepForRetries: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 1))))
+  keepForRetries: Schema.optional(numberField(0, 1))
 })
 
 /**
@@ -256,13 +256,13 @@ export const ratio = (options: RatioOptions = {}): Make => {
 
 // The numbers of each budget, for the constructors and for documents.
 
-const positive = Schema.Number.pipe(Schema.check(numberBetween(0.001, 1_000_000)))
-const notNegative = Schema.Number.pipe(Schema.check(numberBetween(0, 1_000_000)))
+const positive = numberField(0.001, 1_000_000)
+const notNegative = numberField(0, 1_000_000)
 
 /** @internal */
 export const TokenBucketNumbers = Schema.Struct({ capacity: positive, refillPerSecond: notNegative })
 
-const tokens = Schema.Number.pipe(Schema.check(numberBetween(0.001, 1_000)))
+const tokens = numberField(0.001, 1_000)
 
 /** @internal */
 export const SuccessTokensNumbers = Schema.Struct({ maxTokens: tokens, tokenRatio: tokens })
@@ -270,16 +270,16 @@ export const SuccessTokensNumbers = Schema.Struct({ maxTokens: tokens, tokenRati
 /** @internal */
 export const ConcurrencyNumbers = Schema.Struct({
   min: Schema.optional(notNegative),
-  ratio: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 10)))),
+  ratio: Schema.optional(numberField(0, 10)),
   max: Schema.optional(notNegative)
 })
 
 /** @internal */
 export const ThrottleNumbers = Schema.Struct({
-  k: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(1.5, 10)))),
+  k: Schema.optional(numberField(1.5, 10)),
   window: Schema.optional(durationField("1 second", "10 minutes")),
-  maxReject: Schema.optional(Schema.Number.pipe(Schema.check(numberBetween(0, 0.99)))),
-  minRequests: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(1, 1_000_000))))
+  maxReject: Schema.optional(numberField(0, 0.99)),
+  minRequests: Schema.optional(integerField(1, 1_000_000))
 })
 
 /**

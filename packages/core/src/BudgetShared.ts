@@ -46,7 +46,7 @@
 import { Clock, Duration, Effect, Exit, Fiber, Option, Schema } from "effect"
 import * as RateLimiter from "effect/persistence/RateLimiter"
 import * as Budget from "./Budget.ts"
-import { durationField, integerBetween } from "./Issue.ts"
+import { durationField, integerField } from "./Issue.ts"
 import { granted } from "./Permit.ts"
 
 /**
@@ -71,7 +71,7 @@ export interface Options {
 }
 
 const Numbers = Schema.Struct({
-  limit: Schema.Number.pipe(Schema.check(integerBetween(1, 1_000_000))),
+  limit: integerField(1, 1_000_000),
   window: durationField("100 millis", "1 hour"),
   name: Schema.optional(Schema.String.pipe(Schema.check(Schema.isMinLength(1)))),
   timeout: Schema.optional(durationField("1 millis", "1 second")),

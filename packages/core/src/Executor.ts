@@ -264,9 +264,17 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   /** A call inside a hedge does not hedge again, nor does a call inside that one. */
   private mayHedge(): boolean {
-    if (this.idempotent() !== true || !this.replayable()) return false
+    const idempotent = this.idempotent()
+    if (idempotent === undefined) this.reportUnstated()
+    if (idempotent !== true || !this.replayable()) return false
     const enclosingHedge = Context.get(this.context, EnclosingHedge)
     return Option.isNone(enclosingHedge) || !enclosingHedge.value.active
+  }
+
+  /** Known to a call only: a policy that does not state it may be used by calls that do, as those of HTTP clients. */
+  private reportUnstated(): void {
+    const message = "its hedge section has no effect on calls that do not state idempotent, and neither does the policy"
+    reportOnce(this.binding, this.context, "unstated", message)
   }
 
   private startGroup(permit: Budget.Permit | undefined, now: number): void {

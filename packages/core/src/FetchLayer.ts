@@ -8,7 +8,7 @@ import { Duration, Effect, Predicate, Schema } from "effect"
 import type { Numbers } from "./FetchedPolicies.ts"
 import { FetchedPolicies } from "./FetchedPolicies.ts"
 import type { Issue } from "./Issue.ts"
-import { durationField, fromSchemaError, integerBetween, parseOptions, rule } from "./Issue.ts"
+import { durationField, fromSchemaError, integerField, parseOptions, rule } from "./Issue.ts"
 import * as KillSwitch from "./KillSwitch.ts"
 import * as Policy from "./Policy.ts"
 import type { FetchOptions } from "./PolicyLayer.ts"
@@ -22,7 +22,7 @@ const Options = Schema.Struct({
   staleFor: Schema.optional(durationField(0, "3650 days")),
   timeout: Schema.optional(durationField(0, "10 seconds")),
   fetchTimeout: Schema.optional(durationField("10 millis", "5 minutes")),
-  capacity: Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(1, 10_000)))),
+  capacity: Schema.optional(integerField(1, 10_000)),
   guard: Schema.optional(Schema.Boolean),
   defaults: Schema.optional(Schema.Unknown),
   onMissing: Schema.optional(ProviderLayer.OnMissing),

@@ -38,8 +38,8 @@ import {
   durationField,
   formatAll,
   fromSchemaError,
-  integerBetween,
-  numberBetween,
+  integerField,
+  numberField,
   parseOptions
 } from "./Issue.ts"
 import type { Snapshot } from "./Latency.ts"
@@ -145,9 +145,9 @@ export type AllNamed<Names extends string> = { readonly [Name in Names]: Named<N
 const delay = durationBetween("1 millis", "1 day")
 const duration = durationField("1 millis", "1 day")
 const typed = Schema.Duration.pipe(Schema.check(delay))
-const share = Schema.Number.pipe(Schema.check(numberBetween(0.5, 0.9999)))
-const samples = Schema.Number.pipe(Schema.check(integerBetween(1, 100_000)))
-const load = Schema.Number.pipe(Schema.check(numberBetween(0.0001, 0.5)))
+const share = numberField(0.5, 0.9999)
+const samples = integerField(1, 100_000)
+const load = numberField(0.0001, 0.5)
 
 const issueOf = (min: Duration.Duration, max: Duration.Duration) =>
   Duration.isLessThan(max, min)

@@ -96,31 +96,23 @@ export const parseDuration = (input: unknown): Duration.Duration | string => {
 
 const toIssue = (rule: string) => (input: unknown) => new SchemaIssue.InvalidValue({ message: rule }, input)
 
-/** Encoded as text, which survives a round trip exactly. */
-const decodeDuration = Schema.decodeTo<typeof Schema.Duration, typeof Schema.Unknown>(
-  Schema.Duration,
-  SchemaTransformation.transformEffect<Duration.Duration, unknown>({
-    decode: (input) => {
-      const parsed = parseDuration(input)
-      return typeof parsed === "string" ? Effect.fail(toIssue(parsed)(input)) : Effect.succeed(parsed)
-    },
-    encode: (duration) => Effect.succeed(String(duration))
-  })
+/** A duration in any form that people write; encoded as text, which survives a round trip exactly. */
+export const DurationFromInput = Schema.Unknown.pipe(
+  Schema.decodeTo(
+    Schema.Duration,
+    SchemaTransformation.transformEffect<Duration.Duration, unknown>({
+      decode: (input) => {
+        const parsed = parseDuration(input)
+        return typeof parsed === "string" ? Effect.fail(toIssue(parsed)(input)) : Effect.succeed(parsed)
+      },
+      encode: (duration) => Effect.succeed(String(duration))
+    })
+  )
 )
 
-/** A duration in any form that people write; encoded as text, which survives a round trip exactly. */
-export const DurationFromInput = Schema.Unknown.pipe(decodeDuration)
-
-/** Checks a value with a predicate; the message names the rule and the value. `json`: the same for editors. */
-export const rule = <A>(
-  holds: (value: A) => boolean,
-  text: string,
-  json?: Readonly<Record<string, string | number>>
-) =>
-  Schema.makeFilter<A>(
-    (value) => holds(value) || `must be ${text}, got ${show(value)}`,
-    json === undefined ? undefined : { toJsonSchema: () => json }
-  )
+/** Checks a value with a predicate; the message names the rule and the value. */
+export const rule = <A>(holds: (value: A) => boolean, text: string) =>
+  Schema.makeFilter<A>((value) => holds(value) || `must be ${text}, got ${show(value)}`)
 
 /** A finite duration between two bounds, both included. */
 export const durationBetween = (minimum: Duration.Input, maximum: Duration.Input) => {
@@ -132,24 +124,9 @@ export const durationBetween = (minimum: Duration.Input, maximum: Duration.Input
   )
 }
 
-const durationText = "^\\d+(\\.\\d+)?\\s+(nano|micro|milli|second|minute|hour|day|week)s?$"
-
-/** Holds for everything: what is wrong with a value is found, and said better, when it is decoded. */
-const durationJson = (description: string) =>
-  Schema.makeFilter<unknown>(() => true, {
-    toJsonSchema: () => ({ anyOf: [{ type: "string", pattern: durationText }, { type: "number" }], description })
-  })
-
 /** A field that takes a finite duration between two bounds in any form that people write. */
-export const durationField = (minimum: Duration.Input, maximum: Duration.Input) => {
-  const range = [minimum, maximum].map((bound) => Duration.format(Duration.fromInputUnsafe(bound))).join(" to ")
-  const description = `a duration from ${range}: text such as "250 millis", or a number of milliseconds`
-  return Schema.Unknown.pipe(
-    Schema.check(durationJson(description)),
-    decodeDuration,
-    Schema.check(durationBetween(minimum, maximum))
-  )
-}
+export const durationField = (minimum: Duration.Input, maximum: Duration.Input) =>
+  DurationFromInput.pipe(Schema.check(durationBetween(minimum, maximum)))
 
 /** No wait at all, or one that a timer can tell from none. */
 export const zeroOrBetween = (minimum: Duration.Input, maximum: Duration.Input) => {
@@ -161,15 +138,25 @@ export const zeroOrBetween = (minimum: Duration.Input, maximum: Duration.Input) 
   )
 }
 
-export const numberBetween = (min: number, max: number) =>
-  rule<number>((n) => n >= min && n <= max, `a number between ${min} and ${max}`, {
-    type: "number",
-    minimum: min,
-    maximum: max
-  })
+/** A rule for numbers, then what JSON has to do with it: after the first "no" the second has nothing to add. */
+const numberWith = (holds: (n: number) => boolean, text: string, json: Readonly<Record<string, string | number>>) =>
+  Schema.Number.pipe(
+    Schema.check(
+      Schema.makeFilter<number>(
+        (n) => holds(n) || `must be ${text}, got ${show(n)}`,
+        { toJsonSchema: () => json },
+        true
+      ),
+      Schema.isFinite()
+    )
+  )
 
-export const integerBetween = (min: number, max: number) =>
-  rule<number>((n) => Number.isInteger(n) && n >= min && n <= max, `an integer between ${min} and ${max}`, {
+/** A field that takes a number between two bounds, both included. */
+export const numberField = (min: number, max: number) =>
+  numberWith((n) => n >= min && n <= max, `a number between ${min} and ${max}`, { minimum: min, maximum: max })
+
+export const integerField = (min: number, max: number) =>
+  numberWith((n) => Number.isInteger(n) && n >= min && n <= max, `an integer between ${min} and ${max}`, {
     type: "integer",
     minimum: min,
     maximum: max
@@ -197,16 +184,20 @@ const formatter = SchemaIssue.makeFormatterStandardSchemaV1({
   }
 })
 
-const startsWith = (path: ReadonlyArray<PropertyKey>, start: ReadonlyArray<PropertyKey>): boolean =>
-  path.length >= start.length && start.every((part, i) => path[i] === part)
-
-/** Each branch of a union has its say: only the one that got furthest is about the mistake. */
-const withoutEchoes = (issues: ReadonlyArray<Issue>): ReadonlyArray<Issue> =>
-  issues.filter((issue, i) =>
-    !issues.some((other, j) =>
-      j !== i && startsWith(other.path, issue.path) && (other.path.length > issue.path.length || j < i)
-    )
-  )
+/** Each branch of a union has its say: only the one that got furthest is about the mistake, and of those the first. */
+const withoutEchoes = (issues: ReadonlyArray<Issue>): ReadonlyArray<Issue> => {
+  const outer = new Set<string>()
+  for (const { path } of issues) {
+    for (let length = 0; length < path.length; length++) outer.add(formatPath(path.slice(0, length)))
+  }
+  const seen = new Set<string>()
+  return issues.filter(({ path }) => {
+    const name = formatPath(path)
+    if (outer.has(name) || seen.has(name)) return false
+    seen.add(name)
+    return true
+  })
+}
 
 /** All the issues of a schema error, in the words of this library. */
 export const fromSchemaError = (error: Schema.SchemaError): ReadonlyArray<Issue> =>

@@ -108,9 +108,6 @@ export const warnings = (plan: Plan): ReadonlyArray<Warning> => {
   if (extras && plan.perAttempt === Infinity && plan.overall === Infinity) {
     warn("no_timeout", "retries or hedges are on and there is no timeout: an attempt that hangs is never given up")
   }
-  if (plan.hedge !== undefined && plan.idempotent === undefined) {
-    warn("idempotent_unstated", "a hedge section has no effect unless idempotent is true, and nothing states it")
-  }
   if (plan.perAttempt >= plan.overall && plan.perAttempt !== Infinity) {
     warn("per_attempt_never_applies", "timeout.perAttempt is not shorter than timeout.overall, so it never applies")
   }

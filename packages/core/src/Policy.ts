@@ -53,7 +53,7 @@ import * as Backoff from "./Backoff.ts"
 import type * as Budget from "./Budget.ts"
 import type * as Classifier from "./Classifier.ts"
 import * as Hedge from "./Hedge.ts"
-import { durationField, formatAll, fromSchemaError, integerBetween, numberBetween, parseOptions } from "./Issue.ts"
+import { durationField, formatAll, fromSchemaError, integerField, numberField, parseOptions } from "./Issue.ts"
 import type { Issue } from "./Issue.ts"
 
 export type {
@@ -167,12 +167,12 @@ export type Names<B extends string, C extends string, T extends string> =
 // schemas
 // -----------------------------------------------------------------------------
 
-const attempts = Schema.Number.pipe(Schema.check(integerBetween(1, 10)))
+const attempts = integerField(1, 10)
 const retryAfter = durationField(0, "5 minutes")
 const timeLimit = durationField("1 millis", "1 day")
-const hedges = Schema.Number.pipe(Schema.check(integerBetween(1, 3)))
-const failing = Schema.Number.pipe(Schema.check(numberBetween(0, 1)))
-const cost = Schema.Number.pipe(Schema.check(numberBetween(1, 100)))
+const hedges = integerField(1, 3)
+const failing = numberField(0, 1)
+const cost = numberField(1, 100)
 const off = Schema.Literal("off")
 const nonEmpty = Schema.String.pipe(Schema.check(Schema.isMinLength(1)))
 

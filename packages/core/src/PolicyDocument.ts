@@ -38,13 +38,22 @@
  * @since 0.1.0
  */
 import { DateTime, Effect, Option, Schema, SchemaIssue, SchemaTransformation } from "effect"
+import * as BootChecks from "./BootChecks.ts"
 import { reservedNames } from "./Budget.ts"
 import { BudgetData } from "./BudgetData.ts"
+import * as DocumentClamp from "./DocumentClamp.ts"
+import * as DocumentGuard from "./DocumentGuard.ts"
 import type { Issue } from "./Issue.ts"
-import { fromSchemaError, numberBetween, parseOptions, show } from "./Issue.ts"
-import type { Sections } from "./Policy.ts"
-import { InDocument, PolicyInvalid } from "./Policy.ts"
-import { checkPattern, isPattern } from "./PolicySet.ts"
+import { fromSchemaError, numberField, parseOptions, show } from "./Issue.ts"
+import type { Policy, Sections } from "./Policy.ts"
+import { fromSections, InDocument, PolicyInvalid } from "./Policy.ts"
+import * as PolicyDiff from "./PolicyDiff.ts"
+import type * as PolicyKey from "./PolicyKey.ts"
+import type { Difference } from "./PolicyProvider.ts"
+import * as PolicySet from "./PolicySet.ts"
+import type { Clamped } from "./PolicySource.ts"
+import type { Steps } from "./Steps.ts"
+import { runNow } from "./Steps.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -85,7 +94,7 @@ export const Entry = Schema.Struct({
   ...InDocument.fields,
   force,
   rollout: Schema.optional(Schema.Struct({
-    percent: Schema.Number.pipe(Schema.check(numberBetween(0, 100))),
+    percent: numberField(0, 100),
     change: InDocument
   }))
 })
@@ -189,7 +198,7 @@ const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
 
 const readSwitch = (entry: unknown): ReadonlyArray<SwitchedKeys> => {
   const { key, until } = typeof entry === "string" ? { key: entry } : isRecord(entry) ? entry : {}
-  if (typeof key !== "string" || !isPattern(key)) return []
+  if (typeof key !== "string" || !PolicySet.isPattern(key)) return []
   const instant = typeof until === "string" ? readInstant(until) : Option.none()
   return [{ pattern: key, until: Option.match(instant, { onNone: () => Infinity, onSome: DateTime.toEpochMillis }) }]
 }
@@ -223,25 +232,34 @@ export const switchesOf = (json: unknown): { readonly [K in keyof Switches]: Swi
 // decoding
 // -----------------------------------------------------------------------------
 
-const decodeStrict = Schema.decodeUnknownResult(PolicyDocument, parseOptions)
-const decodeLenient = Schema.decodeUnknownResult(PolicyDocument, { ...parseOptions, onExcessProperty: "ignore" })
+const decoderOf = <A, E>(schema: Schema.Codec<A, E>) => ({
+  strict: Schema.decodeUnknownResult(schema, parseOptions),
+  lenient: Schema.decodeUnknownResult(schema, { ...parseOptions, onExcessProperty: "ignore" })
+})
+
+const wholeDecoder = decoderOf(PolicyDocument)
+const entryDecoder = decoderOf(Entry)
 
 const namesOf = (json: unknown): ReadonlyArray<string> => isRecord(json) ? Object.keys(json) : []
 
 /** An entry of a switch that has another type is found by the schema. */
 const switchIssues = (field: string, list: unknown, issues: Array<Issue>): void => {
   for (const [i, entry] of (Array.isArray(list) ? list : []).entries()) {
-    if (typeof entry === "string") checkPattern(entry, [field, i], issues)
-    else if (isRecord(entry) && typeof entry["key"] === "string") checkPattern(entry["key"], [field, i, "key"], issues)
+    if (typeof entry === "string") PolicySet.checkPattern(entry, [field, i], issues)
+    else if (isRecord(entry) && typeof entry["key"] === "string") {
+      PolicySet.checkPattern(entry["key"], [field, i, "key"], issues)
+    }
   }
 }
 
-/** Names that must not be, found in the raw JSON: wrong values elsewhere must not hide them. */
+/**
+ * Names that must not be, found in the raw JSON: wrong values elsewhere must not hide them. Those of entries are looked at
+ * with the entries.
+ */
 const nameIssues = (json: unknown): ReadonlyArray<Issue> => {
   const issues: Array<Issue> = []
   if (!isRecord(json)) return issues
-  const { budgets, hedgeOff, off, policies } = json
-  for (const pattern of namesOf(policies)) checkPattern(pattern, ["policies", pattern], issues)
+  const { budgets, hedgeOff, off } = json
   switchIssues("off", off, issues)
   switchIssues("hedgeOff", hedgeOff, issues)
   for (const name of namesOf(budgets)) {
@@ -266,17 +284,62 @@ export type Read =
   | { readonly document: PolicyDocument; readonly ignored: ReadonlyArray<Issue> }
   | { readonly document: undefined; readonly issues: ReadonlyArray<Issue> }
 
-/** @internal */
-export const read = (json: unknown): Read => {
-  const strict = decodeStrict(json)
-  const decoded = strict._tag === "Failure" && isNewerMinor(json) ? decodeLenient(json) : strict
-  const names = nameIssues(json)
-  if (decoded._tag === "Failure") {
-    return { document: undefined, issues: [...fromSchemaError(decoded.failure), ...names] }
-  }
-  if (names.length > 0) return { document: undefined, issues: names }
-  return { document: decoded.success, ignored: strict._tag === "Success" ? [] : fromSchemaError(strict.failure) }
+/** What is wrong with the parts of a document. */
+interface Noted {
+  readonly issues: Array<Issue>
+  readonly ignored: Array<Issue>
+  readonly names: Array<Issue>
 }
+
+const decodePart = <A, E>(
+  decoder: ReturnType<typeof decoderOf<A, E>>,
+  part: unknown,
+  path: ReadonlyArray<string>,
+  isNewer: boolean,
+  noted: Noted
+): A | undefined => {
+  const strict = decoder.strict(part)
+  if (strict._tag === "Success") return strict.success
+  const decoded = isNewer ? decoder.lenient(part) : strict
+  const [failure, list] = decoded._tag === "Failure"
+    ? [decoded.failure, noted.issues]
+    : [strict.failure, noted.ignored]
+  list.push(...BootChecks.under(path, fromSchemaError(failure)))
+  return decoded._tag === "Success" ? decoded.success : undefined
+}
+
+const readingEntries = function*(
+  policies: Readonly<Record<string, unknown>>,
+  isNewer: boolean,
+  noted: Noted
+): Steps<PolicyDocument["policies"]> {
+  const entries: Array<readonly [string, Entry]> = []
+  for (const pattern of Object.keys(policies)) {
+    yield
+    const path = ["policies", pattern]
+    PolicySet.checkPattern(pattern, path, noted.names)
+    const entry = decodePart(entryDecoder, policies[pattern], path, isNewer, noted)
+    if (entry !== undefined) entries.push([pattern, entry])
+  }
+  return Object.fromEntries(entries)
+}
+
+/** Entry by entry; what has none to go through is decoded whole. @internal */
+export const reading = function*(json: unknown): Steps<Read> {
+  const policies = isRecord(json) && isRecord(json["policies"]) ? json["policies"] : undefined
+  const noted: Noted = { issues: [], ignored: [], names: [] }
+  const isNewer = isNewerMinor(json)
+  const others = policies === undefined ? json : { ...json as object, policies: {} }
+  const document = decodePart(wholeDecoder, others, [], isNewer, noted)
+  const entries = policies === undefined ? {} : yield* readingEntries(policies, isNewer, noted)
+  const issues = [...noted.issues, ...noted.names, ...nameIssues(json)]
+  return issues.length > 0 || document === undefined
+    ? { document: undefined, issues }
+    : { document: { ...document, policies: entries }, ignored: noted.ignored }
+}
+
+/** @internal */
+export const read = (json: unknown): Read => runNow(reading(json))
 
 const decodePolicy = Schema.decodeUnknownResult(InDocument, parseOptions)
 
@@ -327,17 +390,73 @@ export const decode = (json: unknown): Effect.Effect<PolicyDocument, PolicyInval
 export const encode: (document: PolicyDocument) => unknown = Schema.encodeSync(PolicyDocument)
 
 // -----------------------------------------------------------------------------
+// looking at documents
+// -----------------------------------------------------------------------------
+
+/**
+ * The policy of a key under a document, merged; `None` when no entry matches. Rollouts are left out: they depend on who
+ * asks.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const policyOf = (document: PolicyDocument, key: PolicyKey.Input): Option.Option<Policy<unknown>> =>
+  Option.map(
+    Option.fromUndefinedOr(PolicySet.resolve(PolicySet.make(document.policies, document.defaults), key)),
+    fromSections
+  )
+
+/**
+ * The same JSON with the values that a live layer would clamp, and what it would say of them. What is no document comes back
+ * as it is.
+ *
+ * @category comparing
+ * @since 0.1.0
+ */
+export const clamp: (
+  json: unknown
+) => { readonly json: unknown; readonly clamped: ReadonlyArray<Clamped> } = DocumentClamp.clampDocument
+
+/**
+ * Every field that is different, with its path and both values.
+ *
+ * @category comparing
+ * @since 0.1.0
+ */
+export const diff = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Difference> =>
+  PolicyDiff.between(PolicyDiff.fieldsOf(before), PolicyDiff.fieldsOf(after))
+
+/**
+ * What the guard of a live layer would say to a change from one document to another; nothing when it would let it pass.
+ *
+ * @category comparing
+ * @since 0.1.0
+ */
+export const guard = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Issue> =>
+  DocumentGuard.issues(before, after)
+
+// -----------------------------------------------------------------------------
 // JSON Schema
 // -----------------------------------------------------------------------------
 
+/** What decodes durations takes anything and says what is wrong with it, so that the generator knows nothing of them. */
+const durationJson = {
+  description: "a duration: text such as \"250 millis\", or a number of milliseconds",
+  anyOf: [
+    { type: "string", pattern: "^\\d+(\\.\\d+)?\\s+(nano|micro|milli|second|minute|hour|day|week)s?$" },
+    { type: "number" }
+  ]
+}
+
 /** A field that is left out is `undefined` in code, which the generator writes as `null`; no document has one. */
-const withoutNull = (schema: unknown): unknown => {
-  if (Array.isArray(schema)) return schema.map(withoutNull)
+const mended = (schema: unknown): unknown => {
+  if (Array.isArray(schema)) return schema.map(mended)
   if (!isRecord(schema)) return schema
+  if (Object.keys(schema).length === 0) return durationJson
   const { anyOf, ...rest } = schema
-  const fields = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, withoutNull(value)]))
+  const fields = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, mended(value)]))
   if (!Array.isArray(anyOf)) return fields
-  const left = anyOf.filter((member) => !(isRecord(member) && member["type"] === "null")).map(withoutNull)
+  const left = anyOf.filter((member) => !(isRecord(member) && member["type"] === "null")).map(mended)
   return left.length === 1 ? { ...left[0] as object, ...fields } : { ...fields, anyOf: left }
 }
 
@@ -354,11 +473,11 @@ const withoutNull = (schema: unknown): unknown => {
  */
 export const jsonSchema = (): { readonly [key: string]: unknown } => {
   const { definitions, schema } = Schema.toJsonSchemaDocument(PolicyDocument, { onExcessProperty: "error" })
-  const described = withoutNull(schema) as Readonly<Record<string, unknown>>
+  const described = mended(schema) as Readonly<Record<string, unknown>>
   return {
     $schema: "https://json-schema.org/draft/2020-12/schema",
     title: "Policy document of rego",
     ...described,
-    ...(Object.keys(definitions).length === 0 ? {} : { $defs: withoutNull(definitions) })
+    ...(Object.keys(definitions).length === 0 ? {} : { $defs: mended(definitions) })
   }
 }

@@ -153,9 +153,10 @@ const warningsOf = (document: PolicyDocument): ReadonlyArray<Warning> =>
   ofAll(
     document,
     (set) =>
-      PolicySet.merged(set).flatMap(([pattern, sections]) =>
-        Advice.warnings(document.budgets ?? {}, Plan.fromSections(sections)).map((warning) => ({ pattern, ...warning }))
-      )
+      PolicySet.patterns(set).flatMap((pattern) => {
+        const plan = Plan.fromSections(PolicySet.merged(set, pattern))
+        return Advice.warnings(document.budgets ?? {}, plan).map((warning) => ({ pattern, ...warning }))
+      })
   )
 
 /**

@@ -9,7 +9,7 @@ import * as BootChecks from "./BootChecks.ts"
 import * as Classifier from "./Classifier.ts"
 import * as Hedge from "./Hedge.ts"
 import type { Issue } from "./Issue.ts"
-import { durationField, integerBetween } from "./Issue.ts"
+import { durationField, integerField } from "./Issue.ts"
 import { Overrides } from "./Overrides.ts"
 import { PolicyInvalid } from "./Policy.ts"
 import { PolicyProvider } from "./PolicyProvider.ts"
@@ -22,7 +22,7 @@ import { nowMillis } from "./Time.ts"
 // options
 // -----------------------------------------------------------------------------
 
-const count = (max: number, min = 1) => Schema.optional(Schema.Number.pipe(Schema.check(integerBetween(min, max))))
+const count = (max: number, min = 1) => Schema.optional(integerField(min, max))
 
 export const Limits = Schema.Struct({
   maxKeys: count(1_000_000),

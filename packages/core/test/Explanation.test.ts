@@ -145,6 +145,48 @@ describe("Explanation", () => {
       }))
   })
 
+  describe("kill switches and rollouts", () => {
+    const policy = { retry: {}, hedge: { trigger: { type: "after", delay: 20 } }, idempotent: true }
+
+    it.effect("counts a switch until it lapses, and of hedges for hedges only", () =>
+      Effect.gen(function*() {
+        const until = "2026-11-23T10:00:00Z"
+        const document = documentOf(policy, { off: [{ key: "svc.*", until }], hedgeOff: ["svc.Method"] })
+        const at = (now?: number) =>
+          Effect.map(
+            explain(document, key, { now }),
+            ({ switchedOff, worst }) => [switchedOff, worst.attempts] as const
+          )
+        const instant = Date.parse(until)
+        assert.deepStrictEqual(yield* at(), ["everything", 1])
+        assert.deepStrictEqual(yield* at(instant - 1), ["everything", 1])
+        assert.deepStrictEqual(yield* at(instant), ["hedges", 3])
+        const { switchedOff, worst } = yield* explain(documentOf(policy, { off: ["other.*"] }))
+        assert.deepStrictEqual([switchedOff, worst.attempts], ["nothing", 6])
+      }))
+
+    it.effect("explains an instance that a rollout has reached, or one that it has not", () =>
+      Effect.gen(function*() {
+        const document = documentOf({ ...policy, rollout: { percent: 10, change: { retry: { maxAttempts: 2 } } } })
+        assert.strictEqual((yield* explain(document)).worst.groups, 3)
+        const reached = yield* explain(document, key, { rolledOut: true })
+        assert.strictEqual(reached.worst.groups, 2)
+        assert.deepStrictEqual(from(reached, "retry.maxAttempts"), [2, `policies["svc.Method"].rollout.change`])
+        assert.deepStrictEqual(from(reached, "idempotent"), [true, `policies["svc.Method"]`])
+      }))
+
+    it.effect("shows the hedges that a live layer leaves where there would be too many attempts", () =>
+      Effect.gen(function*() {
+        const explained = yield* explain(documentOf({
+          ...policy,
+          retry: { maxAttempts: 5 },
+          hedge: { ...policy.hedge, maxHedges: 3 }
+        }))
+        assert.deepStrictEqual(from(explained, "hedge.maxHedges"), [1, `policies["svc.Method"]`])
+        assert.strictEqual(explained.worst.attempts, 10)
+      }))
+  })
+
   describe("budget", () => {
     it.effect("says of budgets of the document and of the default one when they deny", () =>
       Effect.gen(function*() {

@@ -135,7 +135,7 @@ describe("Issue", () => {
 
   describe("fromSchemaError", () => {
     const decode = Schema.decodeUnknownResult(
-      Schema.Struct({ a: Schema.Number.pipe(Schema.check(Issue.integerBetween(1, 3))), b: Schema.String }),
+      Schema.Struct({ a: Issue.integerField(1, 3), b: Schema.String }),
       Issue.parseOptions
     )
     const issuesOf = (input: unknown) => {

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Backoff, Policy } from "@rego/core"
+import { Backoff, Hedge, Policy } from "@rego/core"
 import * as Plan from "../src/Plan.ts"
 
 const warnings = (input: Policy.Input) =>
@@ -56,7 +56,9 @@ describe("Plan", () => {
         { retry: {}, timeout: { perAttempt: 1 } },
         { retry: {}, timeout: { overall: 1 } },
         { retry: {}, timeout: { perAttempt: 4, overall: 5 } },
-        { budget: "unlimited" }
+        { budget: "unlimited" },
+        // who calls may state whether it may run twice, so that nothing is known about hedges at boot
+        { hedge: { trigger: Hedge.after(5) }, timeout: { overall: 5 } }
       ]
       for (const input of quiet) assert.deepStrictEqual(warnings(input), [], JSON.stringify(input))
     })

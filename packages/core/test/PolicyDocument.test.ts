@@ -1,7 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Backoff, Hedge, Policy, PolicyDocument } from "@rego/core"
-import { Duration, Effect, Logger, References, Schema } from "effect"
+import { Backoff, Hedge, Policy } from "@rego/core"
+import { Duration, Effect, Logger, Option, References, Schema } from "effect"
 import type * as Arbitrary from "effect/Arbitrary"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { formatAll, fromSchemaError, parseOptions } from "../src/Issue.ts"
+import * as PolicyDocument from "../src/PolicyDocument.ts"
 import {
   all,
   array,
@@ -241,6 +245,30 @@ describe("PolicyDocument", () => {
       ["a budget with a name that is taken", { ...base, budgets: { none: { type: "ratio" } } }, [
         "budgets.none: is a name that cannot be redefined, got \"none\""
       ]],
+      ["switches that are none", {
+        ...base,
+        off: [7, { key: "a b" }, { until: "2026-01-01T00:00:00Z" }],
+        hedgeOff: [{ key: "a.*", until: "2026-01-01" }, { key: "a.*", until: "2026-01-01T10:00" }, "*.a"]
+      }, [
+        "off[0]: Expected string | object, got 7",
+        "off[1].key: must be a key, \"prefix.*\" or \"*\", got \"a b\"",
+        "off[2].key: is required, got nothing",
+        "hedgeOff[0].until: must be an instant such as \"2026-11-23T10:00:00Z\", with its offset, got \"2026-01-01\"",
+        "hedgeOff[1].until: must be an instant such as \"2026-11-23T10:00:00Z\", with its offset, got " +
+        "\"2026-01-01T10:00\"",
+        "hedgeOff[2]: must be a key, \"prefix.*\" or \"*\", got \"*.a\""
+      ]],
+      ["a rollout out of range", {
+        ...base,
+        policies: { a: { rollout: { percent: 101, change: { retry: { maxAttempts: 0 }, rollout: {} } } } }
+      }, [
+        "policies.a.rollout.percent: must be a number between 0 and 100, got 101",
+        "policies.a.rollout.change.retry.maxAttempts: must be an integer between 1 and 10, got 0",
+        "policies.a.rollout.change.rollout: is not a field that is known here, got {}"
+      ]],
+      ["a rollout of the defaults", { ...base, defaults: { rollout: { percent: 1, change: {} } } }, [
+        "defaults.rollout: is not a field that is known here, got {\"percent\":1,\"change\":{}}"
+      ]],
       ["a budget out of range", { ...base, budgets: { own: { type: "ratio", ratio: 2, reserve: { burst: 101 } } } }, [
         "budgets.own.ratio: must be a number between 0 and 0.5, got 2",
         "budgets.own.reserve.burst: must be an integer between 0 and 100, got 101"
@@ -249,9 +277,44 @@ describe("PolicyDocument", () => {
     for (const [what, input, expected] of rows) {
       it.effect(`refuses ${what}`, () =>
         Effect.gen(function*() {
-          assert.deepStrictEqual(yield* issues(input), expected)
+          assert.sameMembers([...yield* issues(input)], [...expected])
         }))
     }
+
+    it.effect("reads switches with and without an end, rollouts, and what is meant to be a large step", () =>
+      Effect.gen(function*() {
+        const document = yield* PolicyDocument.decode({
+          ...base,
+          defaults: { force: true },
+          budgets: { p: { type: "ratio", ratio: 0.5, force: true } },
+          policies: { "a.*": { force: true, rollout: { percent: 2.5, change: { timeout: { overall: "1 second" } } } } },
+          off: ["a.*", { key: "b.*", until: "2026-11-23T10:00:00+02:00" }, { key: "c.*" }],
+          hedgeOff: ["*"]
+        })
+        assert.deepStrictEqual(document.policies["a.*"], {
+          force: true,
+          rollout: { percent: 2.5, change: { timeout: { overall: Duration.seconds(1) } } }
+        })
+        assert.deepStrictEqual(PolicyDocument.switchesIn(document), {
+          off: [
+            { pattern: "a.*", until: Infinity },
+            { pattern: "b.*", until: Date.UTC(2026, 10, 23, 8) },
+            { pattern: "c.*", until: Infinity }
+          ],
+          hedgeOff: [{ pattern: "*", until: Infinity }]
+        })
+        const json = PolicyDocument.encode(document)
+        assert.deepInclude(json as object, {
+          off: ["a.*", { key: "b.*", until: "2026-11-23T08:00:00.000Z" }, { key: "c.*" }]
+        })
+        assert.deepStrictEqual(yield* PolicyDocument.decode(json), document)
+      }))
+
+    it("finds what is wrong with a document of any size in time that grows with it", () => {
+      const policies = Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`a.K${i}`, { x: 1, y: 2 }]))
+      const found = PolicyDocument.read({ ...base, policies })
+      assert.lengthOf(found.document === undefined ? found.issues : [], 40_000)
+    })
 
     it.effect("names the kinds of backoff that there are", () =>
       Effect.gen(function*() {
@@ -353,6 +416,14 @@ describe("PolicyDocument", () => {
 
     const quiet = Effect.provideService(References.MinimumLogLevel, "None")
 
+    const wholeOf = (input: unknown, newer: boolean) =>
+      Schema.decodeUnknownResult(PolicyDocument.PolicyDocument, {
+        ...parseOptions,
+        ...(newer ? { onExcessProperty: "ignore" as const } : {})
+      })(input)
+
+    const textsOf = (error: Schema.SchemaError) => fromSchemaError(error).map((issue) => formatAll([issue]))
+
     const survives = (input: unknown) =>
       Effect.gen(function*() {
         const before = JSON.stringify(input)
@@ -378,6 +449,22 @@ describe("PolicyDocument", () => {
         const good = { ...PolicyDocument.encode(document) as object, ...(newer ? { schemaVersion: "1.3" } : {}) }
         return survives(damage(JSON.parse(JSON.stringify(good)), value, steps))
       },
+      1_000
+    )
+
+    effectProperty(
+      "entry by entry gives what the schema gives of the whole document",
+      { document: documents, value: json, steps: array(integer(0, 100), { maxLength: 5 }), newer: boolean },
+      ({ document, newer, steps, value }) =>
+        Effect.gen(function*() {
+          const good = { ...PolicyDocument.encode(document) as object, ...(newer ? { schemaVersion: "1.3" } : {}) }
+          const input = damage(JSON.parse(JSON.stringify(good)), value, steps)
+          const read = yield* Effect.result(PolicyDocument.decode(input))
+          const whole = wholeOf(input, newer)
+          if (read._tag === "Success") return assert.deepStrictEqual<unknown>(whole, read)
+          const found = read.failure.issues.map((issue) => formatAll([issue]))
+          assert.includeMembers(found, whole._tag === "Failure" ? textsOf(whole.failure) : [])
+        }).pipe(quiet),
       1_000
     )
 
@@ -432,10 +519,126 @@ describe("PolicyDocument", () => {
     })
   })
 
-  describe("PolicyDocument (schema)", () => {
-    it("is a Schema: it generates a JSON Schema for editors", () => {
-      const { schema } = Schema.toJsonSchemaDocument(PolicyDocument.PolicyDocument)
-      assert.include(JSON.stringify(schema), "schemaVersion")
+  describe("switchesOf", () => {
+    it("reads the kill switches of a document that is wrong everywhere else", () => {
+      const { hedgeOff, off } = PolicyDocument.switchesOf({
+        revision: 7,
+        policies: "oops",
+        off: ["a.*", { key: "b.*", until: "soon" }, { key: 7 }, null, "no pattern"],
+        hedgeOff: "a.*"
+      })
+      assert.deepStrictEqual(off, [{ pattern: "a.*", until: Infinity }, { pattern: "b.*", until: Infinity }])
+      assert.isUndefined(hedgeOff)
+    })
+
+    effectProperty(
+      "never throws, whatever it is given",
+      { input: json, off: json },
+      ({ input, off }) =>
+        Effect.sync(() => {
+          PolicyDocument.switchesOf(input)
+          PolicyDocument.switchesOf({ off, hedgeOff: [off] })
+        }),
+      300
+    )
+  })
+
+  describe("policyOf", () => {
+    it.effect("merges the entries of a key, and knows no policy for one that none matches", () =>
+      Effect.gen(function*() {
+        const document = yield* PolicyDocument.decode({
+          ...base,
+          defaults: { idempotent: true },
+          policies: {
+            "a.*": { retry: { maxAttempts: 2 } },
+            "a.Get": { rollout: { percent: 100, change: { retry: "off" } }, classifier: "c" }
+          }
+        })
+        const { sections } = Option.getOrThrow(PolicyDocument.policyOf(document, "a.Get"))
+        assert.deepInclude(sections, { retry: { maxAttempts: 2 }, classifier: "c", idempotent: true })
+        assert.deepStrictEqual(PolicyDocument.policyOf(document, "b.Get"), Option.none())
+      }))
+  })
+
+  describe("clamp, diff and guard", () => {
+    it.effect("say what a live layer would make of a document", () =>
+      Effect.gen(function*() {
+        const policies = (maxAttempts: number) => ({ ...base, policies: { a: { retry: { maxAttempts } } } })
+        const { clamped, json } = PolicyDocument.clamp(policies(70))
+        assert.deepStrictEqual(clamped, [{ path: ["policies", "a", "retry", "maxAttempts"], value: 70, limit: 10 }])
+        const [before, after] = [yield* PolicyDocument.decode(policies(2)), yield* PolicyDocument.decode(json)]
+        assert.deepStrictEqual(PolicyDocument.diff(before, after), [
+          { path: ["policies", "a", "retry", "maxAttempts"], before: 2, after: 10 }
+        ])
+        assert.lengthOf(PolicyDocument.guard(before, after), 1)
+        assert.deepStrictEqual(PolicyDocument.guard(after, before), [])
+      }))
+  })
+
+  describe("jsonSchema", () => {
+    type Json = { readonly [key: string]: Json & string & number & ReadonlyArray<Json> }
+
+    const schema = PolicyDocument.jsonSchema() as unknown as Json
+    const text = JSON.stringify(schema)
+    const entry = schema["properties"]!["policies"]!["additionalProperties"]!
+    const section = (name: string): Json =>
+      (entry["properties"]![name]!["anyOf"]! as ReadonlyArray<Json>).find((branch) => "properties" in branch)!
+
+    it("says what fields there are, which are required, and that there are no others", () => {
+      assert.deepStrictEqual(schema["required"], ["schemaVersion", "revision", "policies"] as never)
+      assert.sameMembers(Object.keys(schema["properties"]!), [
+        "schemaVersion",
+        "revision",
+        "defaults",
+        "budgets",
+        "policies",
+        "off",
+        "hedgeOff"
+      ])
+      assert.sameMembers(Object.keys(entry["properties"]!), [
+        "retry",
+        "timeout",
+        "hedge",
+        "budget",
+        "classifier",
+        "idempotent",
+        "force",
+        "rollout"
+      ])
+      assert.strictEqual(entry["additionalProperties"] as unknown, false)
+    })
+
+    it("says the limits of numbers", () => {
+      assert.deepStrictEqual(section("retry")["properties"]!["maxAttempts"] as unknown, {
+        type: "integer",
+        minimum: 1,
+        maximum: 10
+      })
+    })
+
+    it("says how a duration is written", () => {
+      const { anyOf, description } = section("timeout")["properties"]!["overall"]!
+      const [text] = anyOf as ReadonlyArray<Json>
+      const pattern = new RegExp(text!["pattern"] as unknown as string)
+      for (const good of ["250 millis", "1 second", "1.5 hours", "1 day"]) assert.match(good, pattern)
+      for (const bad of ["250", "1 sec", "-1 second", "millis"]) assert.notMatch(bad, pattern)
+      assert.strictEqual(
+        description as unknown,
+        "a duration: text such as \"250 millis\", or a number of milliseconds"
+      )
+    })
+
+    it("has nothing that no document has", () => {
+      for (const nothing of [`"null"`, `"NaN"`, `"Infinity"`, `{}`]) assert.notInclude(text, nothing)
+    })
+
+    it("is the file of the package", () => {
+      const file = readFileSync(join(import.meta.dirname, "../policy-document.schema.json"), "utf8")
+      assert.strictEqual(
+        file,
+        `${JSON.stringify(schema, undefined, 2)}\n`,
+        "write it anew: npm run schema"
+      )
     })
   })
 })

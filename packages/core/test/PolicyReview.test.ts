@@ -70,6 +70,7 @@ describe("PolicyReview", () => {
       for (const percent of [0, 50, 100]) {
         const json = documentOf({ "users.*": { ...retrying(2), rollout: { percent, change } } }, { budgets })
         const [issue] = refusals(json)
+        assert.isTrue(Option.isNone(PolicyReview.review(json).document))
         assert.match(issue ?? "", /^policies\["users\.\*"\]\.budget\.retryCost: must be at most what the budget/)
       }
     })
@@ -181,6 +182,11 @@ describe("PolicyReview", () => {
 
     it("compares what keys get, after clamping", () => {
       assert.deepStrictEqual(between(documentOf({ "*": retrying(10) }), documentOf({ "*": retrying(40) })), same)
+      const hedging = (maxHedges: number) => {
+        const hedge = { trigger: { type: "after", delay: "50 millis" }, maxHedges }
+        return documentOf({ "*": retrying(5), "users.*": { hedge } })
+      }
+      assert.deepStrictEqual(between(hedging(1), hedging(3)), same)
     })
   })
 })

@@ -66,7 +66,7 @@ describe("API", () => {
           types: "BudgetInput HedgeInput Input Names Policy RetryInput TimeoutInput"
         },
         PolicyDocument: {
-          values: "Budget Entry PolicyDocument Switch decode encode jsonSchema",
+          values: "Budget Entry PolicyDocument Switch clamp decode diff encode guard jsonSchema policyOf",
           types: "Entry PolicyDocument Switch"
         },
         PolicyKey: {

@@ -10,7 +10,7 @@ import { imports, readModules, violations, withoutComments } from "./house.ts"
  */
 const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // vocabulary
-  ["Issue", "PolicyKey", "Outcome", "Attempt", "RegoError", "CallRecord", "Timeline", "Time", "SlidingSum"],
+  ["Issue", "PolicyKey", "Outcome", "Attempt", "RegoError", "CallRecord", "Timeline", "Time", "Steps", "SlidingSum"],
   // policy: types, data, recipes
   [
     "Backoff",
@@ -35,9 +35,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BootChecks",
     "PolicyDiff",
     "DocumentClamp",
+    "DocumentGuard",
     "PolicyDocument",
     "Rollout",
-    "DocumentGuard",
     "DocumentGate"
   ],
   // services

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Policy } from "@rego/core"
+import type { Policy, Rego } from "@rego/core"
 import { Attempt, Backoff, Budget, Hedge, Outcome, PolicyLayer, PolicyProvider, Timeline } from "@rego/core"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Random, Schedule } from "effect"
 import { TestClock } from "effect/testing"
@@ -122,6 +122,28 @@ describe("Executor", () => {
           })
           assert.strictEqual(s.runs, runs)
         }
+      }))
+
+    it.effect("a key whose calls leave it unstated is warned about once, by the first of them that runs", () =>
+      Effect.gen(function*() {
+        const log: Array<Line> = []
+        const warned = () => log.filter(({ message }) => message.includes("idempotent"))
+        const run = (options: Rego.Options) => resilient(Effect.void, key, options)
+        const program = Effect.gen(function*() {
+          yield* run({ idempotent: true })
+          yield* run({ idempotent: false })
+          assert.deepStrictEqual(warned(), [])
+          yield* run({})
+          yield* run({})
+        })
+        yield* under(program, policiesOf(hedged()), log)
+        assert.deepStrictEqual(warned(), [])
+
+        yield* under(program, policiesOf({ ...hedged(), idempotent: undefined }), log)
+        assert.deepStrictEqual(warned().map(({ level, message }) => [level, message]), [[
+          "Warn",
+          `rego ${key}: its hedge section has no effect on calls that do not state idempotent, and neither does the policy`
+        ]])
       }))
 
     it.effect("an attempt that uses up its input is not hedged, whoever says that it is idempotent", () =>

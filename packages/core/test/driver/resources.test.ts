@@ -399,7 +399,7 @@ describe("Executor", () => {
             policies({
               idempotent: true,
               retry: { maxAttempts: 4, backoff: Backoff.constant(5) },
-              timeout: { perAttempt: 8, overall: "20 seconds" }
+              timeout: { perAttempt: 100, overall: "20 seconds" }
             }),
             Logger.layer([])
           )
@@ -413,7 +413,7 @@ describe("Executor", () => {
               seen.push(yield* current)
               if (run === 1) return yield* Effect.fail("no")
               if (run === 2) return yield* Effect.never
-              if (run === 3) return yield* slowToStop(20)
+              if (run === 3) return yield* slowToStop(250)
               seen.push(yield* Effect.andThen(Effect.yieldNow, current))
               return name
             })
