@@ -2,12 +2,13 @@
  * What the library is held to: each row compares two things that were measured in the same run, or one with a number.
  */
 import { groups, idOf } from "./cases.ts"
-import { perKey } from "./memory.ts"
+import { perCaptured, perKey } from "./memory.ts"
 import { parts } from "./parts.ts"
 import type { Measurement, Results } from "./results.ts"
 import { find, inFlightOf, median, ratio } from "./results.ts"
 import { scale } from "./scale.ts"
 import * as Subjects from "./subjects.ts"
+import { swaps } from "./swaps.ts"
 
 export interface Bar {
   readonly number: string
@@ -15,27 +16,19 @@ export interface Bar {
   /** ids of measurements; without `to` the bar is an amount */
   readonly of: string
   readonly to?: string
-  /** shown beside an amount */
-  readonly beside?: string
+  /** shown beside an amount: what is measured, and what it is called there */
+  readonly beside?: readonly [id: string, name: string]
   /** at most; a row without one is shown for comparison */
   readonly bar?: number
   readonly goal?: number
 }
 
-/** What cannot be measured yet. */
-export interface Pending {
-  readonly number: string
-  readonly name: string
-  readonly why: string
-}
-
-export const isPending = (row: Bar | Verdict | Pending): row is Pending => "why" in row
-
-const { constant, failing, fibers, http, outside, request } = groups
+const { constant, failing, fibers, http, outside, request, runtime } = groups
 
 const composed = idOf(request, Subjects.composed)
+const emptyCall = [parts.empty, "an empty call"] as const
 
-export const bars: ReadonlyArray<Bar | Pending> = [
+export const bars: ReadonlyArray<Bar> = [
   {
     number: "1",
     name: "everything on, success",
@@ -83,6 +76,12 @@ export const bars: ReadonlyArray<Bar | Pending> = [
     to: idOf(outside, Subjects.cockatielThree),
     bar: 0.33,
     goal: 0.22
+  },
+  {
+    number: "3",
+    name: "same, through a ManagedRuntime",
+    of: idOf(runtime, Subjects.regoTimeline),
+    to: idOf(outside, Subjects.cockatielThree)
   },
   {
     number: "3",
@@ -139,6 +138,7 @@ export const bars: ReadonlyArray<Bar | Pending> = [
     to: inFlightOf(Subjects.cockatielFour),
     bar: 0.25
   },
+  { number: "8", name: "memory kept for a call inside a capture", of: perCaptured },
   { number: "9", name: "10,000 keys", of: scale.manyKeys, to: scale.oneKey, bar: 1.25 },
   { number: "9", name: "100,000 calls in flight", of: scale.manyInFlight, to: scale.fewInFlight, bar: 1.25 },
   { number: "9", name: "same, bare effects", of: scale.manyBare, to: scale.fewBare },
@@ -148,12 +148,12 @@ export const bars: ReadonlyArray<Bar | Pending> = [
     of: scale.lastLayer,
     to: scale.firstLayer
   },
-  { number: "9", name: "after 1,000 policy swaps", why: "policies cannot be swapped yet" },
-  { number: "10", name: "budget decision, granted", of: parts.granted, beside: parts.empty, bar: 100 },
-  { number: "10", name: "budget decision, denied", of: parts.denied, beside: parts.empty, bar: 100 },
-  { number: "10", name: "latency record", of: parts.record, beside: parts.empty, bar: 40 },
-  { number: "10", name: "quantile read, nothing new", of: parts.read, beside: parts.empty, bar: 40 },
-  { number: "10", name: "latency record and quantile read", of: parts.recordAndRead, beside: parts.empty, bar: 80 },
+  { number: "9", name: "after 1,000 policy swaps", of: swaps.often, to: swaps.never, bar: 1.25 },
+  { number: "10", name: "budget decision, granted", of: parts.granted, beside: emptyCall, bar: 100 },
+  { number: "10", name: "budget decision, denied", of: parts.denied, beside: emptyCall, bar: 100 },
+  { number: "10", name: "latency record", of: parts.record, beside: emptyCall, bar: 40 },
+  { number: "10", name: "quantile read, nothing new", of: parts.read, beside: emptyCall, bar: 40 },
+  { number: "10", name: "latency record and quantile read", of: parts.recordAndRead, beside: emptyCall, bar: 80 },
   { number: "10", name: "memory of a key", of: perKey, bar: 8_192 },
   {
     number: "11",
@@ -162,7 +162,14 @@ export const bars: ReadonlyArray<Bar | Pending> = [
     to: idOf(http, Subjects.bare),
     bar: 1.15
   },
-  { number: "12", name: "swap of 10,000 policies while calling", why: "policies cannot be swapped yet" }
+  { number: "12", name: "p99 of calls while 10,000 policies change", of: swaps.busy, to: swaps.quiet, bar: 1.5 },
+  {
+    number: "12",
+    name: "slowest call meanwhile",
+    of: swaps.busySlowest,
+    beside: [swaps.quietSlowest, "while nothing changes"],
+    bar: 5_000_000
+  }
 ]
 
 // -----------------------------------------------------------------------------
@@ -177,7 +184,7 @@ export interface Verdict {
   /** what the bar is about: a ratio, or the amount itself */
   readonly figure: number
   readonly to: string | undefined
-  readonly beside: number | undefined
+  readonly beside: readonly [amount: number, name: string] | undefined
   readonly bar: number | undefined
   readonly goal: number | undefined
   readonly holds: boolean | undefined
@@ -186,7 +193,7 @@ export interface Verdict {
 const judge = (results: Results, bar: Bar): Verdict | undefined => {
   const of = find(results, bar.of)
   const to = bar.to === undefined ? undefined : find(results, bar.to)
-  const beside = bar.beside === undefined ? undefined : find(results, bar.beside)
+  const beside = bar.beside === undefined ? undefined : find(results, bar.beside[0])
   if (of === undefined || (bar.to !== undefined && to === undefined)) return undefined
   const amount = median(of)
   const figure = to === undefined ? amount : ratio(of, to)
@@ -197,21 +204,17 @@ const judge = (results: Results, bar: Bar): Verdict | undefined => {
     median: amount,
     figure,
     to: bar.to === undefined ? undefined : bar.to.slice(bar.to.lastIndexOf("/") + 1),
-    beside: beside === undefined ? undefined : median(beside),
+    beside: beside === undefined ? undefined : [median(beside), bar.beside![1]],
     bar: bar.bar,
     goal: bar.goal,
     holds: bar.bar === undefined ? undefined : figure <= bar.bar
   }
 }
 
-/** The verdict on each bar that was measured, and what is pending, in the order of the table. */
-export const verdicts = (results: Results): ReadonlyArray<Verdict | Pending> =>
-  bars.flatMap((bar) => {
-    const verdict = isPending(bar) ? bar : judge(results, bar)
-    return verdict === undefined ? [] : [verdict]
-  })
+/** The verdict on each bar that was measured, in the order of the table. */
+export const verdicts = (results: Results): ReadonlyArray<Verdict> => bars.flatMap((bar) => judge(results, bar) ?? [])
 
 /** What must be measured to judge the bars. */
 export const needed: ReadonlySet<string> = new Set(
-  bars.flatMap((bar) => isPending(bar) ? [] : [bar.of, bar.to, bar.beside].filter((id) => id !== undefined))
+  bars.flatMap((bar) => [bar.of, bar.to, bar.beside?.[0]].filter((id) => id !== undefined))
 )

@@ -1,11 +1,12 @@
 /**
  * What is timed: every subject in every group it runs in.
  */
-import type { ManagedRuntime } from "effect"
-import { Effect } from "effect"
+import { Effect, ManagedRuntime } from "effect"
+import type { Context } from "effect"
 import type { Loopback } from "./loopback.ts"
 import type { Operation, Source } from "./operations.ts"
 import { operationOf } from "./operations.ts"
+import { Policies } from "./policies.ts"
 import type { EffectSubject, PromiseSubject, Services, Subject } from "./subjects.ts"
 import { runsIn, subjects } from "./subjects.ts"
 
@@ -16,10 +17,11 @@ import { runsIn, subjects } from "./subjects.ts"
 export type Shape = "request" | "constant"
 
 /**
- * `fiber`: one call after the other in one fiber. `fibers`: the same in 64 at a time. `outside`: each call is a
- * `runPromise` of its own that is awaited; there is no fiber whose span and scope it could have.
+ * `fiber`: one call after the other in one fiber. `fibers`: the same in 64 at a time. `outside`: each call is an
+ * `Effect.runPromiseWith` of its own that is awaited; there is no fiber whose span and scope it could have. `runtime`: the
+ * same through a `ManagedRuntime`, which keeps account of what it runs.
  */
-export type From = "fiber" | "fibers" | "outside"
+export type From = "fiber" | "fibers" | "outside" | "runtime"
 
 export interface Group {
   readonly source: Source
@@ -27,15 +29,21 @@ export interface Group {
   readonly from: From
 }
 
+/** What cases run in. */
 export interface Host {
   readonly runtime: ManagedRuntime.ManagedRuntime<Services, never>
+  /** that of the runtime */
+  readonly context: Context.Context<Services>
   readonly loopback: Loopback
+}
+
+export const hostOf = async (loopback: Loopback): Promise<Host> => {
+  const runtime = ManagedRuntime.make(Policies)
+  return { runtime, context: await runtime.context(), loopback }
 }
 
 export interface Case {
   readonly id: string
-  /** latency hides what a request costs: there it is processor time that counts */
-  readonly clock: "wall" | "cpu"
   /** calls of a round; found while warming up, unless given */
   readonly calls?: number
   readonly run: (host: Host, calls: number) => Promise<void>
@@ -46,6 +54,7 @@ export const groups = {
   constant: { source: "promise", shape: "constant", from: "fiber" },
   fibers: { source: "promise", shape: "request", from: "fibers" },
   outside: { source: "promise", shape: "request", from: "outside" },
+  runtime: { source: "promise", shape: "request", from: "runtime" },
   sync: { source: "sync", shape: "request", from: "fiber" },
   syncConstant: { source: "sync", shape: "constant", from: "fiber" },
   failing: { source: "failing", shape: "request", from: "fiber" },
@@ -100,17 +109,26 @@ const fromFibers = (subject: Subject, { source }: Group): Case["run"] => ({ loop
   return runtime.runPromise(inRequest(inFibers(calls, () => asProgram(subject, operation))))
 }
 
+type Run = (program: Program) => Promise<unknown>
+
 const effectsFromOutside =
-  ({ effect }: EffectSubject, { source }: Group): Case["run"] => async ({ loopback, runtime }, calls) => {
-    const operation = operationOf(source, loopback)
-    for (let i = 0; i < calls; i++) await runtime.runPromise(effect(operation.effect()))
+  ({ effect }: EffectSubject, { source }: Group, runOf: (host: Host) => Run): Case["run"] => async (host, calls) => {
+    const operation = operationOf(source, host.loopback)
+    const run = runOf(host)
+    for (let i = 0; i < calls; i++) await run(effect(operation.effect()))
   }
+
+const withContext = ({ context }: Host): Run => Effect.runPromiseWith(context)
+const throughRuntime = ({ runtime }: Host): Run => (program) => runtime.runPromise(program)
 
 const promisesFromOutside =
   ({ promise }: PromiseSubject, { source }: Group): Case["run"] => async ({ loopback }, calls) => {
     const operation = operationOf(source, loopback)
     for (let i = 0; i < calls; i++) await promise(operation.promise())
   }
+
+const fromOutside = (subject: Subject, group: Group, runOf: (host: Host) => Run): Case["run"] =>
+  "effect" in subject ? effectsFromOutside(subject, group, runOf) : promisesFromOutside(subject, group)
 
 const loopOf = (subject: Subject, group: Group): Case["run"] => {
   switch (group.from) {
@@ -119,7 +137,9 @@ const loopOf = (subject: Subject, group: Group): Case["run"] => {
     case "fibers":
       return fromFibers(subject, group)
     case "outside":
-      return "effect" in subject ? effectsFromOutside(subject, group) : promisesFromOutside(subject, group)
+      return fromOutside(subject, group, withContext)
+    case "runtime":
+      return fromOutside(subject, group, throughRuntime)
   }
 }
 
@@ -128,9 +148,6 @@ const loopOf = (subject: Subject, group: Group): Case["run"] => {
 // -----------------------------------------------------------------------------
 
 export const cases: ReadonlyArray<Case> = Object.values(groups).flatMap((group) =>
-  subjects.filter((subject) => runsIn(subject, group)).map((subject) => ({
-    id: idOf(group, subject.name),
-    clock: group.source === "http" ? "cpu" as const : "wall" as const,
-    run: loopOf(subject, group)
-  }))
+  subjects.filter((subject) => runsIn(subject, group))
+    .map((subject) => ({ id: idOf(group, subject.name), run: loopOf(subject, group) }))
 )

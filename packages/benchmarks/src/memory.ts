@@ -1,13 +1,13 @@
 /**
  * How memory is measured: what a call allocates, and what is kept for a call that waits for its operation.
  */
-import { Rego } from "@rego/core"
+import { Rego, Timeline } from "@rego/core"
 import { Effect, Fiber, ManagedRuntime } from "effect"
 import { setImmediate } from "node:timers/promises"
 import type { Gate } from "./awaited.ts"
 import { closedGate } from "./awaited.ts"
 import type { Case, Host } from "./cases.ts"
-import { keyNumber, manyKeys } from "./policies.ts"
+import { keyNumber, keys, manyKeys } from "./policies.ts"
 import type { Measurement } from "./results.ts"
 import { bytesOf, inFlightOf } from "./results.ts"
 import type { EffectSubject, PromiseSubject, Subject } from "./subjects.ts"
@@ -28,30 +28,39 @@ const allocatedBy = async (work: () => Promise<unknown>): Promise<number> => {
   return process.memoryUsage().heapUsed - before
 }
 
-/** So little that the collector does not run in between: the growth of the heap is then all that was allocated. */
-const sampleBytes = 400_000
-const samples = 9
+export interface Sampling {
+  /** so little that the collector does not run in between: the growth of the heap is then all that was allocated */
+  readonly bytes: number
+  readonly times: number
+}
+
+/** A young generation of a megabyte is where Node starts. */
+const usual: Sampling = { bytes: 400_000, times: 5 }
 
 /** Bytes allocated by a call. */
-export const allocated = async ({ id, run }: Case, host: Host): Promise<Measurement> => {
+export const allocated = async ({ id, run }: Case, host: Host, sampling = usual): Promise<Measurement> => {
   const guess = (await allocatedBy(() => run(host, 20))) / 20
-  const calls = Math.min(500, Math.max(5, Math.round(sampleBytes / guess)))
-  const growth: Array<number> = []
-  for (let i = 0; i < samples; i++) {
+  const calls = Math.min(500, Math.max(5, Math.round(sampling.bytes / guess)))
+  const rounds: Array<number> = []
+  while (rounds.length < sampling.times) {
     // The difference of two runs leaves out what a run costs by itself.
     const one = await allocatedBy(() => run(host, calls))
     const two = await allocatedBy(() => run(host, calls * 2))
-    growth.push(Math.round((two - one) / calls))
+    rounds.push(Math.round((two - one) / calls))
   }
-  return { id: bytesOf(id), unit: "bytes", calls, rounds: growth }
+  return { id: bytesOf(id), unit: "bytes", calls, rounds }
 }
 
 // -----------------------------------------------------------------------------
 // kept for a call in flight
 // -----------------------------------------------------------------------------
 
-/** With what typed arrays keep outside of the heap. */
+/**
+ * With what typed arrays keep outside of the heap. That is given back while the program goes on, and counted when the
+ * collector runs the next time.
+ */
 const kept = (): number => {
+  collectGarbage()
   collectGarbage()
   const { external, heapUsed } = process.memoryUsage()
   return heapUsed + external
@@ -60,9 +69,10 @@ const kept = (): number => {
 /** Starts calls, and answers with what waits for their end. */
 type Start = (host: Host, gate: Gate, count: number) => () => Promise<unknown>
 
-const startEffects = ({ effect }: EffectSubject): Start => ({ runtime }, { promise }, count) => {
+const startEffects = ({ effect }: EffectSubject): Start => ({ context }, { promise }, count) => {
   const fibers: Array<Fiber.Fiber<unknown, unknown>> = new Array(count)
-  for (let i = 0; i < count; i++) fibers[i] = runtime.runFork(effect(Effect.promise(() => promise)))
+  const fork = Effect.runForkWith(context)
+  for (let i = 0; i < count; i++) fibers[i] = fork(effect(Effect.promise(() => promise)))
   return () => Effect.runPromise(Fiber.awaitAll(fibers))
 }
 
@@ -87,15 +97,10 @@ const keptInFlight = async (start: Start, host: Host, count: number): Promise<nu
 }
 
 /** Bytes kept by many calls whose operation has not answered yet, each on its own. */
-export const inFlight = async (
-  subject: Subject,
-  host: Host,
-  { count, times }: { readonly count: number; readonly times: number }
-): Promise<Measurement> => {
+export const inFlight = async (subject: Subject, host: Host, count: number): Promise<Measurement> => {
   const start = startOf(subject)
   await keptInFlight(start, host, 100)
-  const rounds: Array<number> = []
-  for (let round = 0; round < times; round++) rounds.push(await keptInFlight(start, host, count))
+  const rounds = [await keptInFlight(start, host, count)]
   return { id: inFlightOf(subject.name), unit: "bytes", calls: count, rounds }
 }
 
@@ -116,4 +121,23 @@ export const keptByKeys = async (count: number): Promise<Measurement> => {
   const bytes = (kept() - before) / count
   await runtime.dispose()
   return { id: perKey, unit: "bytes", calls: count, rounds: [Math.round(bytes)] }
+}
+
+// -----------------------------------------------------------------------------
+// kept by a capture
+// -----------------------------------------------------------------------------
+
+export const perCaptured = "kept/captured call"
+
+/** Bytes kept for each call that is made inside a capture, for as long as it runs. */
+export const keptByCapture = async ({ runtime }: Host, count: number): Promise<Measurement> => {
+  let before = 0
+  let after = 0
+  const calls = Effect.gen(function*() {
+    before = kept()
+    for (let i = 0; i < count; i++) yield* Rego.resilient(Effect.succeed(1), keys.everything)
+    after = kept()
+  })
+  await runtime.runPromise(Timeline.captureWith({ maxTimelines: count })(calls))
+  return { id: perCaptured, unit: "bytes", calls: count, rounds: [Math.round((after - before) / count)] }
 }

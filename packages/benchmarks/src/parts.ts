@@ -26,13 +26,10 @@ let sink = 0
 
 const part = (id: string, make: () => (now: number) => number): Case => ({
   id,
-  clock: "wall",
   run: async (_, calls) => {
     sink += loop(calls, make())
   }
 })
-
-const makeBudget = (): Budget.Budget => Effect.runSync(Effect.scoped(Budget.ratio()))
 
 const key = PolicyKey.make("bench.Parts")
 const retry = { retry: 1, hedge: 0 }
@@ -46,10 +43,14 @@ const request = (now: number): Budget.Request => ({
   random: Math.random
 })
 
-const decide = (budget: Budget.Budget, now: number): Budget.Decision => {
-  const decision = budget.tryAcquire(request(now))
-  if (Effect.isEffect(decision)) throw new Error("the default budget decides at once")
-  return decision
+interface Prompt extends Budget.Budget {
+  readonly tryAcquire: (request: Budget.Request) => Budget.Decision
+}
+
+const makeBudget = (): Prompt => {
+  const budget = Effect.runSync(Effect.scoped(Budget.ratio()))
+  if (Effect.isEffect(budget.tryAcquire(request(0)))) throw new Error("the default budget decides at once")
+  return budget as Prompt
 }
 
 /** Successes that pay for more than one grant at a time. */
@@ -59,7 +60,7 @@ const granted = () => {
   const budget = makeBudget()
   for (let i = 0; i < deposits; i++) budget.onOutcome?.(Outcome.success, 0)
   return (now: number): number => {
-    const decision = decide(budget, now)
+    const decision = budget.tryAcquire(request(now))
     if (decision._tag === "Denied") throw new Error(`denied: ${decision.reason}`)
     decision.permit.settle("unused")
     return 1
@@ -68,8 +69,8 @@ const granted = () => {
 
 const denied = () => {
   const budget = makeBudget()
-  while (decide(budget, 0)._tag === "Granted") continue
-  return (now: number): number => decide(budget, now)._tag === "Denied" ? 1 : 0
+  while (budget.tryAcquire(request(0))._tag === "Granted") continue
+  return (now: number): number => budget.tryAcquire(request(now))._tag === "Denied" ? 1 : 0
 }
 
 /** From a fifth of a millisecond to half a second, most of them short. */

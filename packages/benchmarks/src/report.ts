@@ -1,8 +1,8 @@
 /**
  * What is said about it: tables for the terminal, the same tables for `docs/performance.md`, and a file with every round.
  */
-import type { Pending, Verdict } from "./bars.ts"
-import { isPending, verdicts } from "./bars.ts"
+import type { Verdict } from "./bars.ts"
+import { verdicts } from "./bars.ts"
 import type { Group } from "./cases.ts"
 import { groups, idOf } from "./cases.ts"
 import type { Measurement, Results } from "./results.ts"
@@ -10,7 +10,7 @@ import { bytesOf, find, inFlightOf, median, ratio } from "./results.ts"
 import { spread } from "./statistics.ts"
 import { bare, composed, subjects } from "./subjects.ts"
 
-type Table = ReadonlyArray<ReadonlyArray<string>>
+export type Table = ReadonlyArray<ReadonlyArray<string>>
 
 // -----------------------------------------------------------------------------
 // numbers
@@ -35,21 +35,18 @@ const limit = (verdict: Verdict, n: number | undefined): string => {
 const verdictOf = ({ holds }: Verdict): string => holds === undefined ? "" : holds ? "holds" : "FALLS SHORT"
 
 const comparedWith = ({ beside, to, unit }: Verdict): string =>
-  to ?? (beside === undefined ? "" : `(an empty call: ${amount(beside)} ${unit})`)
+  to ?? (beside === undefined ? "" : `(${beside[1]}: ${amount(beside[0])} ${unit})`)
 
-const barCells = (verdict: Verdict | Pending): ReadonlyArray<string> =>
-  isPending(verdict)
-    ? [verdict.number, verdict.name, "", "", "", "", "", `not measured: ${verdict.why}`]
-    : [
-      verdict.number,
-      verdict.name,
-      `${amount(verdict.median)} ${verdict.unit}`,
-      verdict.to === undefined ? "" : `${times(verdict.figure)} ×`,
-      comparedWith(verdict),
-      limit(verdict, verdict.bar),
-      limit(verdict, verdict.goal),
-      verdictOf(verdict)
-    ]
+const barCells = (verdict: Verdict): ReadonlyArray<string> => [
+  verdict.number,
+  verdict.name,
+  `${amount(verdict.median)} ${verdict.unit}`,
+  verdict.to === undefined ? "" : `${times(verdict.figure)} ×`,
+  comparedWith(verdict),
+  limit(verdict, verdict.bar),
+  limit(verdict, verdict.goal),
+  verdictOf(verdict)
+]
 
 export const barsTable = (results: Results): Table => [barsHeader, ...verdicts(results).map(barCells)]
 
@@ -64,7 +61,12 @@ const sources = {
   http: "Loopback HTTP GET, processor time"
 }
 const shapes = { request: "made anew for each call", constant: "one constant effect" }
-const froms = { fiber: "in one fiber", fibers: "from 64 fibers", outside: "awaited from outside" }
+const froms = {
+  fiber: "in one fiber",
+  fibers: "from 64 fibers",
+  outside: "awaited from outside",
+  runtime: "awaited from outside, through a ManagedRuntime"
+}
 
 export const title = ({ from, shape, source }: Group): string => `${sources[source]}, ${shapes[shape]}, ${froms[from]}`
 
@@ -142,7 +144,7 @@ export const groupsText = (results: Results): string =>
 // the page
 // -----------------------------------------------------------------------------
 
-const markdownTable = ([head, ...body]: Table): string =>
+export const markdownTable = ([head, ...body]: Table): string =>
   [head!, head!.map((_, column) => body.some((line) => isNumber(line[column]!)) ? "---:" : "---"), ...body]
     .map((line) => `| ${line.join(" | ")} |`)
     .join("\n")
@@ -150,7 +152,7 @@ const markdownTable = ([head, ...body]: Table): string =>
 const provenance = ({ date, machine, settings, versions }: Results): string =>
   `Measured on ${date}, ${machine.cpu} (${machine.cores} cores), ${
     Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")
-  }; ${settings.rounds} rounds, ${integer(settings.inFlight.count)} calls in flight.`
+  }; ${settings.rounds} rounds, ${integer(settings.inFlight)} calls in flight.`
 
 const groupsMarkdown = (results: Results): string =>
   groupsWithin(results).map((group) => `### ${title(group)}\n\n${markdownTable(groupTable(results, group))}`).join(

@@ -16,9 +16,11 @@ export interface Settings {
   readonly seed: number
   readonly rounds: number
   readonly warmUpRounds: number
+  /** how long a case runs in a round to warm up, about */
+  readonly warmUpMillis: number
   /** how long a case runs in a round, about */
   readonly sliceMillis: number
-  readonly inFlight: { readonly count: number; readonly times: number }
+  readonly inFlight: number
   /** rounds of what takes long */
   readonly longRounds: number
 }
@@ -30,11 +32,14 @@ export interface Machine {
   readonly platform: string
 }
 
-export interface Results {
-  readonly name: string
+export interface Environment {
   readonly date: string
   readonly machine: Machine
   readonly versions: Readonly<Record<string, string>>
+}
+
+export interface Results extends Environment {
+  readonly name: string
   readonly settings: Settings
   readonly measured: ReadonlyArray<Measurement>
 }

@@ -7,40 +7,44 @@ import type { Case, Host } from "./cases.ts"
 import type { Measurement, Settings } from "./results.ts"
 import { seeded, shuffle } from "./statistics.ts"
 
-/** Processor time is read less finely than time. */
-const cpuSlices = 4
-
-const nanos = {
-  wall: (): number => Number(process.hrtime.bigint()),
-  cpu: (): number => {
-    const { system, user } = process.cpuUsage()
-    return (system + user) * 1_000
-  }
+/**
+ * Processor time of the process, with what the collector does on other threads: unlike time on the wall it is not
+ * lengthened by what else runs on the machine, nor by waiting for an answer.
+ */
+const processorNanos = (): number => {
+  const { system, user } = process.cpuUsage()
+  return (system + user) * 1_000
 }
 
 /** Nanoseconds for a call. */
-const time = async ({ clock, run }: Case, host: Host, calls: number): Promise<number> => {
-  const startedAt = nanos[clock]()
+const time = async ({ run }: Case, host: Host, calls: number): Promise<number> => {
+  const startedAt = processorNanos()
   await run(host, calls)
-  const took = nanos[clock]() - startedAt
+  const took = processorNanos() - startedAt
   // What the calls have left for the event loop (timers, deferred work) must not fall on the next case.
   await setImmediate()
   return took / calls
 }
 
-const sliceOf = ({ clock }: Case, { sliceMillis }: Settings): number =>
-  sliceMillis * 1e6 * (clock === "cpu" ? cpuSlices : 1)
+const callsWithin = ({ calls }: Case, millis: number, nanosOfCall: number): number =>
+  calls ?? Math.max(1, Math.round((millis * 1e6) / Math.max(1, nanosOfCall)))
 
-/** Rounds that are not counted; they also find how many calls of a case fill its slice of time. */
+const firstCalls = 500
+
+/**
+ * Rounds that are not counted, and are longer: until the optimizing compilers are done, also with what they must undo when
+ * another case runs. They also find how many calls of a case fill its slice of time.
+ */
 const warmUp = async (cases: ReadonlyArray<Case>, host: Host, settings: Settings): Promise<Map<Case, number>> => {
-  const calls = new Map(cases.map((it) => [it, it.calls ?? 500]))
+  const nanos = new Map<Case, number>()
   for (let round = 0; round < settings.warmUpRounds; round++) {
     for (const it of cases) {
-      const took = await time(it, host, calls.get(it)!)
-      calls.set(it, it.calls ?? Math.max(1, Math.round(sliceOf(it, settings) / took)))
+      const known = nanos.get(it)
+      const calls = known === undefined ? it.calls ?? firstCalls : callsWithin(it, settings.warmUpMillis, known)
+      nanos.set(it, await time(it, host, calls))
     }
   }
-  return calls
+  return new Map(cases.map((it) => [it, callsWithin(it, settings.sliceMillis, nanos.get(it)!)]))
 }
 
 export const timed = async (

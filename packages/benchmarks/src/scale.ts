@@ -28,13 +28,6 @@ type Runtime = Host["runtime"]
 
 const promised = Effect.promise(async () => 1)
 
-const wall = (id: string, run: Case["run"], calls?: number): Case => ({
-  id,
-  clock: "wall",
-  run,
-  ...(calls === undefined ? {} : { calls })
-})
-
 const loop = (runtime: Runtime, calls: number, call: () => Effect.Effect<unknown, unknown, Services>): Promise<void> =>
   runtime.runPromise(Effect.suspend(() => {
     let made = 0
@@ -59,8 +52,8 @@ const openKeys = async (): Promise<Suite> => {
   for (const text of texts) await runtime.runPromise(Rego.resilient(promised, text))
   return {
     cases: [
-      wall(scale.oneKey, inTurn(runtime, texts.slice(0, 1))),
-      wall(scale.manyKeys, inTurn(runtime, texts))
+      { id: scale.oneKey, run: inTurn(runtime, texts.slice(0, 1)) },
+      { id: scale.manyKeys, run: inTurn(runtime, texts) }
     ],
     close: () => runtime.dispose()
   }
@@ -76,31 +69,28 @@ const everythingOn: Operator = Rego.resilient(keys.everything)
 const bare: Operator = (self) => self
 
 /** All are started, then all are answered, then all have ended. */
-const batch = async (runtime: Runtime, operator: Operator, size: number): Promise<void> => {
+const batch = async (context: Host["context"], operator: Operator, size: number): Promise<void> => {
   const { open, promise } = closedGate()
   const fibers: Array<Fiber.Fiber<unknown, unknown>> = new Array(size)
-  for (let i = 0; i < size; i++) fibers[i] = runtime.runFork(operator(Effect.promise(() => promise)))
+  const fork = Effect.runForkWith(context)
+  for (let i = 0; i < size; i++) fibers[i] = fork(operator(Effect.promise(() => promise)))
   open()
   await Effect.runPromise(Fiber.awaitAll(fibers))
 }
 
-const inBatches = (runtime: Runtime, operator: Operator, size: number): Case["run"] => async (_, calls) => {
-  for (let done = 0; done < calls; done += size) await batch(runtime, operator, size)
+const inBatches = (operator: Operator, size: number): Case["run"] => async ({ context }, calls) => {
+  for (let done = 0; done < calls; done += size) await batch(context, operator, size)
 }
 
-const openInFlight = async (): Promise<Suite> => {
-  const runtime = ManagedRuntime.make(Policies)
-  await runtime.context()
-  return {
-    cases: [
-      wall(scale.fewInFlight, inBatches(runtime, everythingOn, 1_000), 100_000),
-      wall(scale.manyInFlight, inBatches(runtime, everythingOn, 100_000), 100_000),
-      wall(scale.fewBare, inBatches(runtime, bare, 1_000), 100_000),
-      wall(scale.manyBare, inBatches(runtime, bare, 100_000), 100_000)
-    ],
-    close: () => runtime.dispose()
-  }
-}
+const openInFlight = async (): Promise<Suite> => ({
+  cases: [
+    { id: scale.fewInFlight, calls: 20_000, run: inBatches(everythingOn, 1_000) },
+    { id: scale.manyInFlight, calls: 100_000, run: inBatches(everythingOn, 100_000) },
+    { id: scale.fewBare, calls: 20_000, run: inBatches(bare, 1_000) },
+    { id: scale.manyBare, calls: 100_000, run: inBatches(bare, 100_000) }
+  ],
+  close: async () => {}
+})
 
 // -----------------------------------------------------------------------------
 // layers
@@ -122,7 +112,7 @@ const openLayers = async (): Promise<Suite> => {
   const calling = (runtime: Runtime): Case["run"] => (_, calls) =>
     loop(runtime, calls, () => Rego.resilient(promised, keys.everything))
   return {
-    cases: [wall(scale.firstLayer, calling(first)), wall(scale.lastLayer, calling(last))],
+    cases: [{ id: scale.firstLayer, run: calling(first) }, { id: scale.lastLayer, run: calling(last) }],
     close: async () => {
       await first.dispose()
       await last.dispose()
@@ -132,13 +122,20 @@ const openLayers = async (): Promise<Suite> => {
 
 export interface Scenario {
   readonly name: string
+  /** of its cases */
+  readonly ids: ReadonlyArray<string>
   readonly open: () => Promise<Suite>
   /** a round of these takes long, so there are few */
   readonly long: boolean
 }
 
 export const scenarios: ReadonlyArray<Scenario> = [
-  { name: "1 and 10,000 keys", open: openKeys, long: false },
-  { name: "1,000 and 100,000 calls in flight", open: openInFlight, long: true },
-  { name: "1,000 layers", open: openLayers, long: false }
+  { name: "1 and 10,000 keys", ids: [scale.oneKey, scale.manyKeys], open: openKeys, long: false },
+  {
+    name: "1,000 and 100,000 calls in flight",
+    ids: [scale.fewInFlight, scale.manyInFlight, scale.fewBare, scale.manyBare],
+    open: openInFlight,
+    long: true
+  },
+  { name: "1,000 layers", ids: [scale.firstLayer, scale.lastLayer], open: openLayers, long: false }
 ]

@@ -116,8 +116,9 @@ const three = (abortOnReturn: boolean) => wrap(retryTwice(), within(30_000, abor
 const four = (abortOnReturn: boolean) =>
   wrap(within(60_000, abortOnReturn), retryTwice(), within(30_000, abortOnReturn), breaker())
 
-/** Functions that return promises have no synchronous form. */
-const asynchronous = ({ source }: Group): boolean => source === "promise" || source === "http"
+/** Functions that return promises have no synchronous form, and run in no runtime. */
+const asynchronous = ({ from, source }: Group): boolean =>
+  from !== "runtime" && (source === "promise" || source === "http")
 
 const ofCockatiel = (name: string, policy: IPolicy): PromiseSubject => ({
   name,

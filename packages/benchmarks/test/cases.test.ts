@@ -1,14 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { PolicyProvider, Rego } from "@rego/core"
-import { Effect, ManagedRuntime, Option } from "effect"
-import { cases, groups } from "../src/cases.ts"
+import { Effect, Option } from "effect"
+import { cases, groups, hostOf } from "../src/cases.ts"
 import * as Loopback from "../src/loopback.ts"
 import { operationOf } from "../src/operations.ts"
-import { keys, Policies } from "../src/policies.ts"
+import { keys } from "../src/policies.ts"
 import type { Subject } from "../src/subjects.ts"
 import { runsIn, subjects } from "../src/subjects.ts"
 
-const runtime = ManagedRuntime.make(Policies)
+const host = await hostOf(Loopback.none)
+const { runtime } = host
 
 /** Calls an operation that succeeds at once; answers with the value and how often the operation ran. */
 const call = async (subject: Subject): Promise<readonly [value: unknown, runs: number]> => {
@@ -39,7 +40,7 @@ describe("cases", () => {
   }
 
   for (const { id, run } of cases.filter(({ id }) => !id.startsWith("http"))) {
-    it(`${id}: can be run`, () => run({ runtime, loopback: Loopback.none }, 3))
+    it(`${id}: can be run`, () => run(host, 3))
   }
 
   it("that fail do so twice: everything else retries them to the end", async () => {
@@ -77,7 +78,7 @@ describe("loopback", () => {
     const loopback = await Loopback.open()
     const http = cases.filter(({ id }) => id.startsWith("http"))
     assert.strictEqual(await loopback.get(), 1)
-    for (const { run } of http) await run({ runtime, loopback }, 2)
+    for (const { run } of http) await run({ ...host, loopback }, 2)
     loopback.close()
     assert.isNotEmpty(http)
   })

@@ -142,6 +142,8 @@ const settingsOf = (options: Options): Settings => {
 /** One run of the stream: what it knows of the server. */
 class Conversation {
   private etag: string | undefined = undefined
+  /** the last look was a good one: all there is to wait for is a change */
+  private settled = false
   private readonly last: LastText
   private readonly client: HttpClient.HttpClient
   private readonly settings: Settings
@@ -153,35 +155,45 @@ class Conversation {
     this.last = new LastText(settings.bounds)
   }
 
-  readonly look: Effect.Effect<Refresh.Look> = Effect.suspend(() =>
-    Effect.match(Effect.timed(this.ask()), {
+  readonly look: Effect.Effect<Refresh.Look> = Effect.suspend(() => {
+    const wait = this.settled && this.etag !== undefined ? this.settings.wait : undefined
+    return Effect.match(Effect.timed(this.ask(wait)), {
       onFailure: (reason) => this.failed(reason),
-      onSuccess: ([took, answer]) => this.answered(answer, Duration.toMillis(took))
+      onSuccess: ([took, answer]) => this.answered(answer, Duration.toMillis(took), wait !== undefined)
     })
-  )
+  })
 
-  private ask(): Effect.Effect<HttpExchange.Answer & HttpExchange.Held, PolicySource.Reason> {
-    const { timeout, wait } = this.settings
-    const held = this.etag === undefined ? 0 : 1_000 * (wait ?? 0)
+  private ask(wait: number | undefined): Effect.Effect<HttpExchange.Answer & HttpExchange.Held, PolicySource.Reason> {
     return HttpExchange.exchange(this.client, this.settings, { etag: this.etag, wait, report: this.report() }).pipe(
       Effect.timeoutOrElse({
-        duration: timeout + held,
+        duration: this.settings.timeout + 1_000 * (wait ?? 0),
         orElse: () => Effect.fail<PolicySource.Reason>({ _tag: "Unavailable", detail: "no answer in time" })
       })
     )
   }
 
-  private answered(answer: HttpExchange.Answer & HttpExchange.Held, took: number): Refresh.Look {
-    const isHeld = answer.held && (answer._tag === "Document" || took >= shortestHold)
-    const pause = isHeld ? Math.min(gap, this.settings.timing.interval) : undefined
-    if (answer._tag === "NotModified") return { found: [PolicySource.unchanged], pause }
-    const read = this.last.read(answer.text)
-    if (read._tag === "Failure") return this.failed(read.failure)
-    this.etag = answer.etag
-    return { found: [read.success], pause }
+  private answered(answer: HttpExchange.Answer & HttpExchange.Held, took: number, asked: boolean): Refresh.Look {
+    if (answer._tag === "Document") {
+      const read = this.last.read(answer.text)
+      if (read._tag === "Failure") return this.failed(read.failure)
+      this.etag = answer.etag
+      const pause = this.pause(asked ? answer.held : this.etag !== undefined)
+      return { found: [read.success], pause }
+    }
+    return { found: [PolicySource.unchanged], pause: this.pause(!asked || (answer.held && took >= shortestHold)) }
+  }
+
+  /**
+   * Soon after a good answer that was held, and after the first good one, which was not asked to be: that a server is there
+   * must be known at once, and a change that comes next must not wait for the interval.
+   */
+  private pause(soon: boolean): number | undefined {
+    this.settled = true
+    return soon && this.settings.wait !== undefined ? Math.min(gap, this.settings.timing.interval) : undefined
   }
 
   private failed(reason: PolicySource.Reason): Refresh.Look {
+    this.settled = false
     // a cache on the way must not say "not modified" in place of an origin that no longer knows who asks
     if (reason._tag === "Unauthorized") this.etag = undefined
     return { found: [PolicySource.failed(new PolicySource.SourceError({ source: this.settings.name, reason }))] }

@@ -334,6 +334,38 @@ describe("HttpSource", () => {
         yield* eventually("another request that is held", () => held.length === 2)
       }))
 
+    it.live("at the server as soon as there is a document, whatever the server said of the first answer", () =>
+      Effect.gen(function*() {
+        const { server } = yield* heardFrom({ interval: "1 hour", longPoll: "60 seconds" }, (request, response) => {
+          if (request.headers["prefer"] === undefined) Origin.withEtag(document, "\"7\"")(request, response)
+        })
+        yield* eventually("a request that is held", () => server.inFlight === 1 && server.seen.length === 2)
+      }))
+
+    it.live("not at a server that has just come back: that it is there is known at once", () =>
+      Effect.gen(function*() {
+        const { heard, server } = yield* heardFrom(
+          { interval: "1 hour", longPoll: "60 seconds" },
+          (request, response) => {
+            if (request.headers["prefer"] === undefined) Origin.withEtag(document, "\"7\"")(request, response)
+          }
+        )
+        yield* eventually("a request that is held", () => server.inFlight === 1 && server.seen.length === 2)
+        yield* server.stop
+        yield* eventually("a failure", () => heard.failures.length > 0)
+        yield* server.start
+        yield* eventually("unchanged", () => heard.last?._tag === "Unchanged")
+        yield* eventually("a request that is held", () => server.inFlight === 1)
+      }))
+
+    it.live("for the interval at a server without tags: there is nothing to hold an answer for", () =>
+      Effect.gen(function*() {
+        const { server } = yield* heardFrom({ interval: "1 hour", longPoll: "2 seconds" }, Origin.json(document))
+        yield* times(server, 1)
+        yield* Effect.sleep("700 millis")
+        assert.strictEqual(server.seen.length, 1)
+      }))
+
     it.live("for the interval, where a server says that it holds its answers and does not", () =>
       Effect.gen(function*() {
         const { heard, server } = yield* heardFrom(

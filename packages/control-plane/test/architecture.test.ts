@@ -8,12 +8,26 @@ const folder = join(import.meta.dirname, "..")
 
 /** Beyond what every module may load: what one of them is about. */
 const own: Readonly<Record<string, RegExp>> = {
+  Bearer: /^node:crypto$/,
+  CheckCommand: /^effect\/cli$/,
+  CommandFailure: /^effect\/cli$/,
+  CommandLine: /^effect\/cli$/,
+  DiffCommand: /^effect\/cli$/,
+  ExplainCommand: /^effect\/cli$/,
   HttpExchange: /^(?:effect\/http\/\w+|@rego\/http\/ServerHints)$/,
   HttpSource: /^effect\/http\/HttpClient$/,
+  Main: /^@effect\/platform-node\/Node(?:Runtime|Services)$/,
+  NodeSqlite: /^(?:effect\/(?:sql|reactivity)|node:sqlite)$/,
+  PolicyHistory: /^(?:effect\/sql|node:crypto)$/,
+  PolicyServer: /^effect\/http$/,
   LastKnownGoodStore: /^effect\/persistence\/KeyValueStore$/,
   OpenFeatureSource: /^@openfeature\/server-sdk$/,
   RedisSource: /^effect\/persistence\/Redis$/,
-  SavedText: /^node:crypto$/
+  SavedText: /^node:crypto$/,
+  SchemaCommand: /^effect\/cli$/,
+  ServeCommand: /^(?:effect\/(?:cli|http)|@effect\/platform-node\/NodeHttpServer|node:http)$/,
+  Version: /^node:module$/,
+  WatchCommand: /^effect\/(?:cli|http)$/
 }
 
 const everywhere = /^(?:effect|@rego\/core\/\w+|@rego\/core\/internal\/Issue)$/
@@ -25,7 +39,22 @@ const house: House = {
     // what sources share
     ["SourceOptions", "HttpExchange"],
     // sources, and where documents are kept
-    ["FileSource", "HttpSource", "LastKnownGoodStore", "MemorySource", "OpenFeatureSource", "RedisSource"]
+    ["FileSource", "HttpSource", "LastKnownGoodStore", "MemorySource", "OpenFeatureSource", "RedisSource"],
+    // the server
+    ["NodeSqlite", "Judge", "PolicyHistory", "Bearer", "ClientReports", "PolicyServer"],
+    // the command line
+    ["CommandText", "CommandFailure", "Tokens"],
+    [
+      "CheckCommand",
+      "DiffCommand",
+      "ExplainCommand",
+      "SchemaCommand",
+      "ServeCommand",
+      "WatchCommand",
+      "CommandLine",
+      "Version",
+      "Main"
+    ]
   ],
   isAllowed: (name, from) => everywhere.test(from) || own[name]?.test(from) === true
 }
@@ -77,7 +106,13 @@ describe("API of @rego/control-plane", () => {
       HttpSource: { values: "layer make", types: "Options" },
       LastKnownGoodStore: { values: "layer layerFile", types: "CommonOptions FileOptions Options" },
       MemorySource: { values: "make", types: "MemorySource" },
+      NodeSqlite: { values: "layer", types: "" },
       OpenFeatureSource: { values: "layer make", types: "Options" },
+      PolicyHistory: {
+        values: "HistoryError PolicyHistory etagOf layer",
+        types: "Entry Expected Judge Kind Options Publication Published Reason"
+      },
+      PolicyServer: { values: "layer", types: "Options" },
       RedisSource: { values: "layer make", types: "Options" }
     })
   })

@@ -23,6 +23,9 @@ const expected: Readonly<Record<string, ReadonlyArray<string>>> = {
   LastKnownGoodStore: [...base, "effect/persistence", "node:crypto"],
   MemorySource: base,
   OpenFeatureSource: [...base, "@openfeature/core", "@openfeature/server-sdk", "node:async_hooks", "node:events"],
+  NodeSqlite: ["effect", "effect/reactivity", "effect/sql", "node:sqlite"],
+  PolicyHistory: [...base, "effect/sql", "node:crypto"],
+  PolicyServer: [...base, "effect/http", "effect/sql", "node:crypto"],
   RedisSource: [...base, "effect/persistence"]
 }
 

@@ -45,14 +45,10 @@ export class AttemptRun extends Alarm {
   readonly scope: Scope.Closeable | undefined
   readonly permit: Permit | undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
-  /** over for the call: ended by itself, timed out, lost, or the call is over */
-  settled = false
-  timedOut = false
   /** the fiber itself has ended, finalizers included */
   fiberExit: Exit.Exit<unknown, unknown> | undefined = undefined
   /** what the call saw: the fiber's exit, or our timeout */
   exit: Exit.Exit<any, any> | undefined = undefined
-  retryable: Retryable | undefined = undefined
   abandoned = false
   /** in flight when the caller was interrupted, who waits for its end */
   awaited = false
@@ -74,6 +70,21 @@ export class AttemptRun extends Alarm {
     return this.visible.value.at
   }
 
+  /** over for the call: ended by itself, timed out, lost, or the call is over */
+  get settled(): boolean {
+    return this.facts.endedAt !== undefined
+  }
+
+  get timedOut(): boolean {
+    return this.facts.endedBy === "timed_out"
+  }
+
+  /** the verdict, once the call has seen its exit and may go on after it */
+  get retryable(): Retryable | undefined {
+    const { outcome } = this.facts
+    return this.exit !== undefined && outcome?._tag === "Retryable" ? outcome : undefined
+  }
+
   ring(): void {
     this.host.onTime(this)
   }
@@ -84,7 +95,6 @@ export class AttemptRun extends Alarm {
 
   /** Nothing of the attempt counts for the call any more; its fiber may still run. */
   settle(endedBy: AttemptFacts["endedBy"], at: number): void {
-    this.settled = true
     this.facts.endedBy = endedBy
     this.facts.endedAt = at
     this.visible.value.active = false

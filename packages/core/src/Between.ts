@@ -4,38 +4,43 @@
  *
  * @internal
  */
-import { Duration, Schedule } from "effect"
+import { Duration, Effect, Schedule } from "effect"
 import * as Backoff from "./Backoff.ts"
-import type { Permit } from "./Budget.ts"
+import type { Decision, Permit, Request } from "./Budget.ts"
 import type { BetweenHost, FailedGroup } from "./CallHost.ts"
 import type { StopReason } from "./CallRecord.ts"
 import type { Waiting } from "./KillSwitch.ts"
 import { retryAfterMillis } from "./Outcome.ts"
-import type { Questions } from "./Questions.ts"
 import { budgetDefect } from "./Questions.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
-import { TimerSlot } from "./Timer.ts"
+import { Alarm } from "./Timer.ts"
 
-export class Between implements Waiting {
+/** What a grant is for: the wait before the next attempt, or the attempt itself after a wait that was too long for it. */
+type Purpose = "wait" | "start"
+
+export class Between extends Alarm implements Waiting {
+  /** of the group that failed last, once another one follows it */
+  previous: FailedGroup["last"]["exit"] = undefined
+  waited = 0
+  private wait = 0
+  private group: FailedGroup | undefined = undefined
+  private pausing = false
   private steps: ScheduleSteps<Backoff.Input> | undefined = undefined
   /** held through the wait, and handed to the attempt that starts after it */
   private permit: Permit | undefined = undefined
-  /** the group whose backoff is waited for */
-  private pausing: FailedGroup | undefined = undefined
-  private readonly timer = new TimerSlot()
   private readonly host: BetweenHost
-  private readonly questions: Questions
   constructor(host: BetweenHost) {
+    super()
     this.host = host
-    this.questions = host.questions
   }
 
   begin(group: FailedGroup): void {
     const { backoff } = this.host.binding.plan
     const floor = Retry.floorOf(group.outcome)
+    this.group = group
     if (Schedule.isSchedule(backoff)) return this.askSchedule(backoff, group, floor)
-    this.plan(group, Backoff.delayMillis(backoff, group.retry, group.delayBefore, this.host.random, floor))
+    this.plan(group, Backoff.delayMillis(backoff, group.retry, this.waited, this.host.random, floor))
   }
 
   /** Built at the first failure, once for the call. */
@@ -43,7 +48,7 @@ export class Between implements Waiting {
     this.steps ??= new ScheduleSteps(schedule)
     const { last, outcome, retry } = group
     const input = { exit: last.exit!, outcome, attempt: { retry, hedge: last.facts.hedge } }
-    this.questions.run(this.steps.next(this.host.clock.currentTimeMillisUnsafe(), input), (exit) => {
+    this.host.questions.run(this.steps.next(this.host.clock.currentTimeMillisUnsafe(), input), (exit) => {
       if (exit._tag === "Failure") {
         this.host.reportDefect("backoff schedule", exit.cause)
         return this.host.conclude(last, "schedule_defect")
@@ -53,84 +58,111 @@ export class Between implements Waiting {
     }, true)
   }
 
-  private left(): number {
-    return this.host.deadline - this.host.now()
+  private left(now: number): number {
+    return this.host.deadline - now
   }
 
   private plan(group: FailedGroup, delay: number): void {
-    const { last, outcome } = group
     const { binding, random } = this.host
-    const wait = Retry.wait({ plan: binding.plan, outcome, delay, left: this.left(), random })
-    if (typeof wait !== "number") return this.host.conclude(last, wait)
-    this.askBudget(group, () => {
-      // An answer that took time may have used up what was left.
-      if (this.left() <= wait) return this.host.conclude(last, "deadline_would_pass")
-      this.pause(group, wait)
-    })
+    const now = this.host.now()
+    const wait = Retry.wait({ plan: binding.plan, outcome: group.outcome, delay, left: this.left(now), random })
+    if (typeof wait !== "number") return this.stop(wait)
+    this.wait = wait
+    this.askBudget("wait", now)
   }
 
-  private askBudget(group: FailedGroup, granted: () => void): void {
-    const { binding: { budget, key, plan, state }, bounds, random } = this.host
-    if (state.abandoned >= bounds.maxAbandoned) return this.host.conclude(group.last, "abandoned")
-    const attempt = { retry: group.retry + 1, hedge: 0 }
-    const request = { key, kind: "retry" as const, cost: plan.retryCost, attempt, now: this.host.now(), random }
-    this.questions.askBudget(() => budget.tryAcquire(request), budgetDefect, (decision) => {
-      if (decision._tag === "Granted") {
-        this.permit = decision.permit
-        return granted()
-      }
-      this.host.recordDenied("retry", { ...decision, budget: plan.budget }, 1)
-      this.host.conclude(group.last, "budget_denied")
-    }, true)
+  private stop(reason: StopReason): void {
+    this.host.conclude(this.group!.last, reason)
   }
 
-  private pause(group: FailedGroup, wait: number): void {
-    if (wait <= 0) return this.next(group, wait)
+  // ---------------------------------------------------------------------------
+  // may we
+  // ---------------------------------------------------------------------------
+
+  private askBudget(purpose: Purpose, now: number): void {
+    const { binding: { budget, key, plan, state }, bounds, questions, random } = this.host
+    if (state.abandoned >= bounds.maxAbandoned) return this.stop("abandoned")
+    const attempt = { retry: this.group!.retry + 1, hedge: 0 }
+    const request: Request = { key, kind: "retry", cost: plan.retryCost, attempt, now, random }
+    const asked = questions.acquire(budget, request)
+    if (!Effect.isEffect(asked)) {
+      return this.host.ended
+        ? questions.giveBack(asked)
+        : this.onDecision(asked, purpose, now)
+    }
+    // An answer that took time may have used up what was left.
+    questions.await(asked, budgetDefect, (decision) => this.onDecision(decision, purpose, this.host.now()), true)
+  }
+
+  private onDecision(decision: Decision, purpose: Purpose, now: number): void {
+    if (decision._tag === "Denied") {
+      const { reason, retryAfter } = decision
+      this.host.recordDenied("retry", { budget: this.host.binding.plan.budget, reason, retryAfter }, 1)
+      return this.stop("budget_denied")
+    }
+    this.permit = decision.permit
+    if (purpose === "start") this.startUnless(this.stopNow(now))
+    else if (this.left(now) <= this.wait) this.stop("deadline_would_pass")
+    else this.pause()
+  }
+
+  // ---------------------------------------------------------------------------
+  // wait
+  // ---------------------------------------------------------------------------
+
+  private pause(): void {
+    if (this.wait <= 0) return this.start()
     // A switch that came while a budget thought about it was not heard: nobody waited yet.
-    if (this.host.switchedOff("retry")) return this.host.conclude(group.last, "switched_off")
-    this.host.recordBackoff(wait, retryAfterMillis(group.outcome))
-    this.pausing = group
+    if (this.host.switchedOff("retry")) return this.stop("switched_off")
+    this.host.recordBackoff(this.wait, retryAfterMillis(this.group!.outcome))
+    this.pausing = true
     this.host.waiting.add(this)
-    this.timer.set(this.host.clock, this.host.context, wait, () => {
-      if (!this.host.ended) this.host.protect(() => this.wake(group, wait))
-    })
+    this.armOwn(this.host.clock, this.host.context, this.wait)
   }
 
   /** A wait for what is switched off now is a wait for nothing. */
   onSwitch(): void {
-    const { pausing } = this
-    if (pausing === undefined || this.host.ended || !this.host.switchedOff("retry")) return
-    this.host.protect(() => this.host.conclude(pausing.last, "switched_off"))
+    if (!this.pausing || this.host.ended || !this.host.switchedOff("retry")) return
+    this.host.protect(() => this.stop("switched_off"))
   }
 
   private stopWaiting(): void {
-    if (this.pausing === undefined) return
-    this.pausing = undefined
+    if (!this.pausing) return
+    this.pausing = false
     this.host.waiting.delete(this)
   }
 
-  private wake(group: FailedGroup, waited: number): void {
+  ring(): void {
+    if (!this.host.ended) this.host.protect(() => this.wake())
+  }
+
+  private wake(): void {
     this.stopWaiting()
-    const stop = this.stopNow()
-    if (stop !== undefined) return this.host.conclude(group.last, stop)
+    const now = this.host.now()
+    const stop = this.stopNow(now)
     const { window } = this.host.binding.budget
-    if (window === undefined || waited <= Duration.toMillis(window)) return this.next(group, waited)
-    this.questions.settle(this.takePermit(), "unused")
-    if (this.host.ended) return
-    this.askBudget(group, () => {
-      const late = this.stopNow()
-      return late === undefined ? this.next(group, waited) : this.host.conclude(group.last, late)
-    })
+    if (stop !== undefined || window === undefined || this.wait <= Duration.toMillis(window)) {
+      return this.startUnless(stop)
+    }
+    this.host.questions.settle(this.takePermit(), "unused")
+    if (!this.host.ended) this.askBudget("start", now)
   }
 
   /** Late timers and answers happen on a busy host: what would start now would be cut at once. */
-  private stopNow(): StopReason | undefined {
+  private stopNow(now: number): StopReason | undefined {
     if (this.host.switchedOff("retry")) return "switched_off"
-    return this.left() <= 0 ? "deadline_would_pass" : undefined
+    return this.left(now) <= 0 ? "deadline_would_pass" : undefined
   }
 
-  private next(group: FailedGroup, waited: number): void {
-    this.host.next(group.last, waited, this.takePermit())
+  private startUnless(stop: StopReason | undefined): void {
+    if (stop === undefined) this.start()
+    else this.stop(stop)
+  }
+
+  private start(): void {
+    this.previous = this.group!.last.exit
+    this.waited = this.wait
+    this.host.next(this.takePermit())
   }
 
   private takePermit(): Permit | undefined {
@@ -142,7 +174,7 @@ export class Between implements Waiting {
   /** The call is over: a grant that waited is given back. */
   end(): void {
     this.stopWaiting()
-    this.timer.cancel()
-    this.questions.settle(this.takePermit(), "unused")
+    this.cancel()
+    if (this.permit !== undefined) this.host.questions.settle(this.takePermit(), "unused")
   }
 }

@@ -99,7 +99,7 @@ const bind = (
   const gate = plan.hedge?.budget === undefined || plan.hedge.budget === plan.budget
     ? undefined
     : find(plan.hedge.budget)
-  const combined = gate === undefined ? budget : new CombinedBudget(gate, budget)
+  const combined = gate === undefined ? budget : new CombinedBudget(gate, budget, plan.hedge?.budget)
   const binding: Binding = {
     key,
     plan,

@@ -9,6 +9,8 @@ import { show } from "./Issue.ts"
 import * as Plan from "./Plan.ts"
 import type * as Policy from "./Policy.ts"
 import * as PolicySet from "./PolicySet.ts"
+import type { Steps } from "./Steps.ts"
+import { runNow } from "./Steps.ts"
 
 export interface Policies {
   readonly set: PolicySet.PolicySet
@@ -25,11 +27,19 @@ export interface Names {
 
 type Located = readonly [path: ReadonlyArray<string>, sections: Policy.Sections]
 
-/** Every policy as a key gets it. */
-const mergedOf = ({ givesDefaults, set }: Policies): ReadonlyArray<Located> => [
-  ...PolicySet.merged(set).map(([pattern, sections]) => [["policies", pattern], sections] as const),
-  ...(givesDefaults ? [[["defaults"], PolicySet.forMissing(set)] as const] : [])
-]
+/** What is found in every policy as a key gets it. */
+const inMerged = function*<A>(
+  { givesDefaults, set }: Policies,
+  look: (...located: Located) => ReadonlyArray<A>
+): Steps<ReadonlyArray<A>> {
+  const found: Array<A> = []
+  for (const pattern of PolicySet.patterns(set)) {
+    yield
+    found.push(...look(["policies", pattern], PolicySet.merged(set, pattern)))
+  }
+  if (givesDefaults) found.push(...look(["defaults"], PolicySet.forMissing(set)))
+  return found
+}
 
 /** Every policy as it was written. */
 const writtenOf = ({ set }: Policies): ReadonlyArray<Located> => [
@@ -61,17 +71,22 @@ export const nameIssues = (policies: Policies, names: Names): ReadonlyArray<Issu
 
 /** A cost that its budget can never grant switches retries or hedges off without saying so. */
 const costIssues = (
-  { budget, hedgeCost, retryCost }: Plan.Plan,
+  { budget, hedge, hedgeCost, retryCost }: Plan.Plan,
   maxCost: (name: string) => number
 ): ReadonlyArray<Issue> => {
   if (retryCost === 1 && hedgeCost === 1) return []
-  const max = maxCost(budget)
-  return Object.entries({ retryCost, hedgeCost }).flatMap(([field, cost]) =>
-    cost <= max ? [] : [{
+  const charged = [
+    ["retryCost", retryCost, budget],
+    ["hedgeCost", hedgeCost, budget],
+    ...(hedge?.budget === undefined ? [] : [["hedgeCost", hedgeCost, hedge.budget] as const])
+  ] as const
+  return charged.flatMap(([field, cost, name]) => {
+    const max = maxCost(name)
+    return cost <= max ? [] : [{
       path: ["budget", field],
-      message: `must be at most what the budget ${show(budget)} can ever grant (${max}), got ${cost}`
+      message: `must be at most what the budget ${show(name)} can ever grant (${max}), got ${cost}`
     }]
-  )
+  })
 }
 
 /** What only a merged policy can show. */
@@ -84,10 +99,17 @@ export const mergedIssues = (
 }
 
 /** The same for every policy as a key gets it. */
-export const allMergedIssues = (policies: Policies, maxCost: (name: string) => number): ReadonlyArray<Issue> =>
-  mergedOf(policies).flatMap(([path, sections]) => under(path, mergedIssues(sections, maxCost)))
+export const checking = (policies: Policies, maxCost: (name: string) => number): Steps<ReadonlyArray<Issue>> =>
+  inMerged(policies, (path, sections) => under(path, mergedIssues(sections, maxCost)))
 
-export const warnings = (policies: Policies): ReadonlyArray<string> =>
-  mergedOf(policies).flatMap(([path, sections]) =>
-    Plan.warnings(Plan.fromSections(sections)).map((warning) => `rego ${path.at(-1)}: ${warning}`)
+export const allMergedIssues = (policies: Policies, maxCost: (name: string) => number): ReadonlyArray<Issue> =>
+  runNow(checking(policies, maxCost))
+
+export const warning = (policies: Policies): Steps<ReadonlyArray<string>> =>
+  inMerged(
+    policies,
+    (path, sections) =>
+      Plan.warnings(Plan.fromSections(sections)).map(({ message }) => `rego ${path.at(-1)}: ${message}`)
   )
+
+export const warnings = (policies: Policies): ReadonlyArray<string> => runNow(warning(policies))

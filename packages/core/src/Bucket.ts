@@ -5,17 +5,32 @@
  */
 import { Duration } from "effect"
 import type { Decision } from "./Budget.ts"
-import { settledOnce } from "./Permit.ts"
+import { Grant } from "./Permit.ts"
 
 /** Sums of tenths are not exact in binary: ten refills of 0.1 must make a whole token. */
 const epsilon = 1e-9
+
+class BucketGrant extends Grant {
+  /** what of the cost can still be given back */
+  refundable: number
+  private readonly bucket: Bucket
+  constructor(bucket: Bucket, cost: number) {
+    super()
+    this.bucket = bucket
+    this.refundable = cost
+  }
+
+  protected onSettled(use: "used" | "unused"): void {
+    this.bucket.giveBack(this, use)
+  }
+}
 
 export class Bucket {
   tokens: number
   private capacity: number
   private perMilli: number
   /** grants that are not settled yet and can still be given back, oldest first */
-  private readonly waiting = new Set<{ refundable: number }>()
+  private readonly waiting = new Set<BucketGrant>()
   private held = 0
   constructor(capacity: number, start: number, refillPerSecond: number) {
     this.capacity = capacity
@@ -29,6 +44,7 @@ export class Bucket {
    */
   refill(millis: number): void {
     this.tokens = Math.min(this.capacity, this.tokens + millis * this.perMilli)
+    if (this.held === 0) return
     let spilled = this.tokens + this.held - this.capacity
     for (const grant of this.waiting) {
       if (spilled <= 0) return
@@ -54,15 +70,17 @@ export class Bucket {
   }
 
   take(cost: number): Decision {
-    const grant = { refundable: cost }
+    const grant = new BucketGrant(this, cost)
     this.tokens -= cost
     this.held += cost
     this.waiting.add(grant)
-    return settledOnce((use) => {
-      this.waiting.delete(grant)
-      this.held = this.waiting.size === 0 ? 0 : this.held - grant.refundable
-      if (use === "unused") this.tokens += grant.refundable
-    })
+    return grant
+  }
+
+  giveBack(grant: BucketGrant, use: "used" | "unused"): void {
+    this.waiting.delete(grant)
+    this.held = this.waiting.size === 0 ? 0 : this.held - grant.refundable
+    if (use === "unused") this.tokens += grant.refundable
   }
 
   /** How long until it holds the cost; unknown where it never will. */

@@ -69,16 +69,15 @@ export interface AttemptHost {
 /** What `Between` ends in: another group, or the end of the call with the last exit. */
 export interface BetweenHost extends CallHost {
   readonly conclude: (last: AttemptRun, stop: StopReason) => void
-  readonly next: (last: AttemptRun, waited: number, permit: Permit | undefined) => void
+  readonly next: (permit: Permit | undefined) => void
   readonly recordBackoff: (delay: number, retryAfter: number | undefined) => void
 }
 
-/** A group that failed: the attempt that stands for it, the verdict on all of it, and what came before. */
+/** A group that failed: the attempt that stands for it, and the verdict on all of it. */
 export interface FailedGroup {
   readonly last: AttemptRun
   readonly outcome: Retryable
   readonly retry: number
-  readonly delayBefore: number
 }
 
 export interface HedgerHost extends CallHost {

@@ -57,7 +57,8 @@ export type Decision =
   | { readonly _tag: "Stopped"; readonly at: number; readonly reason: StopReason }
 
 export class AttemptFacts implements Id {
-  endedAt = NaN
+  /** `undefined` while it runs */
+  endedAt: number | undefined = undefined
   endedBy: EndedBy = "abandoned"
   outcome: Outcome | undefined = undefined
   cause: Cause.Cause<unknown> | undefined = undefined

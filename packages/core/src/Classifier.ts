@@ -35,6 +35,7 @@ import { dual } from "effect/Function"
 import * as Outcome from "./Outcome.ts"
 import { isRegoError } from "./RegoError.ts"
 import type { RegoError } from "./RegoError.ts"
+import * as SqlOutcome from "./SqlOutcome.ts"
 import { recordsOf } from "./Timeline.ts"
 
 // -----------------------------------------------------------------------------
@@ -220,10 +221,26 @@ export const classifyDefault = (
   if (Option.isNone(error)) return interrupted
   if (isRegoError(error.value)) return nestedStop
   if (localRejections.has(tagOf(error.value))) return rejectedLocally
-  return nested === "refuse" && recordsOf(exit.cause).some((record) => record.policy.retries)
-    ? retriedBelow
-    : typedFailure
+  return nested === "refuse" && hasRetriedBelow(exit.cause) ? retriedBelow : typedFailure
 }
+
+/** Whether a call inside, with retries of its own, has given up on this failure. */
+const hasRetriedBelow = (cause: Cause.Cause<unknown>): boolean =>
+  recordsOf(cause).some((record) => record.policy.retries)
+
+/**
+ * What an adapter calls Retryable is not, where a call inside has already given up on that failure: only one layer retries.
+ *
+ * @internal
+ */
+export const unlessRetriedBelow = (
+  outcome: Outcome.Outcome | undefined,
+  exit: Exit.Exit<unknown, unknown>,
+  nested: "allow" | "refuse"
+): Outcome.Outcome | undefined =>
+  outcome?._tag === "Retryable" && nested === "refuse" && exit._tag === "Failure" && hasRetriedBelow(exit.cause)
+    ? retriedBelow
+    : outcome
 
 /** Our own timeout has not been through a call yet, so its cause carries no timeline. */
 const isOwnTimeout = (exit: Exit.Exit<unknown, unknown>): boolean => {
@@ -252,6 +269,72 @@ const isOwnTimeout = (exit: Exit.Exit<unknown, unknown>): boolean => {
  * @since 0.1.0
  */
 export const typedFailures: Classifier<unknown, unknown> = (exit) => classifyDefault(exit, isOwnTimeout(exit), "refuse")
+
+// -----------------------------------------------------------------------------
+// protocols
+// -----------------------------------------------------------------------------
+
+/**
+ * What an exit failed with. `withTransaction` makes defects of a failure when its `ROLLBACK` fails as well, which it does
+ * whenever the connection was lost: these are looked at too.
+ */
+const sqlFailure = (cause: Cause.Cause<unknown>): Option.Option<unknown> => {
+  if (!Cause.hasDies(cause)) return Cause.findErrorOption(cause)
+  const errors = cause.reasons.map((reason) =>
+    Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
+  )
+  return errors.every(SqlOutcome.isConnectionError) ? Option.some(errors[0]) : Option.none()
+}
+
+/**
+ * A classifier of the errors of `effect/sql`, alone or as the `cause` of an error of yours; no opinion on others.
+ *
+ * **Details**
+ *
+ * | `SqlError` | outcome | `executed` |
+ * | --- | --- | --- |
+ * | serialization failure, deadlock, lock timeout, statement timeout | Retryable | no: the database undid it |
+ * | no connection could be had, the server takes no more, it is starting | Retryable | no: nothing was sent |
+ * | the server has ended an idle session | Retryable | no: nothing ran |
+ * | the connection was lost, the server is shutting down, it crashed | Retryable | maybe: a `COMMIT` may have arrived |
+ * | unique violation, constraint, syntax, authentication, authorization | NonRetryable | |
+ * | anything else | what its `isRetryable` says | maybe |
+ *
+ * A failure that a call inside has already retried is left to the end of the chain (`retried_below`). A connection that
+ * is lost inside `withTransaction` reaches the caller as a defect, because the rollback fails too; it is known here.
+ *
+ * **Gotchas**
+ *
+ * The verdict is about the statement or transaction that failed. Make that the effect of the call: one statement, or one
+ * `withTransaction`, with `Rego.resilient` outside.
+ *
+ * **Example** (A deadlock, and a duplicate)
+ *
+ * ```ts
+ * import { Classifier, Outcome } from "@rego/core"
+ * import { Exit } from "effect"
+ * import { SqlError } from "effect/sql"
+ *
+ * const cause = Object.assign(new Error("deadlock detected"), { code: "40P01" })
+ * const deadlock = new SqlError.SqlError({ reason: new SqlError.DeadlockError({ cause }) })
+ * const attributes = { "db.response.status_code": "40P01" }
+ * Classifier.sql(Exit.fail(deadlock)) // => Outcome.retryable({ reason: "sql_deadlock", executed: "no", attributes })
+ *
+ * const reason = new SqlError.UniqueViolation({ cause: new Error("duplicate key"), constraint: "users_email_key" })
+ * const duplicate = new SqlError.SqlError({ reason })
+ * Classifier.sql(Exit.fail(duplicate)) // => Outcome.nonRetryable({ reason: "sql_unique_violation" })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const sql: Classifier<unknown, unknown> = (exit) => {
+  if (exit._tag === "Success") return undefined
+  const error = sqlFailure(exit.cause)
+  if (Option.isNone(error)) return undefined
+  const outcome = SqlOutcome.ofError(error.value)
+  return outcome?._tag === "Retryable" && hasRetriedBelow(exit.cause) ? undefined : outcome
+}
 
 // -----------------------------------------------------------------------------
 // combinators

@@ -12,6 +12,8 @@ import type { Supervisor } from "./Supervisor.ts"
 export class Cleanup {
   /** true once the caller was interrupted: from then on it waits for what ends */
   waiting = false
+  /** attempts that were told to stop and did not at once */
+  readonly abandoned: Array<AttemptRun> = []
   private pending = 0
   private onQuiet: (() => void) | undefined = undefined
   private readonly context: Context.Context<never>
@@ -29,6 +31,13 @@ export class Cleanup {
     this.supervisor = supervisor
     this.onDiscard = onDiscard
     this.onDefect = onDefect
+  }
+
+  /** The call is over: of those that still run nobody will say when they ended. */
+  markAbandoned(): void {
+    for (const attempt of this.abandoned) {
+      if (attempt.fiberExit === undefined) attempt.facts.endedBy = "abandoned"
+    }
   }
 
   /** The scope of the attempt whose exit is returned lives as long as the caller's. */

@@ -5,30 +5,57 @@
  * @internal
  */
 import { Duration, Effect } from "effect"
-import type { Budget, Decision, Request } from "./Budget.ts"
+import type { Budget, Call, Decision, Request } from "./Budget.ts"
+import type { Outcome } from "./Outcome.ts"
 
 type Answer = Decision | Effect.Effect<Decision>
 
-/** Both hear of it, even when the first has a defect; where only one listens the driver has only one to tell. */
-const both = <Heard extends ReadonlyArray<unknown>>(
-  first: ((...heard: Heard) => void) | undefined,
-  second: ((...heard: Heard) => void) | undefined
-): ((...heard: Heard) => void) | undefined =>
-  first === undefined || second === undefined ? first ?? second : (...heard) => {
+/** Both halves are settled, even when the first has a defect. */
+const each = (first: () => void, second: () => void): void => {
+  try {
+    first()
+  } finally {
+    second()
+  }
+}
+
+const partsOf = (budget: Budget): Iterable<Budget> => budget instanceof CombinedBudget ? budget.parts : [budget]
+
+/** Every part hears of it, even when one before it has a defect. */
+const tell = (parts: ReadonlyArray<Budget>, hear: (part: Budget) => void): void => {
+  let first: { readonly defect: unknown } | undefined
+  for (const part of parts) {
     try {
-      first(...heard)
-    } finally {
-      second(...heard)
+      hear(part)
+    } catch (defect) {
+      first ??= { defect }
     }
   }
+  if (first !== undefined) throw first.defect
+}
 
-const grantOfBoth = (first: Decision & { _tag: "Granted" }, second: Decision): Decision => {
+/** The function of a budget that hears of calls; `undefined` where no part listens, and the driver has nobody to tell. */
+const listener = <Heard extends ReadonlyArray<unknown>>(
+  parts: ReadonlySet<Budget>,
+  of: (part: Budget) => ((...heard: Heard) => void) | undefined
+): ((...heard: Heard) => void) | undefined => {
+  const listening = [...parts].filter((part) => of(part) !== undefined)
+  return listening.length === 0
+    ? undefined
+    : (...heard) => tell(listening, (part) => of(part)?.call(part, ...heard))
+}
+
+const both = (first: Decision & { _tag: "Granted" }, second: Decision): Decision => {
   if (second._tag === "Denied") {
     first.permit.settle("unused")
     return second
   }
-  const [one, other] = [first.permit, second.permit]
-  return { _tag: "Granted", permit: { settle: both(one.settle.bind(one), other.settle.bind(other))! } }
+  return {
+    _tag: "Granted",
+    permit: {
+      settle: (use) => each(() => first.permit.settle(use), () => second.permit.settle(use))
+    }
+  }
 }
 
 const askOrGiveBack = (first: Decision & { _tag: "Granted" }, ask: () => Answer): Answer => {
@@ -50,9 +77,9 @@ const then = (first: Decision, ask: () => Answer): Answer => {
         second,
         (exit) => exit._tag === "Success" ? Effect.void : Effect.sync(() => first.permit.settle("unused"))
       ),
-      (decision) => grantOfBoth(first, decision)
+      (decision) => both(first, decision)
     )
-    : grantOfBoth(first, second)
+    : both(first, second)
 }
 
 const sequence = (first: () => Answer, second: () => Answer): Answer => {
@@ -63,6 +90,9 @@ const sequence = (first: () => Answer, second: () => Answer): Answer => {
     return Effect.isEffect(next) ? next : Effect.succeed(next)
   })
 }
+
+const nameDenial = (decision: Decision, budget: string): Decision & { readonly budget?: string } =>
+  decision._tag === "Denied" ? { ...decision, budget } : decision
 
 const shorter = (a: Duration.Duration | undefined, b: Duration.Duration | undefined): Duration.Duration | undefined =>
   a === undefined ? b : b === undefined ? a : Duration.min(a, b)
@@ -77,16 +107,21 @@ export class CombinedBudget implements Budget {
   readonly onCall: Budget["onCall"]
   readonly onCallEnd: Budget["onCallEnd"]
   readonly onOutcome: Budget["onOutcome"]
+  /** What is not combined itself: a parent that both halves have must count a call once. */
+  readonly parts: ReadonlySet<Budget>
   private readonly first: Budget
   private readonly second: Budget
-  constructor(first: Budget, second: Budget) {
+  private readonly firstName: string | undefined
+  constructor(first: Budget, second: Budget, firstName?: string) {
+    this.firstName = firstName
+    this.parts = new Set([...partsOf(first), ...partsOf(second)])
+    this.onCall = listener<[Call]>(this.parts, (part) => part.onCall)
+    this.onCallEnd = listener<[Call]>(this.parts, (part) => part.onCallEnd)
+    this.onOutcome = listener<[Outcome, number]>(this.parts, (part) => part.onOutcome)
     this.first = first
     this.second = second
     this.maxCost = smaller(first.maxCost, second.maxCost)
     this.window = shorter(first.window, second.window)
-    this.onCall = both(first.onCall?.bind(first), second.onCall?.bind(second))
-    this.onCallEnd = both(first.onCallEnd?.bind(first), second.onCallEnd?.bind(second))
-    this.onOutcome = both(first.onOutcome?.bind(first), second.onOutcome?.bind(second))
     const { admit } = first
     const { admit: admitToo } = second
     this.admit = admit === undefined || admitToo === undefined
@@ -95,7 +130,16 @@ export class CombinedBudget implements Budget {
   }
 
   readonly tryAcquire = (request: Request): Answer =>
-    sequence(() => this.first.tryAcquire(request), () => this.second.tryAcquire(request))
+    sequence(() => this.named(this.first.tryAcquire(request)), () => this.second.tryAcquire(request))
+
+  /** Where the first half has a name, its refusals carry it: the record of a call says which budget it was. */
+  private named(answer: Answer): Answer {
+    const { firstName } = this
+    if (firstName === undefined) return answer
+    return Effect.isEffect(answer)
+      ? Effect.map(answer, (decision) => nameDenial(decision, firstName))
+      : nameDenial(answer, firstName)
+  }
 
   get state(): Budget["state"] {
     return Effect.zipWith(this.first.state, this.second.state, (a, b) => ({ balance: Math.min(a.balance, b.balance) }))

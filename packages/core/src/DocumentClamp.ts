@@ -11,6 +11,8 @@ import * as Plan from "./Plan.ts"
 import type * as Policy from "./Policy.ts"
 import * as PolicySet from "./PolicySet.ts"
 import type { Clamped } from "./PolicySource.ts"
+import type { Steps } from "./Steps.ts"
+import { mapValues, runNow } from "./Steps.ts"
 
 type Json = Readonly<Record<string, unknown>>
 type Path = ReadonlyArray<PropertyKey>
@@ -146,29 +148,32 @@ const clampChange: Clamper = (json, path, clamped) => withFields(json, { change:
 const clampEntry: Clamper = (json, path, clamped) =>
   withFields(clampPolicy(json, path, clamped), { rollout: clampChange }, path, clamped)
 
-const clampWhole: Clamper = (json, path, clamped) =>
-  withFields(
-    json,
-    { defaults: clampPolicy, budgets: clampAll(clampFields(clampsOfBudget)), policies: clampAll(clampEntry) },
-    path,
-    clamped
-  )
+const clampOthers: Clamper = (json, path, clamped) =>
+  withFields(json, { defaults: clampPolicy, budgets: clampAll(clampFields(clampsOfBudget)) }, path, clamped)
 
 export interface ClampedJson {
   readonly json: unknown
   readonly clamped: ReadonlyArray<Clamped>
 }
 
-const clamping = (clamp: Clamper) => (json: unknown): ClampedJson => {
+/** A document with its values clamped. What is no document comes back as it is. Clamping again changes nothing. */
+export const clamping = function*(json: unknown): Steps<ClampedJson> {
   const clamped: Array<Clamped> = []
-  return { json: clamp(json, [], clamped), clamped }
+  const others = clampOthers(json, [], clamped)
+  if (!isRecord(others) || !Object.hasOwn(others, "policies")) return { json: others, clamped }
+  const { policies } = others
+  if (!isRecord(policies)) return { json: others, clamped }
+  const entries = yield* mapValues(policies, (entry, pattern) => clampEntry(entry, ["policies", pattern], clamped))
+  return { json: entries === policies ? others : { ...others, policies: entries }, clamped }
 }
 
-/** A document with its values clamped. What is no document comes back as it is. Clamping again changes nothing. */
-export const clampDocument = clamping(clampWhole)
+export const clampDocument = (json: unknown): ClampedJson => runNow(clamping(json))
 
 /** The same for one policy, as a source for single keys answers it. */
-export const clampOnePolicy = clamping(clampPolicy)
+export const clampOnePolicy = (json: unknown): ClampedJson => {
+  const clamped: Array<Clamped> = []
+  return { json: clampPolicy(json, [], clamped), clamped }
+}
 
 // -----------------------------------------------------------------------------
 // merged policies
@@ -193,32 +198,49 @@ export interface ClampedSet {
   readonly clamped: ReadonlyArray<Clamped>
 }
 
+const hasHedge = ({ hedge }: Policy.Sections): boolean => typeof hedge === "object"
+
+type Entries = Readonly<Record<string, Policy.Sections>>
+type Note = (path: Path, merged: Policy.Sections, hedge: Policy.Sections["hedge"]) => void
+
+const lowering = (set: PolicySet.PolicySet, entries: Entries, isHere: (pattern: string) => boolean, note: Note) =>
+  mapValues(entries, (entry, pattern) => {
+    if (!isHere(pattern)) return entry
+    const merged = PolicySet.merged(set, pattern)
+    const hedge = lowered(merged)
+    if (hedge === undefined) return entry
+    note(["policies", pattern], merged, hedge)
+    return { ...entry, hedge }
+  })
+
 /** From the most general entry to the most particular, because each inherits from those before. */
-export const clampMerged = (
-  entries: Readonly<Record<string, Policy.Sections>>,
+export const clampingMerged = function*(
+  entries: Entries,
   defaults: Policy.Sections,
   givesDefaults: boolean
-): ClampedSet => {
+): Steps<ClampedSet> {
   const clamped: Array<Clamped> = []
-  const note = (path: Path, merged: Policy.Sections, hedge: Policy.Sections["hedge"]): void => {
+  const note: Note = (path, merged, hedge) => {
     const limit = typeof hedge === "object" ? hedge.maxHedges : hedge
     clamped.push({ path: [...path, "hedge", "maxHedges"], value: Plan.fromSections(merged).hedge?.maxHedges, limit })
   }
   const forMissing = PolicySet.forMissing(PolicySet.make({}, defaults))
   const under = givesDefaults ? lowered(forMissing) : undefined
   if (under !== undefined) note(["defaults"], forMissing, under)
-  let set = PolicySet.make(entries, under === undefined ? defaults : { ...defaults, hedge: under })
+  let set = yield* PolicySet.making(entries, under === undefined ? defaults : { ...defaults, hedge: under })
+  if (!hasHedge(defaults) && !PolicySet.written(set).some(([, sections]) => hasHedge(sections))) return { set, clamped }
   let current = entries
   for (const isHere of levels) {
-    const changes = PolicySet.merged(set).flatMap(([pattern, merged]) => {
-      const hedge = isHere(pattern) ? lowered(merged) : undefined
-      if (hedge === undefined) return []
-      note(["policies", pattern], merged, hedge)
-      return [[pattern, { ...current[pattern]!, hedge }] as const]
-    })
-    if (changes.length === 0) continue
-    current = Object.fromEntries([...Object.entries(current), ...changes])
-    set = PolicySet.make(current, set.defaults)
+    const next = yield* lowering(set, current, isHere, note)
+    if (next === current) continue
+    current = next
+    set = yield* PolicySet.making(current, set.defaults)
   }
   return { set, clamped }
 }
+
+export const clampMerged = (
+  entries: Entries,
+  defaults: Policy.Sections,
+  givesDefaults: boolean
+): ClampedSet => runNow(clampingMerged(entries, defaults, givesDefaults))

@@ -6,7 +6,7 @@
  */
 import { Option } from "effect"
 import * as BootChecks from "./BootChecks.ts"
-import { clampDocument, clampMerged } from "./DocumentClamp.ts"
+import { clamping, clampingMerged } from "./DocumentClamp.ts"
 import * as DocumentGuard from "./DocumentGuard.ts"
 import type { Issue } from "./Issue.ts"
 import { show } from "./Issue.ts"
@@ -15,6 +15,8 @@ import * as PolicyDocument from "./PolicyDocument.ts"
 import type { PolicySet } from "./PolicySet.ts"
 import type { Clamped } from "./PolicySource.ts"
 import * as Rollout from "./Rollout.ts"
+import type { Steps } from "./Steps.ts"
+import { mapValues, runNow } from "./Steps.ts"
 
 type Document = PolicyDocument.PolicyDocument
 
@@ -35,7 +37,12 @@ export interface Accepted {
 
 export type Verdict =
   | { readonly _tag: "Accepted"; readonly accepted: Accepted }
-  | { readonly _tag: "Rejected"; readonly revision: Option.Option<string>; readonly issues: ReadonlyArray<Issue> }
+  | {
+    readonly _tag: "Rejected"
+    readonly fingerprint: string
+    readonly revision: Option.Option<string>
+    readonly issues: ReadonlyArray<Issue>
+  }
 
 export interface Provided {
   readonly isBudget: (name: string) => boolean
@@ -85,10 +92,39 @@ const canonical = (value: unknown, above: ReadonlyArray<object> = []): string =>
   return typeof value === "string" ? JSON.stringify(value) : String(value)
 }
 
+const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
+  typeof u === "object" && u !== null && !Array.isArray(u)
+
+/** Sums: the order of entries does not matter, and need not be made. */
+class Fingerprint {
+  private length = 0
+  private first = 0
+  private second = 0
+
+  add(text: string): void {
+    this.length += text.length
+    this.first = (this.first + Rollout.hash(text)) >>> 0
+    this.second = (this.second + Rollout.hash(text, 0x9e3779b9)) >>> 0
+  }
+
+  toString(): string {
+    return `${this.length}:${this.first}:${this.second}`
+  }
+}
+
 /** Documents are kept for long, their fingerprints for longer. */
-export const fingerprintOf = (json: unknown): string => {
-  const text = canonical(json)
-  return `${text.length}:${Rollout.hash(text)}:${Rollout.hash(text, 0x9e3779b9)}`
+export const fingerprinting = function*(json: unknown): Steps<string> {
+  const policies = isRecord(json) ? json["policies"] : undefined
+  const fingerprint = new Fingerprint()
+  if (!isRecord(policies)) fingerprint.add(canonical(json))
+  else {
+    fingerprint.add(canonical({ ...json as object, policies: {} }))
+    for (const pattern of Object.keys(policies)) {
+      yield
+      fingerprint.add(`${JSON.stringify(pattern)}:${canonical(policies[pattern])}`)
+    }
+  }
+  return fingerprint.toString()
 }
 
 const revisionOf = (json: unknown): Option.Option<string> => {
@@ -122,7 +158,7 @@ interface Settled {
 }
 
 /** During a deploy old instances do not know the new names: such an entry keeps its last good version, and only that one. */
-const settleEntries = (gate: Gate, before: Document | undefined, document: Document): Settled => {
+const settling = function*(gate: Gate, before: Document | undefined, document: Document): Steps<Settled> {
   const names = namesOf(gate, document)
   const found: Array<Issue> = []
   const settle = <E extends Entry>(path: ReadonlyArray<string>, entry: E, lastGood: E): E => {
@@ -130,28 +166,19 @@ const settleEntries = (gate: Gate, before: Document | undefined, document: Docum
     found.push(...issues)
     return issues.length === 0 ? entry : lastGood
   }
-  const policies = Object.fromEntries(
-    Object.entries(document.policies).map(([pattern, entry]) => [
-      pattern,
-      settle(["policies", pattern], entry, own(before?.policies, pattern) ?? oneAttempt)
-    ])
+  const policies = yield* mapValues(
+    document.policies,
+    (entry, pattern) => settle(["policies", pattern], entry, own(before?.policies, pattern) ?? oneAttempt)
   )
   const { defaults } = document
   const settled = defaults && settle(["defaults"], defaults, before?.defaults ?? oneAttempt)
-  return found.length === 0
-    ? { document, issues: [] }
-    : { document: { ...document, policies, ...(settled === undefined ? {} : { defaults: settled }) }, issues: found }
+  if (found.length === 0) return { document, issues: [] }
+  return { document: { ...document, policies, ...(settled === undefined ? {} : { defaults: settled }) }, issues: found }
 }
 
 // -----------------------------------------------------------------------------
 // the gate
 // -----------------------------------------------------------------------------
-
-const reject = (json: unknown, issues: ReadonlyArray<Issue>): Verdict => ({
-  _tag: "Rejected",
-  revision: revisionOf(json),
-  issues
-})
 
 const reused = (before: Before, revision: string, fingerprint: string): ReadonlyArray<Issue> => {
   const known = before.revisions.get(revision)
@@ -162,27 +189,32 @@ const reused = (before: Before, revision: string, fingerprint: string): Readonly
 }
 
 /** A revision that was in force before is known to be good, however large the step back is. */
-const guardIssues = (before: Before, document: Document): ReadonlyArray<Issue> =>
-  before.delivered === undefined || before.revisions.has(document.revision)
+const guarding = function*(before: Before, document: Document): Steps<ReadonlyArray<Issue>> {
+  return before.delivered === undefined || before.revisions.has(document.revision)
     ? []
-    : DocumentGuard.issues(before.delivered, document)
+    : yield* DocumentGuard.guarding(before.delivered, document)
+}
 
-export const judge = (gate: Gate, before: Before, json: unknown, guarded: boolean): Verdict => {
-  const raw = clampDocument(json)
-  const read = PolicyDocument.read(raw.json)
-  if (read.document === undefined) return reject(json, read.issues)
-  const { document, issues } = settleEntries(gate, before.inForce, read.document)
-  if (issues.length > 0 && gate.onInvalidEntry === "refuse-document") return reject(json, issues)
-  const fingerprint = fingerprintOf(json)
-  const chosen = Rollout.allChosen(document.policies, gate.instance)
-  const merged = clampMerged(chosen, document.defaults ?? {}, gate.givesDefaults)
+/** Nothing that it reads may change before it has ended. */
+export const judging = function*(gate: Gate, before: Before, json: unknown, guarded: boolean): Steps<Verdict> {
+  const fingerprint = yield* fingerprinting(json)
+  const reject = (issues: ReadonlyArray<Issue>): Verdict => (
+    { _tag: "Rejected", fingerprint, revision: revisionOf(json), issues }
+  )
+  const raw = yield* clamping(json)
+  const read = yield* PolicyDocument.reading(raw.json)
+  if (read.document === undefined) return reject(read.issues)
+  const { document, issues } = yield* settling(gate, before.inForce, read.document)
+  if (issues.length > 0 && gate.onInvalidEntry === "refuse-document") return reject(issues)
+  const chosen = yield* Rollout.choosing(document.policies, gate.instance)
+  const merged = yield* clampingMerged(chosen, document.defaults ?? {}, gate.givesDefaults)
   const policies = { set: merged.set, givesDefaults: gate.givesDefaults }
   const refused = [
     ...reused(before, document.revision, fingerprint),
-    ...BootChecks.allMergedIssues(policies, (name) => gate.provided.maxCost(name, own(document.budgets, name))),
-    ...(guarded ? guardIssues(before, document) : [])
+    ...(yield* BootChecks.checking(policies, (name) => gate.provided.maxCost(name, own(document.budgets, name)))),
+    ...(guarded ? yield* guarding(before, document) : [])
   ]
-  if (refused.length > 0) return reject(json, refused)
+  if (refused.length > 0) return reject(refused)
   const accepted: Accepted = {
     json,
     fingerprint,
@@ -193,3 +225,6 @@ export const judge = (gate: Gate, before: Before, json: unknown, guarded: boolea
   }
   return { _tag: "Accepted", accepted }
 }
+
+export const judge = (gate: Gate, before: Before, json: unknown, guarded: boolean): Verdict =>
+  runNow(judging(gate, before, json, guarded))

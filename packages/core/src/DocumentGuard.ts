@@ -10,8 +10,10 @@ import type { Issue } from "./Issue.ts"
 import * as Plan from "./Plan.ts"
 import * as Policy from "./Policy.ts"
 import * as PolicyDiff from "./PolicyDiff.ts"
-import type { PolicyDocument } from "./PolicyDocument.ts"
+import type { Entry, PolicyDocument } from "./PolicyDocument.ts"
 import * as PolicySet from "./PolicySet.ts"
+import type { Steps } from "./Steps.ts"
+import { mapValues, runNow } from "./Steps.ts"
 
 const cut = 1 / 10
 const raise = 3
@@ -127,16 +129,21 @@ const sourcesOf = (document: PolicyDocument, key: string): ReadonlyArray<string>
 const budgetOf = (set: PolicySet.PolicySet, key: string): string =>
   Plan.fromSections(PolicySet.resolve(set, key) ?? {}).budget
 
-const setOf = (document: PolicyDocument, changed: boolean): PolicySet.PolicySet =>
-  PolicySet.make(
-    Object.fromEntries(
-      Object.entries(document.policies).map(([pattern, entry]) => [
-        pattern,
-        changed && entry.rollout !== undefined ? Policy.merge(entry, entry.rollout.change) : entry
-      ])
-    ),
-    document.defaults
-  )
+const changed = (entry: Entry): Policy.Sections =>
+  entry.rollout === undefined ? entry : Policy.merge(entry, entry.rollout.change)
+
+/** What a document gives to those whom no rollout has reached, and to those whom all have. */
+const targetsOf = function*({ defaults, policies }: PolicyDocument): Steps<ReadonlyArray<PolicySet.PolicySet>> {
+  const base = yield* PolicySet.making(policies, defaults)
+  const all = yield* mapValues<Entry, Policy.Sections>(policies, changed)
+  return all === policies ? [base] : [base, yield* PolicySet.making(all, defaults)]
+}
+
+/** The entries of two documents, each once. */
+const patternsOf = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<string> => [
+  ...Object.keys(after.policies),
+  ...Object.keys(before.policies).filter((pattern) => !Object.hasOwn(after.policies, pattern))
+]
 
 const isForcedFor = (before: PolicyDocument, after: PolicyDocument, key: string, budget: string): boolean =>
   isForced(before.defaults, after.defaults) ||
@@ -147,11 +154,12 @@ const isForcedFor = (before: PolicyDocument, after: PolicyDocument, key: string,
  * What a change from one document to another must not do. A rollout is judged as if it had reached everybody, so that all
  * instances judge alike.
  */
-export const issues = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Issue> => {
-  const [base, ...targets] = [setOf(before, false), setOf(after, false), setOf(after, true)]
-  const patterns = new Set([...Object.keys(after.policies), ...Object.keys(before.policies)])
+export const guarding = function*(before: PolicyDocument, after: PolicyDocument): Steps<ReadonlyArray<Issue>> {
+  const base = yield* PolicySet.making(before.policies, before.defaults)
+  const targets = yield* targetsOf(after)
   const found = new Map<string, Issue>()
-  for (const pattern of patterns) {
+  for (const pattern of patternsOf(before, after)) {
+    yield
     const key = PolicySet.keyOf(pattern)
     const had = PolicySet.resolve(base, key)
     for (const target of targets) {
@@ -164,3 +172,6 @@ export const issues = (before: PolicyDocument, after: PolicyDocument): ReadonlyA
   }
   return Array.from(found.values())
 }
+
+export const issues = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Issue> =>
+  runNow(guarding(before, after))

@@ -45,7 +45,7 @@ import type * as Hedge from "./Hedge.ts"
 import { show } from "./Issue.ts"
 import type { Kind, Waiting } from "./KillSwitch.ts"
 import * as Outcome from "./Outcome.ts"
-import { Questions } from "./Questions.ts"
+import { freePass, Questions } from "./Questions.ts"
 import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
@@ -72,9 +72,6 @@ const noAttempts: Array<AttemptRun> = []
 
 const callerGone = Outcome.abort({ reason: "caller_interrupted" })
 
-/** A defect of ours never refuses a call. */
-const freePass: Budget.Decision = { _tag: "Granted", permit: { settle: () => {} } }
-
 /** The hedge that runs the current code, however deep below it. */
 const EnclosingHedge: Context.Reference<Option.Option<Attempt>> = Context.Reference(
   "@rego/core/Executor/EnclosingHedge",
@@ -91,15 +88,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   readonly parentScope: Scope.Scope | undefined
   ended = false
   retry = 0
-  previous: AnyExit | undefined = undefined
-  delayBefore = 0
 
   private readonly self: Effect.Effect<any, any>
   private readonly options: CallOptions
   private readonly bindings: Bindings
   private readonly resume: Resume
   private readonly withTimeline: boolean
-  private record: CallRecord
+  private readonly startedAt: number
 
   private attempts = 0
   private admitted = false
@@ -109,15 +104,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private trigger: Hedge.Delays | ScheduleSteps<Hedge.State> | undefined = undefined
   /** definite outcomes that arrived in this tick while others still run: the best of them wins, not the first */
   private arrived: Array<AttemptRun> | undefined = undefined
-  /** attempts that were told to stop and did not at once */
-  private left: Array<AttemptRun> | undefined = undefined
 
   // Made when they are needed first: most calls succeed at once.
+  private written: CallRecord | undefined = undefined
   private asking: Questions | undefined = undefined
   private cleaning: Cleanup | undefined = undefined
   private between: Between | undefined = undefined
   private asyncContext: AsyncContext | undefined = undefined
-  private draw: (() => number) | undefined = undefined
 
   constructor(
     self: Effect.Effect<any, any>,
@@ -138,12 +131,11 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     this.resume = resume
     this.withTimeline = withTimeline
     this.clock = Context.get(context, Clock.Clock)
-    const startedAt = this.now()
+    this.startedAt = this.now()
     // JavaScript may pass anything, and a call never fails because of its key.
     this.binding = bindings.get(typeof key === "string" ? key : String(key), context)
     this.parentScope = Context.getOrUndefined(context as Context.Context<Scope.Scope>, Scope.Scope)
-    this.deadline = Math.min(startedAt + this.binding.plan.overall, enclosing(context, this.clock))
-    this.record = new CallRecord(this.binding.key, this.binding.facts, startedAt)
+    this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(context, this.clock))
   }
 
   asEffect(): Effect.Effect<void> {
@@ -188,42 +180,60 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   get random(): () => number {
-    if (this.draw !== undefined) return this.draw
     const random = Context.get(this.context, Random.Random)
-    return this.draw = () => random.nextDoubleUnsafe()
+    return () => random.nextDoubleUnsafe()
+  }
+
+  /** how the group before ended */
+  get previous(): AnyExit | undefined {
+    return this.between?.previous
+  }
+
+  get delayBefore(): number {
+    return this.between?.waited ?? 0
+  }
+
+  /** Made when there is more to say than one attempt, or when somebody may read it. */
+  private get record(): CallRecord {
+    return this.written ??= this.openRecord()
+  }
+
+  private openRecord(): CallRecord {
+    const record = new CallRecord(this.binding.key, this.binding.facts, this.startedAt)
+    for (const attempt of this.group) record.add(attempt.facts, this.bounds.maxAttemptRecords)
+    return record
   }
 
   // ---------------------------------------------------------------------------
   // before the first attempt
   // ---------------------------------------------------------------------------
 
-  begin(now: number = this.record.startedAt): void {
+  begin(now: number = this.startedAt): void {
     const { budget, notReady } = this.binding
     if (notReady !== undefined) return this.awaitPolicy(notReady)
     if (now >= this.deadline) return this.deadlinePassed()
     if (budget.admit === undefined) return this.admit(undefined, now)
-    this.questions.askBudget(
-      () => budget.admit!(this.asCall(now)),
-      freePass,
-      (decision) =>
-        decision._tag === "Granted" ? this.admit(decision.permit, this.now()) : this.fail({
-          _tag: "AdmissionDenied",
-          budget: this.binding.plan.budget,
-          detail: decision.reason,
-          retryAfter: Option.fromUndefinedOr(decision.retryAfter)
-        }, "admission_denied"),
-      true
-    )
+    const asked = this.questions.admit(budget, this.asCall(now))
+    if (!Effect.isEffect(asked)) return this.ended ? this.questions.giveBack(asked) : this.onAdmission(asked, now)
+    this.questions.await(asked, freePass, (decision) => this.onAdmission(decision, this.now()), true)
+  }
+
+  private onAdmission(decision: Budget.Decision, now: number): void {
+    if (decision._tag === "Granted") return this.admit(decision.permit, now)
+    this.fail({
+      _tag: "AdmissionDenied",
+      budget: this.binding.plan.budget,
+      detail: decision.reason,
+      retryAfter: Option.fromUndefinedOr(decision.retryAfter)
+    }, "admission_denied")
   }
 
   /** A policy that was on its way is there, or will not be. The wait counts: the call began when it was made. */
   private awaitPolicy(awaited: "missing" | Awaited): void {
     if (awaited === "missing") return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
     this.questions.run(awaited.policy, () => {
-      const { startedAt } = this.record
       this.binding = this.bindings.get(this.binding.key, this.context)
-      this.deadline = Math.min(startedAt + this.binding.plan.overall, enclosing(this.context, this.clock))
-      this.record = new CallRecord(this.binding.key, this.binding.facts, startedAt)
+      this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(this.context, this.clock))
       this.begin(this.now())
     }, true)
   }
@@ -234,10 +244,10 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   private admit(permit: Budget.Permit | undefined, now: number): void {
     const { hedging, observed, trigger } = this.binding
-    const { startedAt } = this.record
+    const { startedAt } = this
     this.admitted = true
     if (observed.onCall !== undefined) {
-      this.questions.guard("budget.onCall", () => observed.onCall!(this.asCall(startedAt)))
+      this.tellCall("onCall", startedAt)
       if (this.ended) return this.settle(permit, "unused")
     }
     // An admission that took time may have used up all there was.
@@ -254,9 +264,17 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   /** A call inside a hedge does not hedge again, nor does a call inside that one. */
   private mayHedge(): boolean {
-    if (this.idempotent() !== true || !this.replayable()) return false
+    const idempotent = this.idempotent()
+    if (idempotent === undefined) this.reportUnstated()
+    if (idempotent !== true || !this.replayable()) return false
     const enclosingHedge = Context.get(this.context, EnclosingHedge)
     return Option.isNone(enclosingHedge) || !enclosingHedge.value.active
+  }
+
+  /** Known to a call only: a policy that does not state it may be used by calls that do, as those of HTTP clients. */
+  private reportUnstated(): void {
+    const message = "its hedge section has no effect on calls that do not state idempotent, and neither does the policy"
+    reportOnce(this.binding, this.context, "unstated", message)
   }
 
   private startGroup(permit: Budget.Permit | undefined, now: number): void {
@@ -264,7 +282,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     this.group = noAttempts
     if (trigger !== undefined) {
       this.asyncContext ??= capture()
-      this.hedger = new GroupHedger(this, this.binding.hedging!, trigger)
+      this.hedger = new GroupHedger(this, trigger)
     }
     this.start(0, permit, now)
   }
@@ -277,18 +295,21 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const { perAttempt } = this.binding.plan
     const endsAt = Math.min(startedAt + perAttempt, this.deadline)
     const attempt = new AttemptRun(this, hedge, startedAt, endsAt, permit)
-    this.attempts++
-    if (this.group.length === 0) this.group = [attempt]
-    else this.group.push(attempt)
-    this.record.add(attempt.facts, this.bounds.maxAttemptRecords)
+    this.add(attempt)
     this.asking?.cancelDeadline()
     const { hedger } = this
-    hedger?.onStart(startedAt)
+    hedger?.onStart()
     this.run(attempt)
     // The attempt's own first step may have ended the call, and could not be interrupted before it was known here.
     if (attempt.settled && attempt.fiberExit === undefined) return this.interruptAttempt(attempt)
     if (!attempt.settled && endsAt !== Infinity) this.arm(attempt, startedAt)
-    hedger?.onRunning()
+    hedger?.onRunning(startedAt)
+  }
+
+  private add(attempt: AttemptRun): void {
+    if (this.attempts++ > 0) this.record.add(attempt.facts, this.bounds.maxAttemptRecords)
+    if (this.group.length === 0) this.group = [attempt]
+    else this.group.push(attempt)
   }
 
   private run(attempt: AttemptRun): void {
@@ -309,14 +330,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const { overall, perAttempt } = this.binding.plan
     this.asyncContext ??= capture()
     if (attempt.endsAt < this.deadline) attempt.armShared(clock, context, perAttempt, startedAt)
-    else if (startedAt === this.record.startedAt && this.ownsDeadline) {
+    else if (startedAt === this.startedAt && this.ownsDeadline) {
       attempt.armShared(clock, context, overall, startedAt)
     } else attempt.armOwn(clock, context, attempt.endsAt - startedAt)
   }
 
   /** Whether the deadline is the policy's, and not one of an enclosing call. */
   private get ownsDeadline(): boolean {
-    return this.deadline === this.record.startedAt + this.binding.plan.overall
+    return this.deadline === this.startedAt + this.binding.plan.overall
   }
 
   onTime(attempt: AttemptRun): void {
@@ -346,7 +367,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
    * first; it is this attempt's timeout in both cases, or nested calls would keep it from being retried.
    */
   private ranOut(attempt: AttemptRun, exit: AnyExit): boolean {
-    return exit._tag === "Failure" && attempt.endsAt - attempt.facts.endedAt < oneMicrosecond &&
+    return exit._tag === "Failure" && attempt.endsAt - attempt.facts.endedAt! < oneMicrosecond &&
       RegoError.isInheritedDeadline(exit.cause)
   }
 
@@ -357,7 +378,6 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   /** The caller never waits for an attempt that timed out, even if it does not stop. */
   private timeOut(attempt: AttemptRun): void {
-    attempt.timedOut = true
     attempt.settle("timed_out", this.now())
     this.interruptAttempt(attempt)
     if (this.ended) return
@@ -375,15 +395,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     fiber?.interruptUnsafe(this.fiberId)
     if (fiber === undefined || attempt.fiberExit !== undefined || attempt.abandoned || attempt.awaited) return
     attempt.abandoned = true
-    if (this.left === undefined) this.left = [attempt]
-    else this.left.push(attempt)
+    this.cleanup.abandoned.push(attempt)
     this.binding.state.abandoned++
     this.supervisor.add(fiber)
   }
 
   private onLateEnd(attempt: AttemptRun): void {
     if (attempt.abandoned) this.binding.state.abandoned--
-    this.cleanup.release(attempt)
+    this.release(attempt)
     if (attempt.awaited) this.cleanup.oneLess()
   }
 
@@ -393,17 +412,23 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   private judge(attempt: AttemptRun, exit: AnyExit): void {
     const outcome = this.classify(exit, attempt.timedOut)
-    const { endedAt, startedAt } = attempt.facts
+    const { startedAt } = attempt.facts
+    const endedAt = attempt.facts.endedAt!
     attempt.facts.outcome = outcome
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
-    this.tellOutcome(outcome, endedAt)
+    if (!this.isSecondAnswer(outcome)) this.tellOutcome(outcome, endedAt)
     this.binding.hedging?.onOutcome(outcome, startedAt, endedAt)
     if (this.ended) return
     // Last, because what is called above may end other attempts: a group is judged when all of its attempts are.
     attempt.exit = exit
     if (outcome._tag !== "Retryable") return this.arrive(attempt)
-    attempt.retryable = outcome
     this.onRetryable(outcome)
+  }
+
+  /** Of answers that arrive in one tick only the first is told to budgets: a call deposits once. */
+  private isSecondAnswer(outcome: Outcome.Outcome): boolean {
+    return this.arrived !== undefined && Classifier.isAnswer(outcome) &&
+      this.arrived.some((attempt) => Classifier.isAnswer(attempt.facts.outcome!))
   }
 
   private tellOutcome(outcome: Outcome.Outcome, now: number): void {
@@ -411,6 +436,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
       this.binding.observed.onOutcome?.(outcome, now)
     } catch (defect) {
       this.reportDefect("budget.onOutcome", defect)
+    }
+  }
+
+  private tellCall(what: "onCall" | "onCallEnd", now: number): void {
+    try {
+      if (this.binding.observed[what] !== undefined) this.binding.observed[what](this.asCall(now))
+    } catch (defect) {
+      this.reportDefect(`budget.${what}`, defect)
     }
   }
 
@@ -434,7 +467,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
       return
     }
     this.hedger?.close()
-    if (this.idle()) return this.concludeAt(attempt.facts.endedAt, attempt)
+    if (this.idle()) return this.concludeAt(attempt.facts.endedAt!, attempt)
     const arrived = [attempt]
     this.arrived = arrived
     endOfTick(this.clock, this.context, () => this.protect(() => this.conclude(Retry.best(arrived))))
@@ -445,7 +478,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
       const any: Exit.Exit<never, RegoError.RegoError> = exit as any
       const { nested } = this.binding.plan
       const outcome = this.options.classifier?.(any) ?? this.binding.classifier?.(any) ??
-        this.options.protocol?.(any, nested)
+        Classifier.unlessRetriedBelow(this.options.protocol?.(any, nested), exit, nested)
       if (outcome === undefined) return Classifier.classifyDefault(exit, timedOut, nested)
       if (Outcome.isOutcome(outcome)) return outcome
       throw new TypeError(`a classifier must return an Outcome or undefined, got ${show(outcome)}`)
@@ -467,7 +500,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   groupFailed(): void {
     this.hedger?.close()
     const last = this.group[0]!
-    const outcome = Retry.combine(this.group.map((attempt) => attempt.retryable!))
+    const outcome = this.group.length === 1
+      ? last.retryable!
+      : Retry.combine(this.group.map((attempt) => attempt.retryable!))
     const stop = Retry.refusal({
       plan: this.binding.plan,
       retry: this.retry,
@@ -479,22 +514,26 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     })
     if (stop !== undefined) return this.conclude(last, stop)
     this.between ??= new Between(this)
-    this.between.begin({ last, outcome, retry: this.retry, delayBefore: this.delayBefore })
+    this.between.begin({ last, outcome, retry: this.retry })
   }
 
   // ---------------------------------------------------------------------------
   // between groups
   // ---------------------------------------------------------------------------
 
-  next(last: AttemptRun, waited: number, permit: Budget.Permit | undefined): void {
+  next(permit: Budget.Permit | undefined): void {
     // Only now is it sure that the last exit is not returned: a wait may still end the call with it.
-    for (const attempt of this.group) this.cleanup.release(attempt)
+    for (const attempt of this.group) this.release(attempt)
     if (this.ended) return this.settle(permit, "unused")
     this.countHedges(undefined)
-    this.previous = last.exit
+    this.written ??= this.openRecord()
     this.retry++
-    this.delayBefore = waited
     this.startGroup(permit, this.now())
+  }
+
+  /** Most failures leave nothing behind. */
+  private release(attempt: AttemptRun): void {
+    if (attempt.scope !== undefined || attempt.fiberExit?._tag === "Success") this.cleanup.release(attempt)
   }
 
   recordBackoff(delay: number, retryAfter: number | undefined): void {
@@ -568,7 +607,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     for (const attempt of this.group) if (!attempt.settled) this.cut(attempt, running, now)
     for (const attempt of this.group) {
       if (attempt.fiberExit === undefined) this.interruptAttempt(attempt)
-      else if (attempt !== returned || attempt.timedOut) this.cleanup.release(attempt)
+      else if (attempt !== returned || attempt.timedOut) this.release(attempt)
       else if (attempt.scope?.state._tag === "Open") this.cleanup.keep(attempt.scope, this.parentScope!)
     }
     this.countHedges(returned)
@@ -583,7 +622,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     this.endParts()
     this.reportAbort(now)
     for (const attempt of this.group) {
-      if (attempt.fiberExit !== undefined) this.cleanup.release(attempt)
+      if (attempt.fiberExit !== undefined) this.release(attempt)
       else if (!attempt.abandoned) {
         this.cut(attempt, "interrupted_caller", now)
         attempt.awaited = true
@@ -596,9 +635,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     return this.cleanup.quiet
   }
 
-  /** An attempt whose caller has gone says nothing about the dependency, and a budget that counts attempts must know. */
+  /**
+   * An attempt whose caller has gone says nothing about the dependency, and a budget that counts attempts must know. It
+   * knows of hedges itself: what was granted for one is settled when it ends.
+   */
   private reportAbort(now: number): void {
-    if (!this.idle()) this.tellOutcome(callerGone, now)
+    const first = this.group[0]
+    if (first !== undefined && first.exit === undefined) this.tellOutcome(callerGone, now)
   }
 
   /** The questions first: what the parts take back themselves is waited for by nobody. */
@@ -624,14 +667,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private closeRecord(now: number, stop: StopReason | undefined, exit: AnyExit | "interrupted"): void {
-    const { observed } = this.binding
-    this.left?.forEach((attempt) => {
-      if (attempt.fiberExit === undefined) attempt.facts.endedBy = "abandoned"
-    })
+    this.cleaning?.markAbandoned()
     if (stop !== undefined) this.record.decide({ _tag: "Stopped", at: now, reason: stop })
-    if (this.admitted && observed.onCallEnd !== undefined) {
-      this.questions.guard("budget.onCallEnd", () => observed.onCallEnd!(this.asCall(now)))
-    }
+    if (this.admitted) this.tellCall("onCallEnd", now)
     const collector = Context.get(this.context, Timeline.CurrentCollector)
     // Nobody can read the record of such a success: only a failure carries it.
     if (collector === undefined && !this.withTimeline && exit !== "interrupted" && exit._tag === "Success") return

@@ -7,9 +7,8 @@
  *
  * @internal
  */
-import { Duration } from "effect"
-import type { Effect } from "effect"
-import type { Permit } from "./Budget.ts"
+import { Duration, Effect } from "effect"
+import type { Decision, Permit } from "./Budget.ts"
 import type { Denial, HedgerHost } from "./CallHost.ts"
 import * as Hedge from "./Hedge.ts"
 import type { HedgeState } from "./HedgeState.ts"
@@ -23,11 +22,10 @@ import { Alarm, endOfTick } from "./Timer.ts"
 const maxDenials = 3
 
 export class GroupHedger extends Alarm implements Waiting {
+  /** attempts started so far, hedges and the one before them */
   private launched = 0
-  private hedges = 0
   private denials = 0
   private lastDenial: Denial | undefined = undefined
-  private lastStart = 0
   private notBefore = -Infinity
   /** whose answer is awaited before the next hedge */
   private asking: "trigger" | "budget" | undefined = undefined
@@ -40,35 +38,33 @@ export class GroupHedger extends Alarm implements Waiting {
   /** nothing runs in the group any more: it ends unless the next hedge starts */
   private idle = false
   private readonly host: HedgerHost
-  private readonly state: HedgeState
   private readonly trigger: Hedge.Delays | ScheduleSteps<Hedge.State>
-  private readonly maxHedges: number
 
-  constructor(host: HedgerHost, state: HedgeState, trigger: Hedge.Delays | ScheduleSteps<Hedge.State>) {
+  constructor(host: HedgerHost, trigger: Hedge.Delays | ScheduleSteps<Hedge.State>) {
     super()
     this.host = host
-    this.state = state
     this.trigger = trigger
-    this.maxHedges = host.binding.plan.hedge!.maxHedges
+  }
+
+  private get state(): HedgeState {
+    return this.host.binding.hedging!
   }
 
   /** An attempt is about to start; its first step may already end it. */
-  onStart(now: number): void {
-    if (this.launched > 0) this.hedges++
+  onStart(): void {
     this.launched++
     this.asking = undefined
     this.stopWaiting()
-    this.lastStart = now
   }
 
   /** The attempt that was started last runs: the next hedge is due one delay later. */
-  onRunning(): void {
-    this.armNext(this.lastStart)
+  onRunning(startedAt: number): void {
+    this.armNext(startedAt)
   }
 
   private mayAsk(): boolean {
-    return !this.closed && !this.spent && this.asking === undefined && this.hedges < this.maxHedges &&
-      this.denials < maxDenials
+    return !this.closed && !this.spent && this.asking === undefined && this.denials < maxDenials &&
+      this.launched <= this.host.binding.plan.hedge!.maxHedges
   }
 
   private armNext(from: number): void {
@@ -186,7 +182,7 @@ export class GroupHedger extends Alarm implements Waiting {
     const unfit = this.unfit()
     if (unfit !== undefined) return this.refused({ reason: unfit })
     const { binding: { hedgeBudget, key, plan }, random, retry } = this.host
-    const hedge = this.hedges + 1
+    const hedge = this.launched
     const request = {
       key,
       kind: "hedge" as const,
@@ -195,10 +191,15 @@ export class GroupHedger extends Alarm implements Waiting {
       now: this.host.now(),
       random
     }
-    this.host.questions.askBudget(() => hedgeBudget.tryAcquire(request), budgetDefect, (decision) => {
-      if (decision._tag === "Denied") this.refused({ ...decision, budget: plan.budget })
-      else this.granted(hedge, decision.permit)
-    }, false)
+    const { questions } = this.host
+    const asked = questions.acquire(hedgeBudget, request)
+    if (!Effect.isEffect(asked)) return this.host.ended ? questions.giveBack(asked) : this.onDecision(hedge, asked)
+    questions.await(asked, budgetDefect, (decision) => this.onDecision(hedge, decision), false)
+  }
+
+  private onDecision(hedge: number, decision: Decision): void {
+    if (decision._tag === "Granted") return this.granted(hedge, decision.permit)
+    this.refused({ budget: this.host.binding.plan.budget, ...decision })
   }
 
   /** While the budget thought about it the group or the time may have ended, or a server may have asked to wait. */

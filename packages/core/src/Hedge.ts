@@ -149,6 +149,11 @@ const share = numberField(0.5, 0.9999)
 const samples = integerField(1, 100_000)
 const load = numberField(0.0001, 0.5)
 
+const issueOf = (min: Duration.Duration, max: Duration.Duration) =>
+  Duration.isLessThan(max, min)
+    ? { path: ["max"], issue: `must not be less than min (${Duration.format(min)}), got ${Duration.format(max)}` }
+    : undefined
+
 /**
  * A trigger within the limits of a policy.
  *
@@ -163,7 +168,7 @@ export const Trigger = Schema.Union([
     fallback: Schema.Option(typed),
     min: typed,
     max: Schema.Option(typed)
-  }),
+  }).pipe(Schema.check(Schema.makeFilter(({ max, min }) => Option.isSome(max) ? issueOf(min, max.value) : undefined))),
   Schema.TaggedStruct("MaxExtraLoad", { load })
 ])
 
@@ -175,7 +180,7 @@ const QuantileJson = Schema.Struct({
   fallback: Schema.optional(duration),
   min: Schema.optional(duration),
   max: Schema.optional(duration)
-})
+}).pipe(Schema.check(Schema.makeFilter(({ max, min }) => min && max ? issueOf(min, max) : undefined)))
 const MaxExtraLoadJson = Schema.Struct({ type: Schema.Literal("maxExtraLoad"), load })
 const TriggerJson = Schema.Union([AfterJson, QuantileJson, MaxExtraLoadJson])
 type TriggerJson = typeof TriggerJson.Type

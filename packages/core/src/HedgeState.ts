@@ -51,20 +51,25 @@ export class HedgeState {
     this.latency = makeUnsafe({ precise })
   }
 
+  /** Counts in the slot of now. Where there are many keys most of their memory is far away: only this sum is touched. */
+  private count(sum: SlidingSum, now: number): void {
+    this.advance(now)
+    sum.advance(this.slot)
+    sum.add(this.slot, 1)
+  }
+
   /** A clock that goes back counts as no time passed. */
   private advance(now: number): void {
-    const slot = Math.floor(now / slotMillis)
-    if (slot <= this.slot) return
-    this.slot = slot
-    this.ended.advance(slot)
-    this.failed.advance(slot)
-    this.calls.advance(slot)
-    this.hedges.advance(slot)
+    this.slot = Math.max(this.slot, Math.floor(now / slotMillis))
+  }
+
+  private current(sum: SlidingSum): number {
+    sum.advance(this.slot)
+    return sum.sum
   }
 
   onCall(now: number): void {
-    this.advance(now)
-    this.calls.add(this.slot, 1)
+    this.count(this.calls, now)
   }
 
   /**
@@ -74,11 +79,10 @@ export class HedgeState {
   onOutcome(outcome: Outcome, startedAt: number, endedAt: number): void {
     if (outcome._tag === "Abort") return this.onCut(endedAt - startedAt, endedAt)
     if (outcome._tag === "NonRetryable" && outcome.reason === "rejected_locally") return
-    this.advance(endedAt)
-    this.ended.add(this.slot, 1)
+    this.count(this.ended, endedAt)
     this.latency.record(endedAt - startedAt, isAnswer(outcome), endedAt)
     if (outcome._tag !== "Retryable") return
-    this.failed.add(this.slot, 1)
+    this.count(this.failed, endedAt)
     const retryAfter = retryAfterMillis(outcome)
     // A wait without an end is about the call that was told, and names no instant for the others.
     if (retryAfter === undefined || retryAfter === Infinity) return
@@ -91,8 +95,7 @@ export class HedgeState {
   }
 
   onStarted(now: number): void {
-    this.advance(now)
-    this.hedges.add(this.slot, 1)
+    this.count(this.hedges, now)
     this.started++
   }
 
@@ -111,11 +114,12 @@ export class HedgeState {
 
   unfit(maxFailing: number, extraLoad: number | undefined, now: number): Unfit | undefined {
     this.advance(now)
-    if (this.failed.sum >= minFailures && this.failed.sum > maxFailing * this.ended.sum) return "unhealthy"
+    const failed = this.current(this.failed)
+    if (failed >= minFailures && failed > maxFailing * this.current(this.ended)) return "unhealthy"
     if (this.pushbackUntil - now >= oneMicrosecond) return "pushback"
     if (extraLoad === undefined) return undefined
-    const allowance = allowanceFactor * extraLoad * this.calls.sum + allowanceBase
-    return this.hedges.sum + 1 > allowance ? "allowance" : undefined
+    const allowance = allowanceFactor * extraLoad * this.current(this.calls) + allowanceBase
+    return this.current(this.hedges) + 1 > allowance ? "allowance" : undefined
   }
 
   get statistics(): Statistics {

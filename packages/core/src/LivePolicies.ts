@@ -14,6 +14,8 @@ import type { Saved } from "./LastKnownGood.ts"
 import * as PolicyDocument from "./PolicyDocument.ts"
 import type { Found, Report, SourceError } from "./PolicySource.ts"
 import type { ProviderState } from "./ProviderState.ts"
+import type { Steps } from "./Steps.ts"
+import { runInSlices, runNow } from "./Steps.ts"
 
 /** Revisions that are remembered, to know one that comes back. */
 const maxRevisions = 100
@@ -70,7 +72,7 @@ export class LivePolicies {
 
   /** A document that came with the application is the programmer's: a bad one is refused when the layer is built. */
   bundled(json: unknown): ReadonlyArray<Issue> {
-    const verdict = this.judge(json, false)
+    const verdict = runNow(this.judging(json, false))
     if (verdict._tag === "Rejected") {
       return verdict.issues.map((issue) => ({ ...issue, path: ["bundled", ...issue.path] }))
     }
@@ -80,8 +82,7 @@ export class LivePolicies {
 
   /** Whether there is something to begin with, so that boot need not wait for the source. */
   lastKnownGood({ json, savedAt }: Saved): Effect.Effect<boolean> {
-    return Effect.suspend(() => {
-      const verdict = this.judge(json, false)
+    return Effect.flatMap(runInSlices(() => this.judging(json, false)), (verdict) => {
       if (verdict._tag === "Rejected") {
         return Effect.as(this.logRefused("the last known good document", verdict.issues), false)
       }
@@ -98,7 +99,7 @@ export class LivePolicies {
   handle(found: Found): Effect.Effect<void> {
     switch (found._tag) {
       case "Document":
-        return Effect.suspend(() => this.onDocument(found.json))
+        return this.onDocument(found.json)
       case "Unchanged":
         return Effect.suspend(() => this.onUnchanged())
       case "Failed":
@@ -106,11 +107,17 @@ export class LivePolicies {
     }
   }
 
+  /** What is switched off is so at once, however long the rest takes. Nothing else changes before there is a verdict. */
   private onDocument(json: unknown): Effect.Effect<void> {
-    const verdict = this.judge(json, this.guarded)
-    const log = verdict._tag === "Accepted" ? this.onAccepted(verdict.accepted) : this.onRejected(json, verdict)
-    this.recovered()
-    return Effect.andThen(log, Deferred.succeed(this.heard, undefined))
+    const judged = Effect.suspend(() => {
+      this.state.switchOff(PolicyDocument.switchesOf(json))
+      return runInSlices(() => this.judging(json, this.guarded))
+    })
+    return Effect.flatMap(judged, (verdict) => {
+      const log = verdict._tag === "Accepted" ? this.onAccepted(verdict.accepted) : this.onRejected(json, verdict)
+      this.recovered()
+      return Effect.andThen(log, Deferred.succeed(this.heard, undefined))
+    })
   }
 
   private onAccepted(accepted: Accepted): Effect.Effect<void> {
@@ -126,8 +133,10 @@ export class LivePolicies {
     return known ? Effect.void : Effect.andThen(this.logAccepted(accepted, rolledBack), this.warn(accepted))
   }
 
-  private onRejected(json: unknown, { issues, revision }: Verdict & { _tag: "Rejected" }): Effect.Effect<void> {
-    const fingerprint = DocumentGate.fingerprintOf(json)
+  private onRejected(
+    json: unknown,
+    { fingerprint, issues, revision }: Verdict & { _tag: "Rejected" }
+  ): Effect.Effect<void> {
     const isNew = this.refused !== fingerprint
     this.refused = fingerprint
     const kept = bounded(issues)
@@ -178,17 +187,17 @@ export class LivePolicies {
   }
 
   /** A defect of ours in the gate is one bad document, and no reason to stop listening. */
-  private judge(json: unknown, guarded: boolean): Verdict {
+  private *judging(json: unknown, guarded: boolean): Steps<Verdict> {
     const before: Before = {
       inForce: this.accepted?.document,
       delivered: this.delivered?.document,
       revisions: this.revisions
     }
     try {
-      return DocumentGate.judge(this.gate, before, json, guarded)
+      return yield* DocumentGate.judging(this.gate, before, json, guarded)
     } catch (defect) {
       const message = `could not be judged: ${Cause.pretty(Cause.die(defect)).split("\n")[0]}`
-      return { _tag: "Rejected", revision: Option.none(), issues: [{ path: [], message }] }
+      return { _tag: "Rejected", fingerprint: message, revision: Option.none(), issues: [{ path: [], message }] }
     }
   }
 
@@ -238,9 +247,13 @@ export class LivePolicies {
   }
 
   private warn({ set }: Accepted): Effect.Effect<void> {
-    const warnings = BootChecks.warnings({ set, givesDefaults: this.gate.givesDefaults })
-      .filter((warning) => !this.warned.has(warning)).slice(0, maxWarned - this.warned.size)
-    for (const warning of warnings) this.warned.add(warning)
-    return Effect.forEach(warnings, (warning) => Effect.logWarning(warning), { discard: true })
+    return Effect.flatMap(
+      runInSlices(() => BootChecks.warning({ set, givesDefaults: this.gate.givesDefaults })),
+      (found) => {
+        const warnings = found.filter((warning) => !this.warned.has(warning)).slice(0, maxWarned - this.warned.size)
+        for (const warning of warnings) this.warned.add(warning)
+        return Effect.forEach(warnings, (warning) => Effect.logWarning(warning), { discard: true })
+      }
+    )
   }
 }

@@ -94,21 +94,25 @@ export const problems = (plan: Plan): ReadonlyArray<Issue> => {
   }]
 }
 
-/** What is allowed and yet probably not meant; said once at boot. */
-export const warnings = (plan: Plan): ReadonlyArray<string> => {
-  const found: Array<string> = []
+/** What is allowed and probably not meant. */
+export interface Warning {
+  readonly rule: string
+  readonly message: string
+}
+
+/** What is said once at boot. `Advice` has more, for who asks. */
+export const warnings = (plan: Plan): ReadonlyArray<Warning> => {
+  const found: Array<Warning> = []
   const extras = plan.maxAttempts > 1 || plan.hedge !== undefined
+  const warn = (rule: string, message: string) => found.push({ rule, message })
   if (extras && plan.perAttempt === Infinity && plan.overall === Infinity) {
-    found.push("retries or hedges are on and there is no timeout: an attempt that hangs is never given up")
+    warn("no_timeout", "retries or hedges are on and there is no timeout: an attempt that hangs is never given up")
   }
-  if (plan.hedge !== undefined && plan.idempotent === undefined) {
-    found.push("a hedge section has no effect unless idempotent is true, and nothing states it")
-  }
-  if (plan.perAttempt > plan.overall && plan.perAttempt !== Infinity) {
-    found.push("timeout.perAttempt is longer than timeout.overall, so it never applies")
+  if (plan.perAttempt >= plan.overall && plan.perAttempt !== Infinity) {
+    warn("per_attempt_never_applies", "timeout.perAttempt is not shorter than timeout.overall, so it never applies")
   }
   if (plan.budget === "unlimited" && extras) {
-    found.push("the budget is \"unlimited\": nothing holds back a storm of retries")
+    warn("unlimited_budget", "the budget is \"unlimited\": nothing holds back a storm of retries")
   }
   return found
 }

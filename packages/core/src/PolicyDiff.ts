@@ -5,6 +5,8 @@
  */
 import { Duration, Option } from "effect"
 import { formatPath } from "./Issue.ts"
+import type { Steps } from "./Steps.ts"
+import { runNow } from "./Steps.ts"
 
 export interface Difference {
   readonly path: ReadonlyArray<PropertyKey>
@@ -69,16 +71,41 @@ const hasInside = (name: string, fields: Fields): boolean =>
 
 const isEmpty = (value: unknown): boolean => value === empty
 
-export const between = (before: Fields, after: Fields): ReadonlyArray<Difference> => {
+const comparing = function*(before: Fields, after: Fields): Steps<ReadonlyArray<Difference>> {
   const found: Array<Difference> = []
   for (const [name, [path, value]] of before) {
+    yield
     const next = after.get(name)?.[1]
     if (same(value, next) || (isEmpty(value) && hasInside(name, after))) continue
     found.push({ path, before: shown(value), after: shown(next) })
   }
   for (const [name, [path, value]] of after) {
+    yield
     if (before.has(name) || (isEmpty(value) && hasInside(name, before))) continue
     found.push({ path, before: undefined, after: shown(value) })
   }
   return found
+}
+
+export const between = (before: Fields, after: Fields): ReadonlyArray<Difference> => runNow(comparing(before, after))
+
+type Sections = Readonly<Record<string, object>>
+
+/** The fields of records of records, with a step for each of these. */
+const collecting = function*(sections: Sections): Steps<Fields> {
+  const found = new Map<string, readonly [ReadonlyArray<PropertyKey>, unknown]>()
+  for (const [section, fields] of Object.entries(sections)) {
+    const names = Object.keys(fields)
+    if (names.length === 0) collect(fields, [section], found)
+    for (const name of names) {
+      yield
+      collect((fields as Readonly<Record<string, unknown>>)[name], [section, name], found)
+    }
+  }
+  return found
+}
+
+/** The same as `between`, for all that a provider has. */
+export const differing = function*(before: Sections, after: Sections): Steps<ReadonlyArray<Difference>> {
+  return yield* comparing(yield* collecting(before), yield* collecting(after))
 }

@@ -38,6 +38,7 @@
  * @since 0.1.0
  */
 import { DateTime, Effect, Option, Schema, SchemaIssue, SchemaTransformation } from "effect"
+import * as BootChecks from "./BootChecks.ts"
 import { reservedNames } from "./Budget.ts"
 import { BudgetData } from "./BudgetData.ts"
 import * as DocumentClamp from "./DocumentClamp.ts"
@@ -51,6 +52,8 @@ import type * as PolicyKey from "./PolicyKey.ts"
 import type { Difference } from "./PolicyProvider.ts"
 import * as PolicySet from "./PolicySet.ts"
 import type { Clamped } from "./PolicySource.ts"
+import type { Steps } from "./Steps.ts"
+import { runNow } from "./Steps.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -229,8 +232,13 @@ export const switchesOf = (json: unknown): { readonly [K in keyof Switches]: Swi
 // decoding
 // -----------------------------------------------------------------------------
 
-const decodeStrict = Schema.decodeUnknownResult(PolicyDocument, parseOptions)
-const decodeLenient = Schema.decodeUnknownResult(PolicyDocument, { ...parseOptions, onExcessProperty: "ignore" })
+const decoderOf = <A, E>(schema: Schema.Codec<A, E>) => ({
+  strict: Schema.decodeUnknownResult(schema, parseOptions),
+  lenient: Schema.decodeUnknownResult(schema, { ...parseOptions, onExcessProperty: "ignore" })
+})
+
+const wholeDecoder = decoderOf(PolicyDocument)
+const entryDecoder = decoderOf(Entry)
 
 const namesOf = (json: unknown): ReadonlyArray<string> => isRecord(json) ? Object.keys(json) : []
 
@@ -244,12 +252,14 @@ const switchIssues = (field: string, list: unknown, issues: Array<Issue>): void 
   }
 }
 
-/** Names that must not be, found in the raw JSON: wrong values elsewhere must not hide them. */
+/**
+ * Names that must not be, found in the raw JSON: wrong values elsewhere must not hide them. Those of entries are looked at
+ * with the entries.
+ */
 const nameIssues = (json: unknown): ReadonlyArray<Issue> => {
   const issues: Array<Issue> = []
   if (!isRecord(json)) return issues
-  const { budgets, hedgeOff, off, policies } = json
-  for (const pattern of namesOf(policies)) PolicySet.checkPattern(pattern, ["policies", pattern], issues)
+  const { budgets, hedgeOff, off } = json
   switchIssues("off", off, issues)
   switchIssues("hedgeOff", hedgeOff, issues)
   for (const name of namesOf(budgets)) {
@@ -274,17 +284,62 @@ export type Read =
   | { readonly document: PolicyDocument; readonly ignored: ReadonlyArray<Issue> }
   | { readonly document: undefined; readonly issues: ReadonlyArray<Issue> }
 
-/** @internal */
-export const read = (json: unknown): Read => {
-  const strict = decodeStrict(json)
-  const decoded = strict._tag === "Failure" && isNewerMinor(json) ? decodeLenient(json) : strict
-  const names = nameIssues(json)
-  if (decoded._tag === "Failure") {
-    return { document: undefined, issues: [...fromSchemaError(decoded.failure), ...names] }
-  }
-  if (names.length > 0) return { document: undefined, issues: names }
-  return { document: decoded.success, ignored: strict._tag === "Success" ? [] : fromSchemaError(strict.failure) }
+/** What is wrong with the parts of a document. */
+interface Noted {
+  readonly issues: Array<Issue>
+  readonly ignored: Array<Issue>
+  readonly names: Array<Issue>
 }
+
+const decodePart = <A, E>(
+  decoder: ReturnType<typeof decoderOf<A, E>>,
+  part: unknown,
+  path: ReadonlyArray<string>,
+  isNewer: boolean,
+  noted: Noted
+): A | undefined => {
+  const strict = decoder.strict(part)
+  if (strict._tag === "Success") return strict.success
+  const decoded = isNewer ? decoder.lenient(part) : strict
+  const [failure, list] = decoded._tag === "Failure"
+    ? [decoded.failure, noted.issues]
+    : [strict.failure, noted.ignored]
+  list.push(...BootChecks.under(path, fromSchemaError(failure)))
+  return decoded._tag === "Success" ? decoded.success : undefined
+}
+
+const readingEntries = function*(
+  policies: Readonly<Record<string, unknown>>,
+  isNewer: boolean,
+  noted: Noted
+): Steps<PolicyDocument["policies"]> {
+  const entries: Array<readonly [string, Entry]> = []
+  for (const pattern of Object.keys(policies)) {
+    yield
+    const path = ["policies", pattern]
+    PolicySet.checkPattern(pattern, path, noted.names)
+    const entry = decodePart(entryDecoder, policies[pattern], path, isNewer, noted)
+    if (entry !== undefined) entries.push([pattern, entry])
+  }
+  return Object.fromEntries(entries)
+}
+
+/** Entry by entry; what has none to go through is decoded whole. @internal */
+export const reading = function*(json: unknown): Steps<Read> {
+  const policies = isRecord(json) && isRecord(json["policies"]) ? json["policies"] : undefined
+  const noted: Noted = { issues: [], ignored: [], names: [] }
+  const isNewer = isNewerMinor(json)
+  const others = policies === undefined ? json : { ...json as object, policies: {} }
+  const document = decodePart(wholeDecoder, others, [], isNewer, noted)
+  const entries = policies === undefined ? {} : yield* readingEntries(policies, isNewer, noted)
+  const issues = [...noted.issues, ...noted.names, ...nameIssues(json)]
+  return issues.length > 0 || document === undefined
+    ? { document: undefined, issues }
+    : { document: { ...document, policies: entries }, ignored: noted.ignored }
+}
+
+/** @internal */
+export const read = (json: unknown): Read => runNow(reading(json))
 
 const decodePolicy = Schema.decodeUnknownResult(InDocument, parseOptions)
 

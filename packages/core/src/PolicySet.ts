@@ -6,6 +6,8 @@
 import type { Issue } from "./Issue.ts"
 import { show } from "./Issue.ts"
 import * as Policy from "./Policy.ts"
+import type { Steps } from "./Steps.ts"
+import { runNow } from "./Steps.ts"
 
 export interface PolicySet {
   readonly exact: ReadonlyMap<string, Policy.Sections>
@@ -30,20 +32,25 @@ const isPrefix = (pattern: string): boolean => pattern.endsWith(".*")
 
 const prefixOf = (pattern: string): string => pattern.slice(0, -1)
 
+export const making = function*(
+  entries: Readonly<Record<string, Policy.Sections>>,
+  defaults: Policy.Sections = {}
+): Steps<PolicySet> {
+  const exact = new Map<string, Policy.Sections>()
+  const prefixes = new Map<string, Policy.Sections>()
+  for (const pattern of Object.keys(entries)) {
+    yield
+    const sections = entries[pattern]!
+    if (isPrefix(pattern)) prefixes.set(prefixOf(pattern), sections)
+    else if (pattern !== "*") exact.set(pattern, sections)
+  }
+  return { exact, prefixes, any: entries["*"], defaults }
+}
+
 export const make = (
   entries: Readonly<Record<string, Policy.Sections>>,
   defaults: Policy.Sections = {}
-): PolicySet => {
-  const all = Object.entries(entries)
-  return {
-    exact: new Map(all.filter(([pattern]) => pattern !== "*" && !isPrefix(pattern))),
-    prefixes: new Map(
-      all.filter(([pattern]) => isPrefix(pattern)).map(([pattern, sections]) => [prefixOf(pattern), sections])
-    ),
-    any: entries["*"],
-    defaults
-  }
-}
+): PolicySet => runNow(making(entries, defaults))
 
 /** The same with another entry for one key, or without one. */
 export const withExact = (set: PolicySet, key: string, sections: Policy.Sections | undefined): PolicySet => {
@@ -53,18 +60,31 @@ export const withExact = (set: PolicySet, key: string, sections: Policy.Sections
   return { ...set, exact }
 }
 
-const longestPrefix = ({ prefixes }: PolicySet, key: string): Policy.Sections | undefined => {
+type Entry = readonly [pattern: string, sections: Policy.Sections]
+
+const longestPrefix = ({ prefixes }: PolicySet, key: string): Entry | undefined => {
   for (let dot = key.lastIndexOf("."); dot >= 0; dot = dot === 0 ? -1 : key.lastIndexOf(".", dot - 1)) {
-    const sections = prefixes.get(key.slice(0, dot + 1))
-    if (sections !== undefined) return sections
+    const prefix = key.slice(0, dot + 1)
+    const sections = prefixes.get(prefix)
+    if (sections !== undefined) return [`${prefix}*`, sections]
   }
   return undefined
 }
 
+/** The entries that match a key, from general to specific. */
+export const matching = (set: PolicySet, key: string): ReadonlyArray<Entry> => {
+  const exact = set.exact.get(key)
+  const any: Entry | undefined = set.any && ["*", set.any]
+  const named: Entry | undefined = exact && [key, exact]
+  return [any, longestPrefix(set, key), named].filter((entry) => entry !== undefined)
+}
+
 /** What a key gets, `undefined` when no entry matches it: `defaults` alone do not make a key known. */
 export const resolve = (set: PolicySet, key: string): Policy.Sections | undefined => {
-  const matches = [set.any, longestPrefix(set, key), set.exact.get(key)].filter((sections) => sections !== undefined)
-  return matches.length === 0 ? undefined : matches.reduce(Policy.merge, set.defaults)
+  const matches = matching(set, key)
+  return matches.length === 0
+    ? undefined
+    : matches.reduce((base, [, sections]) => Policy.merge(base, sections), set.defaults)
 }
 
 /** Every entry as it was written. */
@@ -77,15 +97,18 @@ export const written = (set: PolicySet): ReadonlyArray<readonly [pattern: string
 /** What keys get that no entry matches, where the layer gives them its defaults. */
 export const forMissing = (set: PolicySet): Policy.Sections => Policy.merge(Policy.defaults.sections, set.defaults)
 
-/** Every entry as it ends up for a key that matches it, for checks and warnings at boot. */
-export const merged = (set: PolicySet): ReadonlyArray<readonly [pattern: string, sections: Policy.Sections]> => [
-  ...(set.any === undefined ? [] : [["*", Policy.merge(set.defaults, set.any)] as const]),
-  ...Array.from(set.prefixes.keys(), (prefix) => [`${prefix}*`, resolve(set, prefix)!] as const),
-  ...[...set.exact.keys()].map((key) => [key, resolve(set, key)!] as const)
+/** The names of the entries. */
+export const patterns = (set: PolicySet): ReadonlyArray<string> => [
+  ...(set.any === undefined ? [] : ["*"]),
+  ...Array.from(set.prefixes.keys(), (prefix) => `${prefix}*`),
+  ...set.exact.keys()
 ]
 
 /** What a pattern stands for where policies are looked up: itself, or some key that it covers. */
 export const keyOf = (pattern: string): string => pattern === "*" ? "" : isPrefix(pattern) ? prefixOf(pattern) : pattern
+
+/** An entry as it ends up for a key that matches it. */
+export const merged = (set: PolicySet, pattern: string): Policy.Sections => resolve(set, keyOf(pattern))!
 
 /** Whether a pattern covers a key. */
 export const covers = (pattern: string, key: string): boolean =>

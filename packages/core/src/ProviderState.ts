@@ -21,6 +21,8 @@ import type * as PolicyKey from "./PolicyKey.ts"
 import type { KeyStatistics, Overridden, PolicyChange, PolicyStatus, Rejection, SwitchedOff } from "./PolicyProvider.ts"
 import * as PolicySet from "./PolicySet.ts"
 import type { Clamped, SourceError } from "./PolicySource.ts"
+import type { Steps } from "./Steps.ts"
+import { runInSlices } from "./Steps.ts"
 import type { Supervisor } from "./Supervisor.ts"
 import { nowMillis } from "./Time.ts"
 
@@ -85,15 +87,14 @@ const statusAt = (snapshot: Snapshot, now: number): PolicyStatus => {
   }
 }
 
-const fieldsOf = ({ budgets, inForce: { overrides, set }, switches }: Snapshot): PolicyDiff.Fields =>
-  PolicyDiff.fieldsOf({
-    defaults: set.defaults,
-    budgets,
-    policies: Object.fromEntries(PolicySet.written(set)),
-    overrides: Object.fromEntries(overrides.map(({ pattern, sections }) => [pattern, sections])),
-    off: Object.fromEntries(switches.off.map(({ pattern, until }) => [pattern, until])),
-    hedgeOff: Object.fromEntries(switches.hedgeOff.map(({ pattern, until }) => [pattern, until]))
-  })
+const sectionsOf = ({ budgets, inForce: { overrides, set }, switches }: Snapshot) => ({
+  defaults: set.defaults,
+  budgets,
+  policies: Object.fromEntries(PolicySet.written(set)),
+  overrides: Object.fromEntries(overrides.map(({ pattern, sections }) => [pattern, sections])),
+  off: Object.fromEntries(switches.off.map(({ pattern, until }) => [pattern, until])),
+  hedgeOff: Object.fromEntries(switches.hedgeOff.map(({ pattern, until }) => [pattern, until]))
+})
 
 const statisticsOf = (binding: Binding): Effect.Effect<KeyStatistics> =>
   Effect.zipWith(binding.budget.state, Clock.monotonicTimeNanos, ({ balance }, nanos) => ({
@@ -120,11 +121,13 @@ const initialSnapshot = ({ budgets, onMissing, revision, set, source, switches }
   overridden: []
 })
 
-const changeOf = (before: Snapshot | undefined, snapshot: Snapshot, now: number): PolicyChange => ({
-  status: statusAt(snapshot, now),
-  previous: before === undefined ? Option.none() : Option.some(before.inForce.revision),
-  differences: before === undefined ? [] : PolicyDiff.between(fieldsOf(before), fieldsOf(snapshot))
-})
+const changing = function*(before: Snapshot | undefined, snapshot: Snapshot, now: number): Steps<PolicyChange> {
+  return {
+    status: statusAt(snapshot, now),
+    previous: before === undefined ? Option.none() : Option.some(before.inForce.revision),
+    differences: before === undefined ? [] : yield* PolicyDiff.differing(sectionsOf(before), sectionsOf(snapshot))
+  }
+}
 
 /** Only what is not confirmed shows its age in timelines. */
 const staleSince = (source: Binder.InForce["source"], confirmedAt: number | undefined): number | undefined =>
@@ -217,6 +220,13 @@ export class ProviderState {
     this.change({ ...rest, inForce, rejected: undefined }, () => this.switches.accept(switches))
   }
 
+  /** The kill switches of a document that is still looked at; who listens hears of them with the rest of it. */
+  switchOff(switches: Parameters<KillSwitch["refuse"]>[0]): void {
+    if (!switches.off?.length && !switches.hedgeOff?.length) return
+    this.switches.refuse(switches)
+    this.snapshot = { ...this.snapshot, switches: this.switches.current }
+  }
+
   /** The kill switches of a document that was refused are in force all the same. */
   reject(rejected: Rejection, switches: Parameters<KillSwitch["refuse"]>[0]): void {
     this.switches.refuse(switches)
@@ -271,7 +281,10 @@ export class ProviderState {
   private nextChange(seen: Snapshot | undefined): Effect.Effect<readonly [PolicyChange, Snapshot] | undefined> {
     return Effect.suspend(() => {
       const { snapshot } = this
-      if (snapshot !== seen) return Effect.map(this.wallTime, (now) => [changeOf(seen, snapshot, now), snapshot])
+      if (snapshot !== seen) {
+        const now = this.clock.currentTimeMillisUnsafe()
+        return Effect.map(runInSlices(() => changing(seen, snapshot, now)), (change) => [change, snapshot])
+      }
       if (this.closed) return Effect.undefined
       return Effect.andThen(Deferred.await(this.changed), this.nextChange(seen))
     })

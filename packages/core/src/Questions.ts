@@ -6,13 +6,16 @@
  */
 import type { Exit } from "effect"
 import { Effect, Fiber, Predicate } from "effect"
-import type { Decision, Permit } from "./Budget.ts"
+import type { Budget, Call, Decision, Permit, Request } from "./Budget.ts"
 import type { CallHost } from "./CallHost.ts"
 import { show } from "./Issue.ts"
 import { TimerSlot } from "./Timer.ts"
 
 /** What a budget with a defect is taken to say to an extra attempt. */
 export const budgetDefect: Decision = { _tag: "Denied", reason: "budget_defect" }
+
+/** What a budget with a defect is taken to say to a call: a defect of ours never refuses one. */
+export const freePass: Decision = { _tag: "Granted", permit: { settle: () => {} } }
 
 /** Anything else must not count as a grant. */
 const checkDecision = (answer: Decision): Decision => {
@@ -23,40 +26,52 @@ const checkDecision = (answer: Decision): Decision => {
 export class Questions {
   /** made for the first answer that takes time */
   private pending: Set<Fiber.Fiber<unknown, unknown>> | undefined = undefined
-  private readonly timer = new TimerSlot()
+  private timer: TimerSlot | undefined = undefined
   private readonly host: CallHost
   constructor(host: CallHost) {
     this.host = host
   }
 
-  guard<A>(what: string, f: () => A): A | undefined {
+  settle(permit: Permit | undefined, use: "used" | "unused"): void {
     try {
-      return f()
+      permit?.settle(use)
     } catch (defect) {
-      this.host.reportDefect(what, defect)
-      return undefined
+      this.host.reportDefect("budget.settle", defect)
     }
   }
 
-  settle(permit: Permit | undefined, use: "used" | "unused"): void {
-    if (permit !== undefined) this.guard("budget.settle", () => permit.settle(use))
+  /** What a budget says to an extra attempt: at once, or in an effect. */
+  acquire(budget: Budget, request: Request): Decision | Effect.Effect<Decision> {
+    try {
+      const answered = budget.tryAcquire(request)
+      return Effect.isEffect(answered) ? answered : checkDecision(answered)
+    } catch (defect) {
+      this.host.reportDefect("budget", defect)
+      return budgetDefect
+    }
+  }
+
+  /** Whether a call may begin: a defect of ours never refuses it. */
+  admit(budget: Budget, call: Call): Decision | Effect.Effect<Decision> {
+    try {
+      const answered = budget.admit!(call)
+      return Effect.isEffect(answered) ? answered : checkDecision(answered)
+    } catch (defect) {
+      this.host.reportDefect("budget", defect)
+      return freePass
+    }
   }
 
   /**
-   * `onDefect` is what a budget with a defect is taken to say. `between`: no attempt runs meanwhile whose own timer would
-   * end the call at its deadline.
+   * Waits for an answer. `onDefect` is what a budget with a defect is taken to say. `between`: no attempt runs meanwhile
+   * whose own timer would end the call at its deadline.
    */
-  askBudget(
-    question: () => Decision | Effect.Effect<Decision>,
+  await(
+    asked: Effect.Effect<Decision>,
     onDefect: Decision,
     answer: (decision: Decision) => void,
     between: boolean
   ): void {
-    const asked = this.guard("budget", () => {
-      const answered = question()
-      return Effect.isEffect(answered) ? answered : checkDecision(answered)
-    }) ?? onDefect
-    if (!Effect.isEffect(asked)) return this.host.ended ? this.giveBack(asked) : answer(asked)
     this.run(
       Effect.map(asked, checkDecision),
       (exit) => {
@@ -69,7 +84,7 @@ export class Questions {
     )
   }
 
-  private giveBack(decision: Decision): void {
+  giveBack(decision: Decision): void {
     if (decision._tag === "Granted") this.settle(decision.permit, "unused")
   }
 
@@ -103,7 +118,8 @@ export class Questions {
   /** For waits in which nothing runs whose own timer would end the call. */
   armDeadline(): void {
     const { host } = this
-    if (host.ended || this.timer.armed || host.deadline === Infinity) return
+    if (host.ended || this.timer?.armed === true || host.deadline === Infinity) return
+    this.timer ??= new TimerSlot()
     this.timer.set(host.clock, host.context, host.deadline - host.now(), () => {
       if (!host.ended) host.protect(() => host.onDeadline())
     })
@@ -115,7 +131,7 @@ export class Questions {
   }
 
   cancelDeadline(): void {
-    this.timer.cancel()
+    this.timer?.cancel()
   }
 
   /** The call is over: interrupts what is still asked. An interrupted caller waits for it, nobody else does. */

@@ -7,7 +7,7 @@ import { Clock, Duration, Effect } from "effect"
 import { Bucket } from "./Bucket.ts"
 import type { Budget, Decision, RatioOptions, Request } from "./Budget.ts"
 import { isAnswer } from "./Classifier.ts"
-import { settledOnce } from "./Permit.ts"
+import { Grant } from "./Permit.ts"
 import { SlidingSum } from "./SlidingSum.ts"
 
 type Options = typeof RatioOptions.Type
@@ -17,6 +17,27 @@ const slots = 20
 
 /** Sums of tenths are not exact in binary: without it 3 deposits of 0.1 would be a little more than 0.3. */
 const epsilon = 1e-9
+
+/** Paid from the deposits of the window, in a slot of it. */
+class RatioGrant extends Grant {
+  private readonly budget: RatioBudget
+  private readonly extras: SlidingSum
+  private readonly slot: number
+  private readonly cost: number
+  private readonly hedge: boolean
+  constructor(budget: RatioBudget, extras: SlidingSum, slot: number, cost: number, hedge: boolean) {
+    super()
+    this.budget = budget
+    this.extras = extras
+    this.slot = slot
+    this.cost = cost
+    this.hedge = hedge
+  }
+
+  protected onSettled(use: "used" | "unused"): void {
+    if (use === "unused") this.budget.giveBack(this.extras, this.slot, this.cost, this.hedge)
+  }
+}
 
 export class RatioBudget implements Budget {
   window: Duration.Duration = Duration.zero
@@ -84,19 +105,17 @@ export class RatioBudget implements Budget {
   /** A clock that goes back (a layer used under two clocks) counts as no time passed. */
   private advance(now: number): void {
     if (now <= this.now) return
+    if (this.now === -Infinity) this.refilledAt = now
     this.now = now
-    const slot = Math.floor(now / this.slotMillis)
-    if (slot === this.slot) return
-    if (this.slot === -Infinity) this.refilledAt = now
-    this.slot = slot
-    this.deposits.advance(slot)
-    this.extras.advance(slot)
-    this.hedges.advance(slot)
+    this.slot = Math.floor(now / this.slotMillis)
+    this.deposits.advance(this.slot)
   }
 
   /** Asked for by few calls, while all of them deposit: what refills at a constant rate can wait until then. */
   private refill(now: number): void {
     this.advance(now)
+    this.extras.advance(this.slot)
+    this.hedges.advance(this.slot)
     this.reserve.refill(this.now - this.refilledAt)
     this.refilledAt = this.now
   }
@@ -125,12 +144,14 @@ export class RatioBudget implements Budget {
     const { extras, hedges, slot } = this
     extras.add(slot, cost)
     if (hedge) hedges.add(slot, cost)
-    return settledOnce((use) => {
-      // Where the window has got another length meanwhile nobody knows the slot any more: the grant stays spent.
-      if (use === "used" || this.extras !== extras) return
-      extras.add(slot, -cost)
-      if (hedge) hedges.add(slot, -cost)
-    })
+    return new RatioGrant(this, extras, slot, cost, hedge)
+  }
+
+  /** Where the window has got another length meanwhile nobody knows the slot any more: the grant stays spent. */
+  giveBack(extras: SlidingSum, slot: number, cost: number, hedge: boolean): void {
+    if (this.extras !== extras) return
+    extras.add(slot, -cost)
+    if (hedge) this.hedges.add(slot, -cost)
   }
 
   readonly state = Effect.map(Clock.monotonicTimeNanos, (nanos) => {

@@ -6,6 +6,7 @@
  * - `resilient` in programs: one line at the call site.
  * - `makeResilient` in the layer of a service: its methods then need no `PolicyProvider`.
  * - `resilientWithTimeline` where the caller wants to see the attempts of a success.
+ * - `resilientService`, `makeResilientService` for all methods of a service or client at once.
  *
  * **Details**
  *
@@ -33,12 +34,14 @@
  * @since 0.1.0
  */
 import { Context, Effect } from "effect"
+import { dual } from "effect/Function"
 import type { Bindings } from "./Bindings.ts"
 import type * as Classifier from "./Classifier.ts"
 import * as Executor from "./Executor.ts"
 import type * as PolicyKey from "./PolicyKey.ts"
 import { PolicyProvider } from "./PolicyProvider.ts"
 import type { RegoError } from "./RegoError.ts"
+import * as Service from "./ResilientService.ts"
 import type { Timeline } from "./Timeline.ts"
 
 type Late<T> = Classifier.Late<T>
@@ -228,3 +231,175 @@ export const makeResilient: Effect.Effect<Resilient, never, PolicyProvider> = Ef
   const bindings = provider["~@rego/core/PolicyProvider"]
   return operator(() => bindings, false)
 })
+
+// -----------------------------------------------------------------------------
+// services
+// -----------------------------------------------------------------------------
+
+/**
+ * A service whose methods are calls: what they return may also fail with `RegoError`, and needs `R`.
+ *
+ * **Details**
+ *
+ * `Only` and `Except` are the names that were chosen. A method keeps its parameters and up to four overloads. Type
+ * parameters of a method are lost: they become their constraints.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ResilientService<S, R = PolicyProvider, Only = string, Except = never> = Service.ResilientService<
+  S,
+  R,
+  Only,
+  Except
+>
+
+/**
+ * The names of the methods and effects of a service, and of those in its groups: `"get"`, `"users"`, `"users.get"`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type MethodName<S> = Service.MethodName<S>
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface ServiceOptions<
+  Names extends string = string,
+  Only extends string = string,
+  Except extends ReadonlyArray<string> = ReadonlyArray<string>
+> extends Service.ServiceOptions<Names, Only, Except> {}
+
+/** The effects of a service have types that only the service knows. */
+const viewWith = (service: object, options: ServiceOptions, operator: typeof resilient | Resilient): object =>
+  Service.viewOf(service, options, operator as unknown as Service.Operator)
+
+/**
+ * A view of a service in which each method that returns an effect is a call under `namespace.method`.
+ *
+ * **When to use**
+ *
+ * For a client or a repository that you have: a `Context.Service`, an RPC client. For an `HttpApi` client, whose methods
+ * have type parameters, see `ResilientClient`.
+ *
+ * **Details**
+ *
+ * | member | in the view |
+ * | --- | --- |
+ * | a method that returns an effect | what it returns is a call under the key `namespace.method` |
+ * | an effect | a call under the key `namespace.name` |
+ * | a plain object that holds methods or effects | a group: the same for its members, under `namespace.group.method` |
+ * | a method that returns a `Stream`, a promise, a function, a value | does what it did |
+ * | everything else, symbols, what carries a type id of Effect | the same object |
+ *
+ * The service itself is not changed. Methods run with the service as `this`: what they call on it is no call of its own,
+ * so that only one layer retries. A key that is no valid one (a method named `$get`) runs under the overflow key of the
+ * namespace, with one warning.
+ *
+ * **Gotchas**
+ *
+ * The method is called once; the effect it returns runs once for each attempt. So whatever the method does before it
+ * returns is done once.
+ *
+ * Without `idempotent`, all methods are treated as the policy says. Say which may run twice, or keep writes out with
+ * `except`.
+ *
+ * **Example** (A client with one method that must not run twice)
+ *
+ * ```ts
+ * import { PolicyLayer, Rego } from "@rego/core"
+ * import { Context, Effect } from "effect"
+import { dual } from "effect/Function"
+ *
+ * class Orders extends Context.Service<Orders, {
+ *   readonly get: (id: number) => Effect.Effect<string, "503">
+ *   readonly place: (item: string) => Effect.Effect<number, "503">
+ * }>()("Orders") {}
+ *
+ * let requests = 0
+ * const flaky = Effect.suspend(() => ++requests % 2 === 1 ? Effect.fail("503" as const) : Effect.void)
+ * const client = Orders.of({ get: (id) => Effect.as(flaky, `order ${id}`), place: () => Effect.as(flaky, 1) })
+ *
+ * const orders = Rego.resilientService(client, {
+ *   namespace: "orders",
+ *   idempotent: { get: true, place: false }
+ * })
+ *
+ * const Policies = PolicyLayer.make({ policies: { "orders.*": { retry: {}, timeout: { overall: "1 second" } } } })
+ *
+ * await Effect.runPromise(orders.get(7).pipe(Effect.provide(Policies))) // => "order 7"
+ * await Effect.runPromise(orders.place("tea").pipe(Effect.flip, Effect.provide(Policies))) // => "503"
+ * ```
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const resilientService: {
+  <const Only extends string = string, const Except extends ReadonlyArray<string> = []>(
+    options: ServiceOptions<string, Only, Except>
+  ): <S extends object>(service: S) => ResilientService<S, PolicyProvider, Only, Service.Listed<Except>>
+  <
+    S extends object,
+    const Only extends MethodName<S> = MethodName<S>,
+    const Except extends ReadonlyArray<MethodName<S>> = []
+  >(
+    service: S,
+    options: ServiceOptions<MethodName<S>, Only, Except>
+  ): ResilientService<S, PolicyProvider, Only, Service.Listed<Except>>
+} = dual(2, (service: object, options: ServiceOptions): any => viewWith(service, options, resilient))
+
+/**
+ * Like `resilientService`, with the provider taken once: the methods need no `PolicyProvider`.
+ *
+ * **Details**
+ *
+ * For the layer of a service. As with `makeResilient`, live policies still arrive.
+ *
+ * **Example** (A service whose layer makes its methods resilient)
+ *
+ * ```ts
+ * import { PolicyLayer, Rego } from "@rego/core"
+ * import { Context, Effect, Layer } from "effect"
+ *
+ * const make = Effect.succeed({ get: (id: number) => Effect.succeed(`user ${id}`) })
+ *
+ * class Users extends Context.Service<
+ *   Users,
+ *   Rego.ResilientService<Effect.Success<typeof make>, never>
+ * >()("Users") {
+ *   static readonly layer = Layer.effect(
+ *     Users,
+ *     make.pipe(Effect.flatMap(Rego.makeResilientService({ namespace: "users" })))
+ *   )
+ * }
+ *
+ * const program = Effect.flatMap(Users, (users) => users.get(1)).pipe(
+ *   Effect.provide(Users.layer.pipe(Layer.provide(PolicyLayer.defaults)))
+ * )
+ * await Effect.runPromise(program) // => "user 1"
+ * ```
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const makeResilientService: {
+  <const Only extends string = string, const Except extends ReadonlyArray<string> = []>(
+    options: ServiceOptions<string, Only, Except>
+  ): <S extends object>(
+    service: S
+  ) => Effect.Effect<ResilientService<S, never, Only, Service.Listed<Except>>, never, PolicyProvider>
+  <
+    S extends object,
+    const Only extends MethodName<S> = MethodName<S>,
+    const Except extends ReadonlyArray<MethodName<S>> = []
+  >(
+    service: S,
+    options: ServiceOptions<MethodName<S>, Only, Except>
+  ): Effect.Effect<ResilientService<S, never, Only, Service.Listed<Except>>, never, PolicyProvider>
+} = dual(
+  2,
+  (service: object, options: ServiceOptions): any =>
+    Effect.map(makeResilient, (operator) => viewWith(service, options, operator))
+)

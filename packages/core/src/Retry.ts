@@ -82,7 +82,7 @@ export const refusal = (situation: Situation): StopReason | undefined => {
 // -----------------------------------------------------------------------------
 
 /** Where a server that throttles names no time, the curve of the waits starts from a second. */
-const throttledFloor = 1_000
+export const throttledFloor = 1_000
 
 export const floorOf = (outcome: Retryable): number =>
   outcome.throttled === true && outcome.retryAfter === undefined ? throttledFloor : 0

@@ -11,6 +11,8 @@ import { Effect, Random } from "effect"
 import type * as Policy from "./Policy.ts"
 import { merge } from "./Policy.ts"
 import type { Entry } from "./PolicyDocument.ts"
+import type { Steps } from "./Steps.ts"
+import { mapValues, runNow } from "./Steps.ts"
 
 /**
  * FNV-1a, and the last steps of MurmurHash3, without which texts that differ at their end have numbers that lie together.
@@ -36,11 +38,16 @@ export const chosen = (entry: Entry, pattern: string, instance: string): Policy.
     : entry
 
 /** The same for all entries of a document. */
+export const choosing = (
+  entries: Readonly<Record<string, Entry>>,
+  instance: string
+): Steps<Readonly<Record<string, Policy.Sections>>> =>
+  mapValues<Entry, Policy.Sections>(entries, (entry, pattern) => chosen(entry, pattern, instance))
+
 export const allChosen = (
   entries: Readonly<Record<string, Entry>>,
   instance: string
-): Readonly<Record<string, Policy.Sections>> =>
-  Object.fromEntries(Object.entries(entries).map(([pattern, entry]) => [pattern, chosen(entry, pattern, instance)]))
+): Readonly<Record<string, Policy.Sections>> => runNow(choosing(entries, instance))
 
 /** Who is not named is somebody else at each start. */
 export const instanceOr = (name: string | undefined): Effect.Effect<string> =>

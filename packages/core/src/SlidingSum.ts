@@ -6,15 +6,13 @@
 /** The sum over the last `size` slots; `advance` drops what has left the window. */
 export class SlidingSum {
   sum = 0
-  private readonly ring: Float64Array
+  /** A plain array: so short a typed one is mostly header, and every key has several. */
+  private readonly ring: Array<number>
   private current = -Infinity
+  /** where in the ring the current slot is: slots are too large for a quick division */
+  private head = 0
   constructor(size: number) {
-    this.ring = new Float64Array(size)
-  }
-
-  private index(slot: number): number {
-    const size = this.ring.length
-    return ((slot % size) + size) % size
+    this.ring = Array.from({ length: size }, () => 0)
   }
 
   advance(slot: number): void {
@@ -23,16 +21,18 @@ export class SlidingSum {
       this.sum = 0
       this.current = slot
     }
-    while (this.current < slot) {
-      const leaving = this.index(++this.current)
-      this.sum -= this.ring[leaving]!
-      this.ring[leaving] = 0
+    for (; this.current < slot; this.current++) {
+      this.head = this.head + 1 === this.ring.length ? 0 : this.head + 1
+      this.sum -= this.ring[this.head]!
+      this.ring[this.head] = 0
     }
   }
 
+  /** Of a slot that has been advanced to; one that has left the window counts no more. */
   add(slot: number, amount: number): void {
-    if (slot <= this.current - this.ring.length) return
-    this.ring[this.index(slot)]! += amount
+    const back = this.current - slot
+    if (back >= this.ring.length) return
+    this.ring[this.at(back | 0)]! += amount
     this.sum += amount
   }
 
@@ -42,7 +42,7 @@ export class SlidingSum {
     const next = new SlidingSum(size)
     next.advance(current)
     for (let slot = this.current - size + 1; slot <= this.current; slot++) {
-      const amount = this.ring[this.index(slot)]!
+      const amount = this.ring[this.at(this.current - slot)]!
       if (amount !== 0) next.add(to(slot), amount)
     }
     return next
@@ -50,12 +50,16 @@ export class SlidingSum {
 
   /** Takes one from the oldest slot that holds one: no slot falls below nothing, and what leaves first is taken first. */
   removeOldest(): void {
-    for (let slot = this.current - this.ring.length + 1; slot <= this.current; slot++) {
-      const index = this.index(slot)
+    for (let back = this.ring.length - 1; back >= 0; back--) {
+      const index = this.at(back)
       if (this.ring[index]! < 1) continue
       this.ring[index]! -= 1
       this.sum -= 1
       return
     }
+  }
+
+  private at(back: number): number {
+    return this.head >= back ? this.head - back : this.head - back + this.ring.length
   }
 }

@@ -9,7 +9,7 @@ import type { Budget, Decision } from "./Budget.ts"
 import type { Outcome } from "./Outcome.ts"
 import { granted } from "./Permit.ts"
 
-/** The specification keeps three decimals of the ratio. */
+/** The specification ignores further decimals of the ratio: 0.5466 is 0.546. */
 const decimals = 1_000
 
 export class SuccessTokens implements Budget {
@@ -18,7 +18,8 @@ export class SuccessTokens implements Budget {
   private perSuccess: number
   constructor(maxTokens: number, tokenRatio: number) {
     this.max = Math.round(maxTokens * decimals)
-    this.perSuccess = Math.round(tokenRatio * decimals)
+    // 1.001 * 1000 is a little less than 1001 in binary
+    this.perSuccess = Math.floor(tokenRatio * decimals + 1e-6)
     this.thousandths = this.max
   }
 

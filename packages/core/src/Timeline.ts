@@ -167,7 +167,7 @@ const toAttemptRecord = (facts: AttemptFacts, offset: number): AttemptRecord => 
   const record = unchecked(AttemptRecord)
   record.attempt = { retry, hedge }
   record.startedAt = facts.startedAt + offset
-  if (endedBy !== "abandoned") record.endedAt = facts.endedAt + offset
+  if (endedBy !== "abandoned") record.endedAt = facts.endedAt! + offset
   record.endedBy = endedBy
   if (outcome !== undefined) record.outcome = outcome._tag
   if (outcome !== undefined && outcome._tag !== "Success") record.reason = outcome.reason

@@ -33,8 +33,8 @@ interface Holder {
 export abstract class Alarm {
   /** on the line of the live clock; written by the holder */
   due = 0
-  previous: Alarm | undefined = undefined
-  next: Alarm | undefined = undefined
+  ahead: Alarm | undefined = undefined
+  behind: Alarm | undefined = undefined
   holder: Holder | undefined = undefined
 
   /** Must not throw. The alarm is no longer armed. */
@@ -135,9 +135,9 @@ export class SharedTimer implements Holder {
     return timer
   }
 
-  /** how many there are, for tests */
-  static get count(): number {
-    return SharedTimer.byMillis.size
+  /** the lengths that are shared now, for tests */
+  static get lengths(): ReadonlySet<number> {
+    return new Set(SharedTimer.byMillis.keys())
   }
 
   private first: Alarm | undefined = undefined
@@ -156,8 +156,8 @@ export class SharedTimer implements Holder {
       this.first = alarm
       this.hold()
     } else {
-      this.last.next = alarm
-      alarm.previous = this.last
+      this.last.behind = alarm
+      alarm.ahead = this.last
     }
     this.last = alarm
   }
@@ -168,13 +168,13 @@ export class SharedTimer implements Holder {
   }
 
   private unlink(alarm: Alarm): void {
-    const { next, previous } = alarm
-    if (previous === undefined) this.first = next
-    else previous.next = next
-    if (next === undefined) this.last = previous
-    else next.previous = previous
-    alarm.previous = undefined
-    alarm.next = undefined
+    const { ahead, behind } = alarm
+    if (ahead === undefined) this.first = behind
+    else ahead.behind = behind
+    if (behind === undefined) this.last = ahead
+    else behind.ahead = ahead
+    alarm.ahead = undefined
+    alarm.behind = undefined
   }
 
   /** The timer of the host runs on when nobody waits any more: the next to wait often comes before it fires. */
@@ -243,7 +243,7 @@ class SleepingTimer implements Holder {
 
 /** An alarm that calls a function, for waits that are not on the way of a call that succeeds. */
 export class TimerSlot extends Alarm {
-  private fire: () => void = () => {}
+  private fire: (() => void) | undefined = undefined
 
   set(clock: Clock.Clock, context: Context.Context<never>, millis: number, fire: () => void): void {
     this.fire = fire
@@ -251,7 +251,7 @@ export class TimerSlot extends Alarm {
   }
 
   ring(): void {
-    this.fire()
+    this.fire?.()
   }
 }
 

@@ -112,6 +112,28 @@ describe("CombinedBudget", () => {
       assert.deepStrictEqual(heard, ["one call", "two call", "one end", "two end", "one outcome", "two outcome"])
     })
 
+    it.effect("lets a parent that both halves have hear of a call once", () =>
+      Effect.gen(function*() {
+        const heard: Array<string> = []
+        const parent: Budget.Make = Effect.succeed({
+          tryAcquire: () => ({ _tag: "Denied", reason: "no" }),
+          onCall: () => void heard.push("call"),
+          onCallEnd: () => void heard.push("end"),
+          onOutcome: (outcome) => void heard.push(outcome._tag),
+          state: Effect.succeed({ balance: 0 })
+        })
+        const find = yield* built(Budget.layers({
+          a: Budget.child(bucket(1), parent),
+          b: Budget.all(bucket(1), Budget.child(Budget.unlimited, parent))
+        }))
+        // as a policy has them whose budget is one and whose hedge.budget is the other
+        const budget = new CombinedBudget(find("a"), find("b"))
+        budget.onCall?.(callOf())
+        budget.onOutcome?.(Outcome.success, 0)
+        budget.onCallEnd?.(callOf())
+        assert.deepStrictEqual(heard, ["call", "Success", "end"])
+      }))
+
     it.effect("has the smaller balance, and the shorter window", () =>
       Effect.gen(function*() {
         const budget = yield* Budget.all(bucket(3), Budget.ratio({ window: "5 seconds" }))

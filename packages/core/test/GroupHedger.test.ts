@@ -88,7 +88,7 @@ class Group {
     }
     const questions = new Questions(host)
     const built = Hedge.isTrigger(trigger) ? Hedge.delaysOf(trigger) : new ScheduleSteps(trigger)
-    this.hedger = new GroupHedger(host, this.state, built)
+    this.hedger = new GroupHedger(host, built)
   }
 
   private note(event: string): void {
@@ -97,9 +97,10 @@ class Group {
 
   begin(hedge: number, inside?: Options["onHedge"]): void {
     if (hedge > 0) this.note(`start ${hedge}`)
-    this.hedger.onStart(this.zero + this.now())
+    const startedAt = this.zero + this.now()
+    this.hedger.onStart()
     inside?.(this, hedge)
-    this.hedger.onRunning()
+    this.hedger.onRunning(startedAt)
   }
 }
 

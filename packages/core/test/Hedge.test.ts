@@ -121,6 +121,18 @@ describe("Hedge", () => {
       for (const name of ["q", "minSamples", "fallback", "min", "max", "minimum"]) assert.include(said, `${name}: `)
     })
 
+    it("refuses a max below min, in a document too", () => {
+      const rule = "max: must not be less than min (20ms), got 10ms"
+      assert.include(refusal(() => Hedge.quantile(0.9, { min: 20, max: 10 })), rule)
+      const document = { type: "quantile", q: 0.9, min: 20, max: 10 }
+      assert.throws(() => Schema.decodeUnknownSync(Hedge.TriggerFromJson)(document), "less than min (20ms)")
+      assert.isTrue(Hedge.isTrigger(Hedge.quantile(0.9, { min: 20, max: 20 })))
+      // without a min it is 1 ms, and no max is less
+      assert.isTrue(Hedge.isTrigger(Hedge.quantile(0.9, { max: 1 })))
+      const made = { ...Hedge.quantile(0.9, { min: 20 }), max: Option.some(Duration.millis(10)) }
+      assert.isFalse(Schema.is(Hedge.Trigger)(made))
+    })
+
     it("refuses a number of samples that is not whole, or too large to ever be there", () => {
       for (const minSamples of [1.5, 100_001, -1, NaN]) {
         assert.include(refusal(() => Hedge.quantile(0.9, { minSamples })), "minSamples: must be an integer")
@@ -224,7 +236,6 @@ describe("Hedge", () => {
       ["at least min", Hedge.quantile(0.9, { ...few, min: 40 }), reading(10, 25), 40],
       ["at least 1 ms", Hedge.quantile(0.9, few), reading(10, 0.13), 1],
       ["at most max", Hedge.quantile(0.9, { ...few, max: 20 }), reading(10, 25), 20],
-      ["max where min is above it", Hedge.quantile(0.9, { ...few, min: 30, max: 20 }), reading(10, 25), 20],
       ["max where the estimate does not reach it", Hedge.quantile(0.9, { ...few, max: 20 }), reading(10), 20],
       ["no hedge there without a max", Hedge.quantile(0.9, few), reading(10), undefined],
       ["not the fallback there", Hedge.quantile(0.9, { ...few, fallback: 3 }), reading(10), undefined]

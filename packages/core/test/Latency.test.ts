@@ -256,15 +256,22 @@ describe("Latency", () => {
       assert.closeTo(latency.quantileMillis(0.98, 0)!, 20, 0.6)
     })
 
-    it("needs at most 8 KiB, whatever it is given, and three times as much when precise", () => {
+    it("needs memory for the octaves it has seen, at most 6 KiB, and three times as much when precise", () => {
+      // what all windows share to find a bucket, is no memory of any
+      const shared = typedBytes(Latency.makeUnsafe())
+      const sharedPrecise = typedBytes(Latency.makeUnsafe({ precise: true }))
       const latency = Latency.makeUnsafe()
-      const before = typedBytes(latency)
+      const precise = Latency.makeUnsafe({ precise: true })
+      for (const millis of [5, 6, 7.9, 4.1]) latency.record(millis, true, 0)
+      assert.isAtMost(typedBytes(latency) - shared, 2 * 3 * 2 * 4 * 12)
       const random = makeRandom(seed)
-      for (let i = 0; i < 100_000; i++) latency.record(1e5 * random() ** 4, random() < 0.9, i * 10)
-      assert.strictEqual(typedBytes(latency), before)
-      assert.strictEqual(before, 3 * 2 * 4 * (21 * 12 + 2))
-      assert.isAtMost(before, 8 * 1_024)
-      assert.closeTo(typedBytes(Latency.makeUnsafe({ precise: true })) / before, 3, 0.02)
+      for (let i = 0; i < 100_000; i++) {
+        for (const it of [latency, precise]) it.record(1e9 * random() ** 8, random() < 0.9, i * 10)
+      }
+      const most = 3 * 2 * 4 * (21 * 12 + 12)
+      assert.isAtMost(typedBytes(latency) - shared, most)
+      assert.isAtMost(typedBytes(precise) - sharedPrecise, 3 * most)
+      assert.isAtMost(most, 6.2 * 1_024)
     })
   })
 

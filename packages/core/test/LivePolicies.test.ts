@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing"
 import * as PolicyMetrics from "../src/PolicyMetrics.ts"
 import type { LiveOptions } from "./liveSupport.ts"
 import { document, live, settle, store, unavailable } from "./liveSupport.ts"
-import { fails, key, script } from "./support.ts"
+import { fails, hurried, key, script } from "./support.ts"
 
 const retry = (maxAttempts: number, more: object = {}) => ({
   policies: {
@@ -777,6 +777,49 @@ describe("PolicyLayer.live", () => {
         yield* settle
         assert.isDefined(fiber.pollUnsafe())
       }))
+  })
+
+  describe("a large document", () => {
+    const large = {
+      revision: "2",
+      off: ["svc.*"],
+      policies: Object.fromEntries(
+        Array.from({ length: 500 }, (_, n) => [`svc.Key${n}`, { retry: { maxAttempts: 2 } }])
+      )
+    }
+    const slowly = Effect.provideService(Clock.Clock, hurried)
+    const begun = Effect.gen(function*() {
+      const running = yield* live({ first: [retry(3)] })
+      yield* running.publish(large)
+      return running
+    })
+
+    it.effect("is judged while calls are made, and takes effect in one step", () =>
+      Effect.gen(function*() {
+        const running = yield* begun
+        let calls = 0
+        while ((yield* running.status).revision === "1") {
+          assert.deepStrictEqual((yield* timelineOf(running))[0], "1")
+          calls++
+          yield* settle
+        }
+        assert.isAbove(calls, 20)
+        assert.deepStrictEqual((yield* timelineOf(running))[0], "2")
+      }).pipe(slowly))
+
+    it.effect("switches off at once, however long the rest takes", () =>
+      Effect.gen(function*() {
+        const { revision, off } = yield* (yield* begun).status
+        assert.deepStrictEqual([revision, off.map(({ pattern }) => pattern)], ["1", ["svc.*"]])
+      }).pipe(slowly))
+
+    it.effect("changes no policy when the layer is closed meanwhile", () =>
+      Effect.gen(function*() {
+        const { memory, status } = yield* Effect.scoped(begun)
+        for (let n = 0; n < 100; n++) yield* settle
+        assert.strictEqual((yield* status).revision, "1")
+        assert.lengthOf(memory.reports, 1)
+      }).pipe(slowly))
   })
 
   describe("policy", () => {

@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Backoff, Policy } from "@rego/core"
+import { Backoff, Hedge, Policy } from "@rego/core"
 import * as Plan from "../src/Plan.ts"
 
-const warnings = (input: Policy.Input) => Plan.warnings(Plan.fromSections(Policy.make(input).sections))
+const warnings = (input: Policy.Input) =>
+  Plan.warnings(Plan.fromSections(Policy.make(input).sections)).map(({ message }) => message)
 
 describe("Plan", () => {
   describe("fromSections", () => {
@@ -54,8 +55,10 @@ describe("Plan", () => {
         { retry: "off" },
         { retry: {}, timeout: { perAttempt: 1 } },
         { retry: {}, timeout: { overall: 1 } },
-        { retry: {}, timeout: { perAttempt: 5, overall: 5 } },
-        { budget: "unlimited" }
+        { retry: {}, timeout: { perAttempt: 4, overall: 5 } },
+        { budget: "unlimited" },
+        // who calls may state whether it may run twice, so that nothing is known about hedges at boot
+        { hedge: { trigger: Hedge.after(5) }, timeout: { overall: 5 } }
       ]
       for (const input of quiet) assert.deepStrictEqual(warnings(input), [], JSON.stringify(input))
     })
@@ -67,9 +70,11 @@ describe("Plan", () => {
     })
 
     it("warns of a per-attempt timeout that can never apply", () => {
-      assert.deepStrictEqual(warnings({ timeout: { perAttempt: 6, overall: 5 } }), [
-        "timeout.perAttempt is longer than timeout.overall, so it never applies"
-      ])
+      for (const perAttempt of [5, 6]) {
+        assert.deepStrictEqual(warnings({ timeout: { perAttempt, overall: 5 } }), [
+          "timeout.perAttempt is not shorter than timeout.overall, so it never applies"
+        ])
+      }
     })
 
     it("warns of retries that nothing holds back", () => {

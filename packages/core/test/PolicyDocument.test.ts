@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Backoff, Hedge, Policy } from "@rego/core"
-import { Duration, Effect, Logger, Option, References } from "effect"
+import { Duration, Effect, Logger, Option, References, Schema } from "effect"
 import type * as Arbitrary from "effect/Arbitrary"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
+import { formatAll, fromSchemaError, parseOptions } from "../src/Issue.ts"
 import * as PolicyDocument from "../src/PolicyDocument.ts"
 import {
   all,
@@ -415,6 +416,14 @@ describe("PolicyDocument", () => {
 
     const quiet = Effect.provideService(References.MinimumLogLevel, "None")
 
+    const wholeOf = (input: unknown, newer: boolean) =>
+      Schema.decodeUnknownResult(PolicyDocument.PolicyDocument, {
+        ...parseOptions,
+        ...(newer ? { onExcessProperty: "ignore" as const } : {})
+      })(input)
+
+    const textsOf = (error: Schema.SchemaError) => fromSchemaError(error).map((issue) => formatAll([issue]))
+
     const survives = (input: unknown) =>
       Effect.gen(function*() {
         const before = JSON.stringify(input)
@@ -440,6 +449,22 @@ describe("PolicyDocument", () => {
         const good = { ...PolicyDocument.encode(document) as object, ...(newer ? { schemaVersion: "1.3" } : {}) }
         return survives(damage(JSON.parse(JSON.stringify(good)), value, steps))
       },
+      1_000
+    )
+
+    effectProperty(
+      "entry by entry gives what the schema gives of the whole document",
+      { document: documents, value: json, steps: array(integer(0, 100), { maxLength: 5 }), newer: boolean },
+      ({ document, newer, steps, value }) =>
+        Effect.gen(function*() {
+          const good = { ...PolicyDocument.encode(document) as object, ...(newer ? { schemaVersion: "1.3" } : {}) }
+          const input = damage(JSON.parse(JSON.stringify(good)), value, steps)
+          const read = yield* Effect.result(PolicyDocument.decode(input))
+          const whole = wholeOf(input, newer)
+          if (read._tag === "Success") return assert.deepStrictEqual<unknown>(whole, read)
+          const found = read.failure.issues.map((issue) => formatAll([issue]))
+          assert.includeMembers(found, whole._tag === "Failure" ? textsOf(whole.failure) : [])
+        }).pipe(quiet),
       1_000
     )
 

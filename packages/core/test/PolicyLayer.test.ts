@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Backoff, Budget, Classifier, Outcome, Policy, PolicyLayer, PolicyProvider, Rego } from "@rego/core"
+import { Backoff, Budget, Classifier, Hedge, Outcome, Policy, PolicyLayer, PolicyProvider, Rego } from "@rego/core"
 import { Duration, Effect, Exit, Layer, Option, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as v8 from "node:v8"
@@ -228,6 +228,34 @@ describe("PolicyLayer", () => {
       }))
   })
 
+  describe("a cost that can never be granted", () => {
+    const bucket = (capacity: number) => Budget.tokenBucket({ capacity, refillPerSecond: 1 })
+    const issuesWith = (policy: Policy.Input<"own" | "gate">) =>
+      issuesOf(
+        PolicyLayer.make({ policies: { [key]: policy } }).pipe(
+          Layer.provide([Budget.layer("own", bucket(5)), Budget.layer("gate", bucket(3))])
+        )
+      )
+    const hedge = { trigger: Hedge.after(10), budget: "gate" } as const
+    const rule = (cost: "retryCost" | "hedgeCost", name: string, most: number, got: number) =>
+      [
+        `policies ${key} budget ${cost}`,
+        `must be at most what the budget "${name}" can ever grant (${most}), got ${got}`
+      ] as const
+
+    it.effect("is refused, of the budget and of the one that hedges have besides", () =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual(yield* issuesWith({ budget: { name: "own", retryCost: 6, hedgeCost: 7 } }), [
+          rule("retryCost", "own", 5, 6),
+          rule("hedgeCost", "own", 5, 7)
+        ])
+        assert.deepStrictEqual(yield* issuesWith({ budget: { name: "own", retryCost: 4, hedgeCost: 4 }, hedge }), [
+          rule("hedgeCost", "gate", 3, 4)
+        ])
+        assert.deepStrictEqual(yield* issuesWith({ budget: { name: "own", retryCost: 5, hedgeCost: 3 }, hedge }), [])
+      }))
+  })
+
   describe("names that are no literals and that nobody provides", () => {
     const unknown: string = "nobody"
     const expected = (pattern: string): ReadonlyArray<readonly [path: string, message: string]> => [
@@ -314,7 +342,7 @@ describe("PolicyLayer", () => {
           PolicyLayer.make({ policies: { [key]: { timeout: { perAttempt: "2 seconds", overall: "1 second" } } } })
         )
         assert.deepStrictEqual(log, [
-          `Warn rego ${key}: timeout.perAttempt is longer than timeout.overall, so it never applies`
+          `Warn rego ${key}: timeout.perAttempt is not shorter than timeout.overall, so it never applies`
         ])
       }))
 

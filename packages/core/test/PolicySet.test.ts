@@ -94,7 +94,8 @@ describe("PolicySet", () => {
       const set = PolicySet.make({ "*": { idempotent: true }, "a.*": attempts(4), "a.Get": { budget: "b" } }, {
         budget: "d"
       })
-      const listed = PolicySet.merged(set).map(([pattern, sections]) => {
+      const listed = PolicySet.patterns(set).map((pattern) => {
+        const sections = PolicySet.merged(set, pattern)
         const { budget, idempotent, maxAttempts } = Plan.fromSections(sections)
         return [pattern, maxAttempts, idempotent, budget]
       })

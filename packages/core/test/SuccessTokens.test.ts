@@ -67,6 +67,15 @@ describe("SuccessTokens", () => {
       assert.strictEqual(balance(budget), 0)
     })
 
+    it("ignores decimals beyond three, as gRFC A6 says: 0.5466 is 0.546", () => {
+      for (const [tokenRatio, kept] of [[0.5466, 0.546], [0.0019, 0.001], [1.001, 1.001], [1.005, 1.005]]) {
+        const budget = new SuccessTokens(10, tokenRatio!)
+        outcomes(budget, failed, 10)
+        outcomes(budget, Outcome.success, 1)
+        assert.strictEqual(balance(budget), kept, String(tokenRatio))
+      }
+    })
+
     it("keeps three decimals: a thousand successes at 0.001 are one token, exactly", () => {
       const budget = new SuccessTokens(10, 0.001)
       outcomes(budget, failed, 10)

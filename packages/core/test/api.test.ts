@@ -34,12 +34,16 @@ describe("API", () => {
           types: "Budget Call Decision Make Named Permit RatioOptions Request Scoping"
         },
         Classifier: {
-          values: "byTag fromPredicate layer make never orElse typedFailures",
+          values: "byTag fromPredicate layer make never orElse sql typedFailures",
           types: "Any Cases Classifier Named Protocol"
         },
         Deadline: {
           values: "CurrentDeadline none remaining withDeadline",
           types: "Deadline"
+        },
+        Explanation: {
+          values: "make",
+          types: "BudgetFacts Explanation Field Options Outage Warning Worst"
         },
         Hedge: {
           values: "Trigger TriggerFromJson after isTrigger layer maxExtraLoad quantile toSchedule",
@@ -78,13 +82,17 @@ describe("API", () => {
           types:
             "Change Difference KeyStatistics Overridden Override OverrideOptions PolicyChange PolicyStatus Rejection SwitchedOff"
         },
+        PolicyReview: {
+          values: "diff formatIssue formatPath review",
+          types: "Diff KeysChange Options Review Warning"
+        },
         PolicySource: {
           values: "PolicySource SourceError document failed make unchanged",
           types: "Clamped Found Reason Report"
         },
         Rego: {
-          values: "makeResilient resilient resilientWithTimeline",
-          types: "Options Resilient"
+          values: "makeResilient makeResilientService resilient resilientService resilientWithTimeline",
+          types: "MethodName Options Resilient ResilientService ServiceOptions"
         },
         RegoError: {
           values: "RegoError isRegoError",

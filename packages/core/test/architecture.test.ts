@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import type { House } from "./house.ts"
 import { imports, readModules, violations, withoutComments } from "./house.ts"
@@ -9,10 +10,11 @@ import { imports, readModules, violations, withoutComments } from "./house.ts"
  */
 const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // vocabulary
-  ["Issue", "PolicyKey", "Outcome", "Attempt", "RegoError", "CallRecord", "Timeline", "Time", "SlidingSum"],
+  ["Issue", "PolicyKey", "Outcome", "Attempt", "RegoError", "CallRecord", "Timeline", "Time", "Steps", "SlidingSum"],
   // policy: types, data, recipes
   [
     "Backoff",
+    "SqlOutcome",
     "Classifier",
     "Permit",
     "Bucket",
@@ -51,7 +53,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation"],
   // executor
   [
     "AsyncContext",
@@ -76,7 +78,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "FetchedPolicies",
     "FetchLayer",
     "PolicyLayer",
+    "ResilientService",
     "Rego",
+    "ResilientClient",
     "index"
   ]
 ]
@@ -103,6 +107,14 @@ describe("architecture", () => {
     const listed = storeys.flat()
     assert.deepStrictEqual(listed.filter((name) => !(name in sources)), [])
     assert.strictEqual(new Set(listed).size, listed.length)
+  })
+
+  it("the page shows this table", () => {
+    const page = readFileSync(join(import.meta.dirname, "../../../docs/architecture.md"), "utf8")
+    // the first table is core's; other packages have theirs further down
+    const rows = [...page.matchAll(/^\| \d \| [^|]* \| `[^|]* \|$/gm)].slice(0, storeys.length)
+    const shown = rows.map(([row]) => [...row.matchAll(/`(\w+)`/g)].map(([, name]) => name))
+    assert.deepStrictEqual(shown, storeys.map((modules) => [...modules]))
   })
 
   it("sees the imports of real modules", () => {

@@ -4,8 +4,7 @@
 import { assert } from "@effect/vitest"
 import type { Policy, PolicyProvider } from "@rego/core"
 import { Budget, Classifier, Outcome, PolicyLayer, Rego, RegoError, Timeline } from "@rego/core"
-import { Cause, Clock, Effect, Exit, Layer, Logger, Random, References } from "effect"
-import type { Duration } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, Random, References } from "effect"
 import { TestClock } from "effect/testing"
 
 export const seed = process.env["REGO_SEED"] ?? "20260401"
@@ -346,3 +345,19 @@ export const countingSleeps = <A, E, R>(
     }
     return Effect.provideService(use(() => pending), Clock.Clock, counting)
   })
+
+/** A clock on which a second passes whenever it is looked at, and sleeps never end: work in slices stops at each step. */
+export const hurried: Clock.Clock = (() => {
+  let nanos = 0n
+  const look = () => (nanos += 1_000_000_000n)
+  const millis = () => Number(look()) / 1e6
+  return {
+    currentTimeMillisUnsafe: millis,
+    currentTimeMillis: Effect.sync(millis),
+    currentTimeNanosUnsafe: look,
+    currentTimeNanos: Effect.sync(look),
+    monotonicTimeNanosUnsafe: look,
+    monotonicTimeNanos: Effect.sync(look),
+    sleep: (duration) => Duration.isZero(duration) ? Effect.void : Effect.never
+  }
+})()

@@ -83,6 +83,8 @@ export interface Options {
   readonly classifier?: Classifier.Classifier<HttpClientResponse, never> | undefined
   /** what is special about the server, for the classifier that is asked last; default `HttpClassifier.http` */
   readonly server?: HttpClassifier.Options | undefined
+  /** the request as one attempt sends it: a hedge goes to another replica. The key stays that of the request */
+  readonly mapAttempt?: ((request: Request, attempt: Attempt.Id) => Request) | undefined
   readonly headers?: HeaderOptions | undefined
   readonly drain?: DrainOptions | undefined
 }
@@ -148,18 +150,21 @@ const attemptHeaders = (names: HeaderOptions, fiber: Fiber.Fiber<unknown, unknow
  * to a request (`HttpClient.withScope` keeps its abort signal so), and two attempts that run at the same time must not
  * share it.
  */
-const forAttempt = (names: HeaderOptions) => (request: Request): Effect.Effect<Request> =>
+const forAttempt = ({ headers, mapAttempt }: Settings.Settings) => (request: Request): Effect.Effect<Request> =>
   Effect.withFiber((fiber) => {
-    if (names.attempt !== undefined || names.deadline !== undefined) {
-      return Effect.map(attemptHeaders(names, fiber), (headers) => HttpClientRequest.setHeaders(request, headers))
-    }
-    const isHedge = Option.exists(fiber.getRef(Attempt.CurrentAttempt), ({ hedge }) => hedge > 0)
-    return Effect.succeed(isHedge ? HttpClientRequest.setHeaders(request, {}) : request)
+    const attempt = Option.getOrElse(fiber.getRef(Attempt.CurrentAttempt), () => primary)
+    const mapped = mapAttempt(request, attempt, fiber)
+    const own = attempt.hedge > 0 && mapped === request ? HttpClientRequest.setHeaders(request, {}) : mapped
+    return headers.attempt === undefined && headers.deadline === undefined
+      ? Effect.succeed(own)
+      : Effect.map(attemptHeaders(headers, fiber), (added) => HttpClientRequest.setHeaders(own, added))
   })
 
-const eachAttempt = <E, R>(self: HttpClient.HttpClient.With<E, R>, names: HeaderOptions) =>
+const primary: Attempt.Id = { retry: 0, hedge: 0 }
+
+const eachAttempt = <E, R>(self: HttpClient.HttpClient.With<E, R>, settings: Settings.Settings) =>
   HttpClient.makeWith<E, R, E, R>(
-    (request) => self.postprocess(Effect.flatMap(request, forAttempt(names))),
+    (request) => self.postprocess(Effect.flatMap(request, forAttempt(settings))),
     self.preprocess
   )
 
@@ -189,10 +194,11 @@ interface Via<E1, R1> {
 
 const wrap = <E, R, E1, R1>(
   self: HttpClient.HttpClient.With<E, R>,
-  { classifier, drain, headers, idempotent, key, replayable, rules }: Settings.Settings,
+  settings: Settings.Settings,
   { call, provider }: Via<E1, R1>
-): HttpClient.HttpClient.With<E | E1, R | R1> =>
-  HttpClient.transform(eachAttempt(self, headers), (send, request) =>
+): HttpClient.HttpClient.With<E | E1, R | R1> => {
+  const { classifier, drain, idempotent, key, replayable, rules } = settings
+  return HttpClient.transform(eachAttempt(self, settings), (send, request) =>
     Effect.withFiber((fiber) => {
       const clock = fiber.getRef(Clock.Clock)
       const name = key(request, fiber)
@@ -208,12 +214,13 @@ const wrap = <E, R, E1, R1>(
           ? remember(response, provider(fiber), name)
           : Effect.succeed(response))
     }))
+}
 
 // -----------------------------------------------------------------------------
 // constructors
 // -----------------------------------------------------------------------------
 
-/** What the classifier of a client is asked about is never its own errors only: see `Options.classifier`. */
+/** A classifier for some errors is no opinion on others, whatever the errors of the client are. */
 type AnyOptions = Rego.Options<HttpClientResponse, any>
 
 const inContext: Via<RegoError.RegoError, PolicyProvider.PolicyProvider> = {

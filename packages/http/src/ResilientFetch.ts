@@ -48,9 +48,10 @@
 import type { PolicyProvider } from "@rego/core"
 import { Timeline } from "@rego/core"
 import type { Fiber } from "effect"
-import { Cause, Context, Effect, Option } from "effect"
+import { Cause, Context, Effect, Option, Result } from "effect"
 import type { HttpMethod } from "effect/http"
 import { HttpBody, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
+import * as Url from "effect/http/Url"
 import * as HttpRego from "./HttpRego.ts"
 
 // -----------------------------------------------------------------------------
@@ -89,6 +90,9 @@ export interface Options extends HttpRego.Options {
 /** By its shape, because a `fetch` that is not the host's comes with a class of its own. */
 const isRequest = (input: string | URL | Request): input is Request => typeof input === "object" && "clone" in input
 
+const urlOf = ({ hash, url, urlParams }: HttpClientRequest.HttpClientRequest): string =>
+  Result.getOrThrow(Url.make(url, urlParams, Option.getOrUndefined(hash))).href
+
 /** One call of the wrapper: what is sent, and what the rules must know about it. */
 class Given {
   readonly request: HttpClientRequest.HttpClientRequest
@@ -120,18 +124,30 @@ class Given {
     })
   }
 
-  /** One attempt. Headers are touched only where the policy's adapter has set some. */
+  /** One attempt: what the caller gave, but for the URL and the headers where an option of the client has changed them. */
   send(fetch: Fetch, request: HttpClientRequest.HttpClientRequest, attempt: AbortSignal): Promise<Response> {
-    const added = Object.entries(request.headers).filter(([name, value]) => this.request.headers[name] !== value)
     const signal = this.signal === undefined ? attempt : AbortSignal.any([attempt, this.signal])
-    const init = added.length === 0 ? this.init : { ...this.init, headers: this.headersWith(added) }
-    return fetch(this.template?.clone() ?? this.input, { ...init, signal })
+    return fetch(this.inputFor(request), { ...this.init, ...this.headersFor(request), signal })
   }
 
-  private headersWith(added: ReadonlyArray<[string, string]>): Headers {
-    const headers = new Headers(this.init.headers ?? (isRequest(this.input) ? this.input.headers : undefined))
-    for (const [name, value] of added) headers.set(name, value)
-    return headers
+  private inputFor(request: HttpClientRequest.HttpClientRequest): string | URL | Request {
+    const input = this.template?.clone() ?? this.input
+    const url = urlOf(request)
+    if (url === urlOf(this.request)) return input
+    return isRequest(input) ? new Request(url, input) : url
+  }
+
+  private headersFor({ headers }: HttpClientRequest.HttpClientRequest): Pick<RequestInit, "headers"> {
+    const names = Object.keys({ ...this.request.headers, ...headers })
+    const changed = names.filter((name) => headers[name] !== this.request.headers[name])
+    if (changed.length === 0) return {}
+    const all = new Headers(this.init.headers ?? (isRequest(this.input) ? this.input.headers : undefined))
+    for (const name of changed) {
+      const value = headers[name]
+      if (value === undefined) all.delete(name)
+      else all.set(name, value)
+    }
+    return { headers: all }
   }
 
   /** After the call the request is used, as `fetch` leaves it, and what was kept for another attempt is let go. */

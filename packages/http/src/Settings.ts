@@ -5,7 +5,7 @@
  * @internal
  */
 import { PolicyKey } from "@rego/core"
-import type { Classifier } from "@rego/core"
+import type { Attempt, Classifier } from "@rego/core"
 import { Cause, Duration, Effect, Option } from "effect"
 import type { Fiber } from "effect"
 import type { HttpClientRequest } from "effect/http/HttpClientRequest"
@@ -24,6 +24,7 @@ export interface Settings {
   readonly replayable: (request: HttpClientRequest, fiber: AnyFiber) => boolean
   readonly classifier: Classifier.Classifier<HttpClientResponse, never> | undefined
   readonly rules: Omit<HttpClassifier.Rules, "now">
+  readonly mapAttempt: (request: HttpClientRequest, attempt: Attempt.Id, fiber: AnyFiber) => HttpClientRequest
   readonly headers: HeaderOptions
   readonly drain: Bodies.DrainLimits
 }
@@ -92,6 +93,20 @@ const report = (fiber: AnyFiber, what: string, defect: unknown): void => {
   Effect.runForkWith(fiber.context)(line)
 }
 
+/** Calls a function of the user's; one that throws is reported once, and `onDefect` answers for it. */
+const guard = (what: string) => {
+  let reported = false
+  return <A>(fiber: AnyFiber, f: () => A, onDefect: () => A): A => {
+    try {
+      return f()
+    } catch (defect) {
+      if (!reported) report(fiber, what, defect)
+      reported = true
+      return onDefect()
+    }
+  }
+}
+
 /** Asks a function of the user's; where it throws, or has nothing to say, the default. */
 const asked = <A>(
   what: string,
@@ -99,16 +114,15 @@ const asked = <A>(
   byDefault: (request: HttpClientRequest) => A,
   onDefect: (request: HttpClientRequest) => A
 ) => {
-  let reported = false
-  return (request: HttpClientRequest, fiber: AnyFiber): A => {
-    try {
-      return f(request) ?? byDefault(request)
-    } catch (defect) {
-      if (!reported) report(fiber, what, defect)
-      reported = true
-      return onDefect(request)
-    }
-  }
+  const guarded = guard(what)
+  return (request: HttpClientRequest, fiber: AnyFiber): A =>
+    guarded(fiber, () => f(request) ?? byDefault(request), () => onDefect(request))
+}
+
+const readMap = (f: Options["mapAttempt"]): Settings["mapAttempt"] => {
+  if (f === undefined) return (request) => request
+  const guarded = guard("mapAttempt")
+  return (request, attempt, fiber) => guarded(fiber, () => f(request, attempt), () => request)
 }
 
 const readFlag = (
@@ -130,6 +144,7 @@ export const read = (options: Options): Settings => {
     replayable: readFlag("replayable", options.replayable, ({ body }) => Bodies.isReplayable(body)),
     classifier: options.classifier,
     rules: HttpClassifier.rulesOf(options.server ?? {}),
+    mapAttempt: readMap(options.mapAttempt),
     headers: options.headers ?? {},
     drain: { bytes, within: readWithin(within)! }
   }

@@ -200,10 +200,10 @@ export const serve = (handler: Handler, port = 0): Effect.Effect<Server, never, 
   return Effect.acquireRelease(listening, () => closing)
 }
 
-/** Looks again until something holds, for at most two seconds: events of sockets come when they come. */
+/** Looks again until something holds, for at most four seconds: events of sockets come when they come. */
 export const eventually = (what: string, holds: () => boolean): Effect.Effect<void> =>
   Effect.gen(function*() {
-    for (let tries = 0; !holds() && tries < 400; tries++) yield* Effect.sleep(5)
+    for (let tries = 0; !holds() && tries < 800; tries++) yield* Effect.sleep(5)
     assert.isTrue(holds(), what)
   })
 

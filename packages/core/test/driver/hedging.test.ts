@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Policy } from "@rego/core"
+import type { Policy, Rego } from "@rego/core"
 import { Attempt, Backoff, Budget, Hedge, Outcome, PolicyLayer, PolicyProvider, Timeline } from "@rego/core"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Random, Schedule } from "effect"
 import { TestClock } from "effect/testing"
@@ -122,6 +122,28 @@ describe("Executor", () => {
           })
           assert.strictEqual(s.runs, runs)
         }
+      }))
+
+    it.effect("a key whose calls leave it unstated is warned about once, by the first of them that runs", () =>
+      Effect.gen(function*() {
+        const log: Array<Line> = []
+        const warned = () => log.filter(({ message }) => message.includes("idempotent"))
+        const run = (options: Rego.Options) => resilient(Effect.void, key, options)
+        const program = Effect.gen(function*() {
+          yield* run({ idempotent: true })
+          yield* run({ idempotent: false })
+          assert.deepStrictEqual(warned(), [])
+          yield* run({})
+          yield* run({})
+        })
+        yield* under(program, policiesOf(hedged()), log)
+        assert.deepStrictEqual(warned(), [])
+
+        yield* under(program, policiesOf({ ...hedged(), idempotent: undefined }), log)
+        assert.deepStrictEqual(warned().map(({ level, message }) => [level, message]), [[
+          "Warn",
+          `rego ${key}: its hedge section has no effect on calls that do not state idempotent, and neither does the policy`
+        ]])
       }))
 
     it.effect("an attempt that uses up its input is not hedged, whoever says that it is idempotent", () =>
@@ -819,6 +841,21 @@ describe("Executor", () => {
             assert.strictEqual(counts.used, own && gate ? 1 : 0)
           }
         }
+      }))
+
+    it.effect("the record of a denied hedge names the budget that denied it", () =>
+      Effect.gen(function*() {
+        const denied: Array<unknown> = []
+        for (const [own, gate] of [[Budget.unlimited, Budget.none], [Budget.none, Budget.unlimited]] as const) {
+          const layer = policiesOf({
+            idempotent: true,
+            budget: "own",
+            hedge: { trigger: after10, maxFailing: 1, budget: "gate" }
+          }).pipe(Layer.provide([Budget.layer("own", own), Budget.layer("gate", gate)]))
+          const { timeline } = yield* call(script(succeeds("slow", 15)).effect, { layer })
+          denied.push(...timeline.decisions.map((decision) => decision._tag === "Denied" ? decision.budget : decision))
+        }
+        assert.deepStrictEqual(denied, ["gate", "own"])
       }))
 
     it.effect("hedge.budget is not asked for retries", () =>

@@ -390,48 +390,52 @@ describe("Executor", () => {
     const store = new AsyncLocalStorage<string>()
     const current = Effect.sync(() => store.getStore())
 
-    it("attempts after a backoff and after a timeout see the store of their own call, many calls interleaved", async () => {
-      const runtime = ManagedRuntime.make(Layer.mergeAll(
-        Logger.layer([]),
-        Layer.provide(
-          policies({
-            idempotent: true,
-            retry: { maxAttempts: 4, backoff: Backoff.constant(5) },
-            timeout: { perAttempt: 8, overall: "2 seconds" }
-          }),
-          Logger.layer([])
-        )
-      ))
-      const call = (name: string) => {
-        const seen: Array<string | undefined> = []
-        let runs = 0
-        const attempt = Effect.suspend(() => {
-          const run = ++runs
-          return Effect.gen(function*() {
-            seen.push(yield* current)
-            if (run === 1) return yield* Effect.fail("no")
-            if (run === 2) return yield* Effect.never
-            if (run === 3) return yield* slowToStop(20)
-            seen.push(yield* Effect.andThen(Effect.yieldNow, current))
-            return name
+    it(
+      "attempts after a backoff and after a timeout see the store of their own call, many calls interleaved",
+      async () => {
+        const runtime = ManagedRuntime.make(Layer.mergeAll(
+          Logger.layer([]),
+          Layer.provide(
+            policies({
+              idempotent: true,
+              retry: { maxAttempts: 4, backoff: Backoff.constant(5) },
+              timeout: { perAttempt: 100, overall: "20 seconds" }
+            }),
+            Logger.layer([])
+          )
+        ))
+        const call = (name: string) => {
+          const seen: Array<string | undefined> = []
+          let runs = 0
+          const attempt = Effect.suspend(() => {
+            const run = ++runs
+            return Effect.gen(function*() {
+              seen.push(yield* current)
+              if (run === 1) return yield* Effect.fail("no")
+              if (run === 2) return yield* Effect.never
+              if (run === 3) return yield* slowToStop(250)
+              seen.push(yield* Effect.andThen(Effect.yieldNow, current))
+              return name
+            })
           })
-        })
-        return store.run(
-          name,
-          () => runtime.runPromise(Rego.resilient(attempt, key)).then((result) => ({ name, result, seen }))
-        )
-      }
-      const names = Array.from({ length: 25 }, (_, index) => `request ${index}`)
-      const results = await Promise.all(names.map(call))
-      for (const { name, result, seen } of results) {
-        assert.strictEqual(result, name)
-        assert.deepStrictEqual(new Set(seen), new Set([name]))
-        assert.strictEqual(seen.length, 5)
-      }
-      await runtime.dispose()
-    })
+          return store.run(
+            name,
+            () => runtime.runPromise(Rego.resilient(attempt, key)).then((result) => ({ name, result, seen }))
+          )
+        }
+        const names = Array.from({ length: 25 }, (_, index) => `request ${index}`)
+        const results = await Promise.all(names.map(call))
+        for (const { name, result, seen } of results) {
+          assert.strictEqual(result, name)
+          assert.deepStrictEqual(new Set(seen), new Set([name]))
+          assert.strictEqual(seen.length, 5)
+        }
+        await runtime.dispose()
+      },
+      20_000
+    )
 
-    it.for(["2 seconds", undefined] as const)(
+    it.for(["20 seconds", undefined] as const)(
       "hedges see the store of their own call, with a deadline of %s",
       async (overall) => {
         const runtime = ManagedRuntime.make(Layer.provide(

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Policy } from "@rego/core"
 import { Backoff, Budget, Hedge, PolicyLayer, Rego } from "@rego/core"
-import { Duration, Effect, Exit, Fiber, Layer, Random, Schema, Scope } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Layer, Random, Schema, Scope } from "effect"
 import * as Arbitrary from "effect/Arbitrary"
 import { TestClock } from "effect/testing"
 import { makeRandom, seed as numericSeed, withSeed } from "../arbitraries.ts"
@@ -399,6 +399,52 @@ describe("one allowance for retries and hedges", () => {
       assert.strictEqual(s.runs, 3)
       assert.deepStrictEqual(asked.slice(0, 3), ["hedge 0.1", "retry 1.0", "hedge 1.1"])
       assert.strictEqual(asked.at(-1), "retry 2.0")
+    }))
+
+  // as when both attempts wait for the same batch of requests
+  it.effect("a call deposits once, even when two of its attempts answer in one tick", () =>
+    Effect.gen(function*() {
+      const heard: Array<string> = []
+      const own: Budget.Make = Effect.succeed({
+        tryAcquire: () => ({ _tag: "Granted", permit: { settle: () => {} } }),
+        onOutcome: (outcome) => void heard.push(outcome._tag),
+        state: Effect.succeed({ balance: 0 })
+      })
+      const policy: Policy.Input = { idempotent: true, hedge: { trigger: Hedge.after("10 millis"), maxFailing: 1 } }
+      const program = Effect.gen(function*() {
+        const batch = yield* Deferred.make<string>()
+        const fiber = yield* Effect.forkChild(resilient(Deferred.await(batch), key), { startImmediately: true })
+        yield* Effect.sleep("50 millis")
+        yield* Deferred.succeed(batch, "ada")
+        return yield* Fiber.join(fiber)
+      })
+      const exit = yield* under(inVirtualTime(program), withBudget(policy, own))
+      assert.deepStrictEqual([exit, heard], [Exit.succeed("ada"), ["Success"]])
+    }))
+
+  it.effect("a caller who leaves while only a hedge runs takes no failure of the dependency back", () =>
+    Effect.gen(function*() {
+      const heard: Array<string> = []
+      const own: Budget.Make = Effect.succeed({
+        tryAcquire: () => ({ _tag: "Granted", permit: { settle: () => {} } }),
+        onOutcome: (outcome) => void heard.push(outcome._tag),
+        state: Effect.succeed({ balance: 0 })
+      })
+      const policy: Policy.Input = {
+        idempotent: true,
+        retry: { maxAttempts: 2 },
+        hedge: { trigger: Hedge.after("10 millis"), maxFailing: 1 }
+      }
+      const program = Effect.gen(function*() {
+        const s = script(fails("503", 20), hangs)
+        const fiber = yield* Effect.forkChild(resilient(s.effect, key), { startImmediately: true })
+        yield* Effect.sleep("50 millis")
+        yield* Fiber.interrupt(fiber)
+        return s.runs
+      })
+      const exit = yield* under(inVirtualTime(program), withBudget(policy, own))
+      // an Abort would take back the request of the first attempt, which has failed; that of a hedge ends with it
+      assert.deepStrictEqual([exit, heard], [Exit.succeed(2), ["Retryable"]])
     }))
 
   it.effect("each kind is charged its own cost", () =>

@@ -87,6 +87,21 @@ describe("only one layer retries", () => {
       assert.strictEqual(s.runs, 27)
     }))
 
+  it.effect("an adapter that knows nothing of it does not decide over the rule", () =>
+    Effect.gen(function*() {
+      for (const [nested, runs] of [[undefined, 3], ["allow", 9]] as const) {
+        const s = script(fails(boom))
+        const protocol = () => Outcome.retryable({ reason: "unavailable" })
+        yield* s.effect.pipe(
+          Rego.resilient("svc.Inner"),
+          Rego.resilient("svc.Outer", { protocol, onDiscard: () => Effect.void }),
+          inVirtualTime,
+          (self) => under(self, all({ retry: { ...retry, nested } }))
+        )
+        assert.strictEqual(s.runs, runs)
+      }
+    }))
+
   it.effect("a nested call without retries of its own leaves them to the call around it", () =>
     Effect.gen(function*() {
       const s = script(fails(boom))

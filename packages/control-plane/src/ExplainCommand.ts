@@ -1,0 +1,123 @@
+/**
+ * `rego explain`: what a document gives a key, and what that can do at its worst.
+ *
+ * @internal
+ */
+import * as Explanation from "@rego/core/Explanation"
+import * as PolicyReview from "@rego/core/PolicyReview"
+import { Clock, Console, Duration, Effect, Option } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { readJson, refused } from "./CommandFailure.ts"
+import * as Text from "./CommandText.ts"
+
+const list = (durations: ReadonlyArray<Duration.Duration>): string =>
+  durations.length === 0 ? "none" : durations.map((duration) => Duration.format(duration)).join(", ")
+
+const ends = (duration: Duration.Duration): string =>
+  Duration.isFinite(duration)
+    ? `${Duration.format(duration)} at most`
+    : "no end: an attempt that hangs is never given up"
+
+const worstLines = ({ worst }: Explanation.Explanation): ReadonlyArray<string> =>
+  Text.table([
+    [
+      "attempts",
+      `${worst.attempts}: ${Text.count(worst.groups, "attempt")}, each with ${Text.count(worst.perGroup - 1, "hedge")}`
+    ],
+    ["waits", `${list(worst.waits)} at most by the backoff`],
+    ["", `${list(worst.waitsAsked)} at most where the server asks for it`],
+    ["time", ends(worst.duration)],
+    ["", `${ends(worst.durationAsked)}, where the server asks for the waits`]
+  ])
+
+const budgetLines = ({ budget }: Explanation.Explanation): ReadonlyArray<string> => [
+  `budget ${budget.name}`,
+  ...Text.table([
+    ["denies", budget.denies],
+    ...Option.match(budget.outage, {
+      onNone: () => [],
+      onSome: ({ atFirst, atOnce, perSecond }) => [[
+        "outage",
+        `lets through ${
+          Text.count(atFirst, "extra attempt")
+        } at first, later ${atOnce} at once and ${perSecond} per second`
+      ]]
+    })
+  ])
+]
+
+export const render = (explanation: Explanation.Explanation): string => {
+  const { fields, key, matched, revision, switchedOff, warnings } = explanation
+  return [
+    `${key}  (revision ${revision})`,
+    matched.length === 0
+      ? "  no entry matches: one attempt, unless the layer says otherwise with onMissing"
+      : `  ${matched.join(" < ")}`,
+    ...(switchedOff === "nothing" ? [] : [`  switched off: ${switchedOff}`]),
+    "",
+    ...Text.table(fields.map(({ from, path, value }) => [path, from ?? "(default)", Text.inline(value)])),
+    "",
+    "worst case",
+    ...worstLines(explanation),
+    "",
+    ...budgetLines(explanation),
+    ...(warnings.length === 0
+      ? []
+      : ["", "warnings", ...Text.table(warnings.map(({ message, rule }) => [rule, message]))])
+  ].join("\n")
+}
+
+const millis = (duration: Duration.Duration): number | null =>
+  Duration.isFinite(duration) ? Duration.toMillis(duration) : null
+
+/** Durations are milliseconds, `null` for no end. */
+export const toJson = ({ budget, worst, ...rest }: Explanation.Explanation): unknown => ({
+  ...rest,
+  worst: {
+    ...worst,
+    waits: worst.waits.map(millis),
+    waitsAsked: worst.waitsAsked.map(millis),
+    duration: millis(worst.duration),
+    durationAsked: millis(worst.durationAsked)
+  },
+  budget: { ...budget, outage: Option.getOrNull(budget.outage) }
+})
+
+export const explain = Command.make(
+  "explain",
+  {
+    file: Argument.String("file").pipe(Argument.withDescription("A policy document")),
+    key: Argument.String("key").pipe(Argument.withDescription("The key of a call, as its call site writes it")),
+    idempotent: Flag.Boolean("idempotent").pipe(
+      Flag.withDescription(
+        "The call site says that the operation may run twice, or with --no-idempotent that it may not"
+      ),
+      Flag.optional
+    ),
+    rolledOut: Flag.Boolean("rolled-out").pipe(
+      Flag.withDescription("As for an instance that every rollout has reached"),
+      Flag.withDefault(false)
+    ),
+    json: Flag.Boolean("json").pipe(
+      Flag.withDescription("Print JSON; durations are milliseconds"),
+      Flag.withDefault(false)
+    )
+  },
+  Effect.fn(function*({ file, idempotent, json, key, rolledOut }) {
+    const { document, issues } = PolicyReview.review(yield* readJson(file))
+    if (Option.isNone(document)) return yield* refused(file, issues)
+    const explanation = Explanation.make(document.value, key, {
+      idempotent: Option.getOrUndefined(idempotent),
+      rolledOut,
+      now: yield* Clock.currentTimeMillis
+    })
+    yield* Console.log(json ? Text.json(toJson(explanation)) : render(explanation))
+  })
+).pipe(
+  Command.withDescription(
+    "Explain what a document gives a key: each value and the entry that states it, the most that a call can do, " +
+      "when its budget denies, and what is allowed and probably not meant"
+  ),
+  Command.withShortDescription("Explain what a document gives a key, and its worst case"),
+  Command.withExamples([{ command: "rego explain policies.json users.Get", description: "Explain one key" }])
+)

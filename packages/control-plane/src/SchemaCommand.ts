@@ -1,0 +1,16 @@
+/**
+ * `rego schema`: the JSON Schema of documents.
+ *
+ * @internal
+ */
+import * as PolicyDocument from "@rego/core/PolicyDocument"
+import { Console } from "effect"
+import { Command } from "effect/cli"
+import * as Text from "./CommandText.ts"
+
+export const schema = Command.make("schema", {}, () => Console.log(Text.json(PolicyDocument.jsonSchema()))).pipe(
+  Command.withDescription(
+    "Print the JSON Schema of policy documents, for editors. It is also a file: @rego/core/policy-document.schema.json"
+  ),
+  Command.withShortDescription("Print the JSON Schema of policy documents")
+)

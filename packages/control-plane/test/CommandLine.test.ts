@@ -1,0 +1,196 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { existsSync } from "node:fs"
+import { join } from "node:path"
+import { printed, run, start, withFiles } from "./regoBinary.ts"
+
+const policies = (revision: string, users: object = {}, more: object = {}) => ({
+  schemaVersion: "1.0",
+  revision,
+  policies: {
+    "users.*": { retry: { maxAttempts: 3 }, timeout: { overall: "1 second" }, idempotent: true, ...users }
+  },
+  ...more
+})
+
+const token = "write-token-0123456789"
+
+/** Processes take a second of a busy machine to start. */
+const slow = 60_000
+
+const lines = (text: string): ReadonlyArray<string> => text.trimEnd().split("\n")
+
+const put = (url: string, json: unknown, headers: Readonly<Record<string, string>> = { "if-match": "*" }) =>
+  Effect.promise(async () => {
+    const response = await fetch(url, {
+      method: "PUT",
+      headers: { "content-type": "application/json", authorization: `Bearer ${token}`, ...headers },
+      body: JSON.stringify(json)
+    })
+    return { status: response.status, text: await response.text() }
+  })
+
+const get = (url: string) =>
+  Effect.promise(async () => {
+    const response = await fetch(url)
+    return { status: response.status, json: await response.json() as { readonly revision?: string } }
+  })
+
+/** The address that a server prints first. */
+const serving = Effect.fnUntraced(function*(args: ReadonlyArray<string>, environment = { REGO_WRITE_TOKEN: token }) {
+  const running = yield* start(["serve", ...args, "--port", "0"], environment)
+  const [, url] = yield* printed(running, /(http:\/\/\S+\/v1\/policies)/)
+  return { running, url: url! }
+})
+
+describe("rego", () => {
+  it.live("says what it can do, and which version it is", () =>
+    Effect.gen(function*() {
+      const [help, version] = yield* Effect.all([run(["--help"]), run(["--version"])], { concurrency: 2 })
+      for (const command of ["check", "diff", "explain", "schema", "serve", "watch"]) {
+        assert.match(help.stdout, new RegExp(`^  ${command}  `, "m"))
+      }
+      assert.deepStrictEqual([help.code, version.code], [0, 0])
+      assert.match(version.stdout, /0\.1\.0/)
+    }), slow)
+
+  describe("check", () => {
+    it.live("prints issues, clamps and warnings; the exit code is the verdict", () =>
+      Effect.gen(function*() {
+        const directory = yield* withFiles({
+          "good.json": policies("1", { classifier: "http" }),
+          "clamped.json": policies("2", { retry: { maxAttempts: 40 }, classifier: "http" }),
+          "bad.json": policies("3", { retry: { maxAtempts: 4 }, timeout: { overall: 0 } }),
+          "cut.json": `{ "revision": "`
+        })
+        const file = (name: string) => join(directory, name)
+        const [fine, strict, bad, cut] = yield* Effect.all([
+          run(["check", file("good.json"), file("clamped.json")]),
+          run(["check", "--strict", file("clamped.json")]),
+          run(["check", file("good.json"), file("bad.json")]),
+          run(["check", file("cut.json")])
+        ], { concurrency: 2 })
+        assert.deepStrictEqual([fine.code, lines(fine.stdout)], [0, [
+          `${file("good.json")}: accepted, revision 1, 1 entry`,
+          `${file("clamped.json")}: accepted, revision 2, 1 entry`,
+          "  clamped",
+          `    policies["users.*"].retry.maxAttempts  40 would be 10`
+        ]])
+        assert.strictEqual(strict.code, 1)
+        assert.deepStrictEqual([bad.code, lines(bad.stdout).slice(1)], [1, [
+          `${file("bad.json")}: refused, 2 issues`,
+          `    policies["users.*"].retry.maxAtempts: is not a field that is known here, got 4`,
+          `    policies["users.*"].timeout.overall: must be between 1ms and 1d, got 0`
+        ]])
+        assert.strictEqual(cut.code, 2)
+        assert.match(cut.stderr, /cut\.json: is not JSON/)
+      }).pipe(Effect.scoped), slow)
+  })
+
+  describe("diff", () => {
+    it.live("prints which keys get what, and fails where a live layer would refuse", () =>
+      Effect.gen(function*() {
+        const directory = yield* withFiles({
+          "a.json": policies("1"),
+          "b.json": policies("2", { retry: { maxAttempts: 4 } }, { off: ["orders.*"] }),
+          "c.json": policies("3", { timeout: { overall: "10 millis" } })
+        })
+        const [a, b, c] = ["a.json", "b.json", "c.json"].map((name) => join(directory, name)) as [
+          string,
+          string,
+          string
+        ]
+        const [change, refused] = yield* Effect.all([run(["diff", a, b]), run(["diff", a, c])], { concurrency: 2 })
+        assert.deepStrictEqual([change.code, lines(change.stdout)], [0, [
+          "1 → 2",
+          "  users.*",
+          "    retry.maxAttempts  3 → 4",
+          "  shared",
+          `    off["orders.*"]  (none) → off`
+        ]])
+        assert.strictEqual(refused.code, 1)
+        assert.match(
+          refused.stdout,
+          /refused by the guard of a live layer\n {4}policies\["users\.\*"\]\.timeout\.overall/
+        )
+      }).pipe(Effect.scoped), slow)
+  })
+
+  describe("explain", () => {
+    it.live(
+      "prints where each value comes from, the worst case, the budget and warnings",
+      () =>
+        Effect.gen(function*() {
+          const directory = yield* withFiles({ "a.json": policies("1", { timeout: { perAttempt: "100 millis" } }) })
+          const args = ["explain", join(directory, "a.json"), "users.Get"]
+          const [text, json] = yield* Effect.all([run(args), run([...args, "--json"])], { concurrency: 2 })
+          assert.strictEqual(text.code, 0)
+          assert.match(text.stdout, /^users\.Get {2}\(revision 1\)\n {2}policies\["users\.\*"\]\n/)
+          assert.match(text.stdout, /retry\.maxAttempts {2,}policies\["users\.\*"\] {2,}3\n/)
+          assert.match(text.stdout, /time {6}330ms at most\n/)
+          assert.match(text.stdout, /default_classifier/)
+          const { worst } = JSON.parse(json.stdout)
+          assert.deepInclude(worst, { attempts: 3, waits: [10, 20], duration: 330 })
+        }).pipe(Effect.scoped),
+      slow
+    )
+  })
+
+  describe("serve and watch", () => {
+    it.live("publish what was checked, and print it with what it changes", () =>
+      Effect.gen(function*() {
+        const directory = yield* withFiles({ "policies.json": policies("1") })
+        const { running, url } = yield* serving([join(directory, "policies.json")])
+        assert.match(url, /^http:\/\/127\.0\.0\.1:/)
+        const watching = yield* start(["watch", url])
+        yield* printed(watching, /accepted 1\n/)
+        assert.strictEqual((yield* put(url, policies("2", { retry: { maxAttempts: 4 } }))).status, 200)
+        yield* printed(watching, /accepted 2\n {2}users\.\*\n {4}retry\.maxAttempts {2}3 → 4\n/)
+        yield* printed(running, /policies published/)
+
+        // a restart: what was published outlives the file that the history began with
+        running.child.kill("SIGTERM")
+        assert.strictEqual(yield* running.ended, 130)
+        yield* printed(watching, /failed: policy source/)
+        const again = yield* serving([join(directory, "policies.json")])
+        assert.strictEqual((yield* get(again.url)).json.revision, "2")
+        assert.notInclude(`${running.stdout}${running.stderr}${watching.stdout}${again.running.stdout}`, token)
+      }).pipe(Effect.scoped), slow)
+
+    it.live(
+      "refuse a document that is not good, and a second server on the same history",
+      () =>
+        Effect.gen(function*() {
+          const directory = yield* withFiles({ "bad.json": policies("1", { retry: { maxAtempts: 3 } }) })
+          const bad = yield* run(["serve", join(directory, "bad.json"), "--port", "0"])
+          assert.strictEqual(bad.code, 1)
+          assert.match(
+            bad.stderr,
+            /policies\["users\.\*"\]\.retry\.maxAtempts: is not a field that is known here, got 3/
+          )
+          yield* serving([directory])
+          const second = yield* run(["serve", directory, "--port", "0"])
+          assert.strictEqual(second.code, 2)
+          assert.match(second.stderr, /rego\.sqlite: database is locked/)
+        }).pipe(Effect.scoped),
+      slow
+    )
+
+    it.live(
+      "take tokens from the environment alone, and refuse one that can be guessed, without showing it",
+      () =>
+        Effect.gen(function*() {
+          const directory = yield* withFiles({})
+          const guessable = yield* run(["serve", directory], { REGO_WRITE_TOKEN: "hunter2" })
+          assert.strictEqual(guessable.code, 2)
+          assert.match(guessable.stderr, /REGO_WRITE_TOKEN: must have at least 16 characters/)
+          assert.notInclude(`${guessable.stdout}${guessable.stderr}`, "hunter2")
+          assert.isFalse(existsSync(join(directory, "rego.sqlite")))
+          const { running, url } = yield* serving([directory], {} as never)
+          yield* printed(running, /read-only: REGO_WRITE_TOKEN is not set/)
+          assert.strictEqual((yield* put(url, policies("1"), { "if-none-match": "*" })).status, 403)
+        }).pipe(Effect.scoped),
+      slow
+    )
+  })
+})

@@ -1,0 +1,296 @@
+/**
+ * Looks at documents before they are in force: would one be accepted, what would be clamped, and what does a change from one
+ * to another mean for which keys.
+ *
+ * **When to use**
+ *
+ * In tools and in tests: `rego check`, `rego diff` and `rego serve` are made of it. A live layer judges by the same rules.
+ *
+ * **Gotchas**
+ *
+ * Names of budgets, classifiers and triggers that the document does not define are accepted: only the process knows which
+ * of them it registers.
+ *
+ * **Example** (A change that is refused)
+ *
+ * ```ts
+ * import { PolicyReview } from "@rego/core"
+ * import { Option } from "effect"
+ *
+ * const document = (revision: string, overall: string) => ({
+ *   schemaVersion: "1.0",
+ *   revision,
+ *   policies: { "users.*": { retry: { maxAttempts: 40 }, timeout: { overall } } }
+ * })
+ *
+ * const before = PolicyReview.review(document("1", "2 seconds"))
+ * before.clamped // => [{ path: ["policies", "users.*", "retry", "maxAttempts"], value: 40, limit: 10 }]
+ *
+ * const after = PolicyReview.review(document("2", "10 millis"), { before: Option.getOrThrow(before.document) })
+ * after.issues.length // => 1
+ * ```
+ *
+ * @since 0.1.0
+ */
+import { DateTime, Option } from "effect"
+import * as Advice from "./Advice.ts"
+import * as BootChecks from "./BootChecks.ts"
+import type { BudgetData } from "./BudgetData.ts"
+import { toState } from "./BudgetData.ts"
+import { clampMerged } from "./DocumentClamp.ts"
+import type { Gate } from "./DocumentGate.ts"
+import { judge } from "./DocumentGate.ts"
+import * as Issues from "./Issue.ts"
+import type { Issue } from "./Issue.ts"
+import * as Plan from "./Plan.ts"
+import * as Policy from "./Policy.ts"
+import * as PolicyDiff from "./PolicyDiff.ts"
+import type { PolicyDocument } from "./PolicyDocument.ts"
+import { switchesIn } from "./PolicyDocument.ts"
+import type { Difference } from "./PolicyProvider.ts"
+import * as PolicySet from "./PolicySet.ts"
+import type { Clamped } from "./PolicySource.ts"
+
+// -----------------------------------------------------------------------------
+// review
+// -----------------------------------------------------------------------------
+
+/**
+ * What would become of a document.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Review {
+  /** `None` where it cannot be read */
+  readonly revision: Option.Option<string>
+  /** with its values clamped; `None` when it is refused */
+  readonly document: Option.Option<PolicyDocument>
+  /** why it is refused */
+  readonly issues: ReadonlyArray<Issue>
+  readonly clamped: ReadonlyArray<Clamped>
+  /** fields of a newer version, which would be ignored */
+  readonly ignored: ReadonlyArray<Issue>
+  /** what is allowed and probably not meant, of an accepted document */
+  readonly warnings: ReadonlyArray<Warning>
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Warning {
+  /** the entry whose keys get it */
+  readonly pattern: string
+  readonly rule: string
+  readonly message: string
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** the document in force: the guard of a live layer compares with it. No guard without one */
+  readonly before?: PolicyDocument | undefined
+}
+
+const maxCost = (_: string, data: BudgetData | undefined): number => {
+  const state = data === undefined ? undefined : toState(data)
+  return state !== undefined && "maxCost" in state ? state.maxCost ?? Infinity : Infinity
+}
+
+const gate: Gate = {
+  provided: { isBudget: () => true, isClassifier: () => true, isTrigger: () => true, maxCost },
+  onInvalidEntry: "refuse-document",
+  givesDefaults: false,
+  instance: ""
+}
+
+/**
+ * The entries as an instance gets them that no rollout has reached, or that all have.
+ *
+ * @internal
+ */
+export const entriesOf = (
+  document: PolicyDocument,
+  rolledOut: boolean
+): Readonly<Record<string, Policy.Sections>> =>
+  Object.fromEntries(
+    Object.entries(document.policies).map(([pattern, entry]) => [
+      pattern,
+      rolledOut && entry.rollout !== undefined ? Policy.merge(entry, entry.rollout.change) : entry
+    ])
+  )
+
+/**
+ * What keys get of a document, as a live layer would have it.
+ *
+ * @internal
+ */
+export const setOf = (document: PolicyDocument, rolledOut: boolean): PolicySet.PolicySet =>
+  clampMerged(entriesOf(document, rolledOut), document.defaults ?? {}, false).set
+
+/** An instance judges what it gets; a review judges what any of them may get. What is said of both is said once. */
+const ofAll = <A>(
+  document: PolicyDocument,
+  look: (set: PolicySet.PolicySet) => ReadonlyArray<A>
+): ReadonlyArray<A> => {
+  const found = [false, true].flatMap((rolledOut) => look(setOf(document, rolledOut)))
+  return Array.from(new Map(found.map((one) => [JSON.stringify(one), one])).values())
+}
+
+const issuesOf = (document: PolicyDocument): ReadonlyArray<Issue> => {
+  const budgets = document.budgets ?? {}
+  return ofAll(document, (set) =>
+    BootChecks.allMergedIssues(
+      { set, givesDefaults: false },
+      (name) => maxCost(name, Object.hasOwn(budgets, name) ? budgets[name] : undefined)
+    ))
+}
+
+const warningsOf = (document: PolicyDocument): ReadonlyArray<Warning> =>
+  ofAll(
+    document,
+    (set) =>
+      PolicySet.patterns(set).flatMap((pattern) => {
+        const plan = Plan.fromSections(PolicySet.merged(set, pattern))
+        return Advice.warnings(document.budgets ?? {}, plan).map((warning) => ({ pattern, ...warning }))
+      })
+  )
+
+/**
+ * Judges a document, as unknown JSON.
+ *
+ * @category reviewing
+ * @since 0.1.0
+ */
+export const review = (json: unknown, options: Options = {}): Review => {
+  const before = { inForce: undefined, delivered: options.before, revisions: new Map<string, string>() }
+  const verdict = judge(gate, before, json, true)
+  if (verdict._tag === "Rejected") {
+    return {
+      revision: verdict.revision,
+      document: Option.none(),
+      issues: verdict.issues,
+      clamped: [],
+      ignored: [],
+      warnings: []
+    }
+  }
+  const { clamped, document, issues: ignored } = verdict.accepted
+  const issues = issuesOf(document)
+  return {
+    revision: Option.some(document.revision),
+    document: issues.length === 0 ? Option.some(document) : Option.none(),
+    issues,
+    clamped,
+    ignored,
+    warnings: issues.length === 0 ? warningsOf(document) : []
+  }
+}
+
+// -----------------------------------------------------------------------------
+// diff
+// -----------------------------------------------------------------------------
+
+/**
+ * What the keys of an entry get now.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface KeysChange {
+  /** a key, `prefix.*` or `*`; keys with a more particular entry have one of their own */
+  readonly pattern: string
+  readonly differences: ReadonlyArray<Difference>
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Diff {
+  /** merged policies: a change of `defaults` shows at every entry that inherits it */
+  readonly keys: ReadonlyArray<KeysChange>
+  /** budgets and kill switches */
+  readonly shared: ReadonlyArray<Difference>
+}
+
+const isKnown = { known: true }
+
+type Tagged = { readonly _tag: string }
+
+const isTagged = (value: unknown): value is Tagged => typeof value === "object" && value !== null && "_tag" in value
+
+/** A tagged value as a document writes it. */
+const inWords = (value: unknown): unknown => {
+  if (!isTagged(value)) return value
+  const { _tag, ...numbers } = value
+  return { type: `${_tag[0]?.toLowerCase()}${_tag.slice(1)}`, ...numbers }
+}
+
+const sectionsInWords = (sections: Policy.Sections): object => {
+  const { hedge, retry, ...rest } = Policy.merge(sections, {})
+  return {
+    retry: typeof retry === "object" ? { ...retry, backoff: inWords(retry.backoff) } : retry,
+    hedge: typeof hedge === "object" ? { ...hedge, trigger: inWords(hedge.trigger) } : hedge,
+    ...rest
+  }
+}
+
+/** Everything that the keys of an entry get, and how far it is rolled out. */
+const keysFields = (document: PolicyDocument, set: PolicySet.PolicySet, pattern: string): PolicyDiff.Fields => {
+  const sections = PolicySet.resolve(set, PolicySet.keyOf(pattern))
+  const rollout = Object.hasOwn(document.policies, pattern) ? document.policies[pattern]?.rollout : undefined
+  if (sections === undefined) return PolicyDiff.fieldsOf({})
+  const change = rollout && { ...rollout, change: sectionsInWords(rollout.change) }
+  return PolicyDiff.fieldsOf({ ...isKnown, ...sectionsInWords(sections), rollout: change })
+}
+
+const sharedFields = (document: PolicyDocument): PolicyDiff.Fields => {
+  const { hedgeOff, off } = switchesIn(document)
+  const until = (switches: typeof off) =>
+    Object.fromEntries(
+      switches.map(({ pattern, until }) => [pattern, until === Infinity ? "off" : `off until ${iso(until)}`])
+    )
+  return PolicyDiff.fieldsOf({ budgets: document.budgets ?? {}, off: until(off), hedgeOff: until(hedgeOff) })
+}
+
+const iso = (millis: number): string => DateTime.formatIso(DateTime.makeUnsafe(millis))
+
+/**
+ * What a change from one document to another means, and for which keys.
+ *
+ * @category reviewing
+ * @since 0.1.0
+ */
+export const diff = (before: PolicyDocument, after: PolicyDocument): Diff => {
+  const [had, has] = [setOf(before, false), setOf(after, false)]
+  const patterns = new Set([...Object.keys(before.policies), ...Object.keys(after.policies)])
+  const keys = Array.from(patterns).toSorted().flatMap((pattern) => {
+    const differences = PolicyDiff.between(keysFields(before, had, pattern), keysFields(after, has, pattern))
+    return differences.length === 0 ? [] : [{ pattern, differences }]
+  })
+  return { keys, shared: PolicyDiff.between(sharedFields(before), sharedFields(after)) }
+}
+
+// -----------------------------------------------------------------------------
+// printing
+// -----------------------------------------------------------------------------
+
+/**
+ * Prints a path the way JavaScript reads it: `policies["users.*"].retry`.
+ *
+ * @category printing
+ * @since 0.1.0
+ */
+export const formatPath: (path: ReadonlyArray<PropertyKey>) => string = Issues.formatPath
+
+/**
+ * Prints an issue on one line: its path, the rule, the value.
+ *
+ * @category printing
+ * @since 0.1.0
+ */
+export const formatIssue = (issue: Issue): string => Issues.formatAll([issue])

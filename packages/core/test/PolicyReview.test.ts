@@ -1,0 +1,192 @@
+import { assert, describe, it } from "@effect/vitest"
+import { PolicyReview } from "@rego/core"
+import { Option } from "effect"
+import { formatAll } from "../src/Issue.ts"
+
+type Json = Readonly<Record<string, unknown>>
+
+const documentOf = (policies: Json, more: Json = {}): Json => ({
+  schemaVersion: "1.0",
+  revision: "7",
+  policies,
+  ...more
+})
+
+const accepted = (json: Json, options?: PolicyReview.Options) => {
+  const review = PolicyReview.review(json, options)
+  assert.deepStrictEqual(review.issues, [], formatAll(review.issues))
+  return Option.getOrThrow(review.document)
+}
+
+const refusals = (json: unknown, before?: Json): ReadonlyArray<string> =>
+  formatAll(PolicyReview.review(json, { before: before === undefined ? undefined : accepted(before) }).issues).split(
+    "\n"
+  )
+
+const retrying = (maxAttempts: number, more: Json = {}) => ({ retry: { maxAttempts }, ...more })
+
+describe("PolicyReview", () => {
+  describe("review", () => {
+    it("takes a document with names that only a process knows", () => {
+      const names = { budget: "own", classifier: "stripe", hedge: { trigger: "mine", budget: "gate" } }
+      assert.deepStrictEqual(accepted(documentOf({ "users.*": names })).revision, "7")
+    })
+
+    it("refuses one with every issue and its path", () => {
+      const json = documentOf({ "users.*": { retry: { maxAtempts: 4 }, timeout: { overall: 0 } }, "us ers": {} })
+      assert.deepStrictEqual(refusals(json), [
+        `policies["users.*"].retry.maxAtempts: is not a field that is known here, got 4`,
+        `policies["users.*"].timeout.overall: must be between 1ms and 1d, got 0`,
+        `policies["us ers"]: must be a key, "prefix.*" or "*", got "us ers"`
+      ])
+    })
+
+    it("lists what would be clamped, and takes the clamped values", () => {
+      const review = PolicyReview.review(documentOf({ "users.*": retrying(40) }))
+      assert.deepStrictEqual(review.clamped, [
+        { path: ["policies", "users.*", "retry", "maxAttempts"], value: 40, limit: 10 }
+      ])
+      const entry = Option.getOrThrow(review.document).policies["users.*"]
+      assert.deepStrictEqual(entry?.retry, { maxAttempts: 10 })
+    })
+
+    it("clamps the hedges of a merged policy with too many attempts", () => {
+      const hedge = { trigger: { type: "after", delay: "50 millis" }, maxHedges: 3 }
+      const review = PolicyReview.review(documentOf({ "*": retrying(5), "users.*": { hedge } }))
+      assert.deepStrictEqual(review.clamped.map(({ path, limit }) => [path.join("."), limit]), [
+        ["policies.users.*.hedge.maxHedges", 1]
+      ])
+    })
+
+    it("lists fields of a newer version, which would be ignored", () => {
+      const { document, ignored } = PolicyReview.review(documentOf({}, { schemaVersion: "1.9", mood: "good" }))
+      assert.isTrue(Option.isSome(document))
+      assert.deepStrictEqual(ignored.map(({ path }) => path), [["mood"]])
+    })
+
+    it("judges a rollout as if it had reached everybody, whoever it has reached", () => {
+      const budgets = { own: { type: "tokenBucket", capacity: 2, refillPerSecond: 1 } }
+      const change = { budget: { name: "own", retryCost: 5 } }
+      for (const percent of [0, 50, 100]) {
+        const json = documentOf({ "users.*": { ...retrying(2), rollout: { percent, change } } }, { budgets })
+        const [issue] = refusals(json)
+        assert.isTrue(Option.isNone(PolicyReview.review(json).document))
+        assert.match(issue ?? "", /^policies\["users\.\*"\]\.budget\.retryCost: must be at most what the budget/)
+      }
+    })
+
+    it("refuses a cost that its budget can never grant", () => {
+      const budgets = { own: { type: "ratio", ratio: 0, reserve: { burst: 3 } } }
+      const json = documentOf({ "users.*": { budget: { name: "own", hedgeCost: 4 } } }, { budgets })
+      assert.match(refusals(json)[0] ?? "", /budget\.hedgeCost: must be at most/)
+    })
+
+    it("asks the guard where there is a document before", () => {
+      const before = documentOf({ "users.*": { timeout: { overall: "2 seconds" } } })
+      const after = documentOf({ "users.*": { timeout: { overall: "10 millis" } } }, { revision: "8" })
+      assert.match(refusals(after, before)[0] ?? "", /^policies\["users\.\*"\]\.timeout\.overall: must not fall below/)
+      const forced = documentOf({ "users.*": { timeout: { overall: "10 millis" }, force: true } }, { revision: "8" })
+      accepted(forced, { before: accepted(before) })
+      accepted(after)
+    })
+
+    it("warns for each entry as its keys get it", () => {
+      const { warnings } = PolicyReview.review(documentOf({ "*": { retry: {} }, "users.Get": { classifier: "http" } }))
+      const rules = (of: string) => warnings.filter(({ pattern }) => pattern === of).map(({ rule }) => rule)
+      assert.deepStrictEqual(rules("*"), ["no_timeout", "idempotent_unstated", "default_classifier"])
+      assert.deepStrictEqual(rules("users.Get"), ["no_timeout", "idempotent_unstated"])
+    })
+
+    it("takes what is no document for a refused one", () => {
+      for (const json of [undefined, null, 7, "text", [], {}]) {
+        const review = PolicyReview.review(json)
+        assert.isTrue(Option.isNone(review.document))
+        assert.isNotEmpty(review.issues)
+      }
+    })
+  })
+
+  describe("diff", () => {
+    const between = (before: Json, after: Json) => {
+      const { keys, shared } = PolicyReview.diff(accepted(before), accepted(after))
+      const lines = (differences: typeof shared) =>
+        differences.map(({ after, before, path }) => `${path.join(".")}: ${before} → ${after}`)
+      return { keys: keys.map(({ differences, pattern }) => [pattern, lines(differences)]), shared: lines(shared) }
+    }
+    const same = { keys: [], shared: [] }
+
+    it("is empty between documents that give every key the same", () => {
+      const a = documentOf({ "users.*": { timeout: { overall: "1 second" } } })
+      const b = documentOf({ "users.*": { timeout: { overall: 1_000 } } }, { revision: "8" })
+      assert.deepStrictEqual(between(a, b), same)
+      const inherited = documentOf({ "users.*": {} }, { defaults: { timeout: { overall: "1 second" } } })
+      assert.deepStrictEqual(between(a, inherited), same)
+    })
+
+    it("names the entries whose keys get something else, and every field", () => {
+      const a = documentOf({ "*": retrying(2), "users.*": retrying(3), "users.Get": {} })
+      const b = documentOf({ "*": retrying(2), "users.*": retrying(4, { idempotent: true }), "users.Get": {} })
+      const changes = ["retry.maxAttempts: 3 → 4", "idempotent: undefined → true"]
+      assert.deepStrictEqual(between(a, b), { keys: [["users.*", changes], ["users.Get", changes]], shared: [] })
+    })
+
+    it("shows a change of the defaults at every entry that inherits it", () => {
+      const entries = { "users.*": {}, "orders.*": { timeout: { overall: "5 seconds" } } }
+      const a = documentOf(entries, { defaults: { timeout: { overall: "1 second" } } })
+      const b = documentOf(entries, { defaults: { timeout: { overall: "2 seconds" } } })
+      assert.deepStrictEqual(between(a, b).keys, [["users.*", ["timeout.overall: 1s → 2s"]]])
+    })
+
+    it("shows what keys fall back to when their entry is removed, and when they are no longer known", () => {
+      const a = documentOf({ "users.*": retrying(2), "users.Get": retrying(3) })
+      assert.deepStrictEqual(between(a, documentOf({ "users.*": retrying(2) })).keys, [
+        ["users.Get", ["retry.maxAttempts: 3 → 2"]]
+      ])
+      assert.deepStrictEqual(between(documentOf({ "users.Get": {} }), documentOf({})).keys, [
+        ["users.Get", ["known: true → undefined"]]
+      ])
+    })
+
+    it("shows budgets, kill switches and rollouts", () => {
+      const a = documentOf({ "users.*": {} })
+      const b = documentOf({ "users.*": { rollout: { percent: 10, change: retrying(2) } } }, {
+        budgets: { own: { type: "ratio", ratio: 0.2 } },
+        off: ["users.*"],
+        hedgeOff: [{ key: "*", until: "2026-11-23T10:00:00Z" }]
+      })
+      const { keys, shared } = between(a, b)
+      assert.deepStrictEqual(keys, [
+        ["users.*", ["rollout.percent: undefined → 10", "rollout.change.retry.maxAttempts: undefined → 2"]]
+      ])
+      assert.deepStrictEqual(shared, [
+        "budgets.own.type: undefined → ratio",
+        "budgets.own.ratio: undefined → 0.2",
+        "off.users.*: undefined → off",
+        "hedgeOff.*: undefined → off until 2026-11-23T10:00:00.000Z"
+      ])
+    })
+
+    it("writes backoffs and triggers as a document does", () => {
+      const trigger = { type: "after", delay: "50 millis" }
+      const backoff = { type: "constant", delay: "20 millis" }
+      const a = documentOf({ "users.*": {} })
+      const b = documentOf({ "users.*": { retry: { backoff }, hedge: { trigger } } })
+      assert.deepStrictEqual(between(a, b).keys, [["users.*", [
+        "retry.backoff.type: undefined → constant",
+        "retry.backoff.delay: undefined → 20ms",
+        "retry.backoff.jitter: undefined → full",
+        "hedge.trigger.type: undefined → after",
+        "hedge.trigger.delay: undefined → 50ms"
+      ]]])
+    })
+
+    it("compares what keys get, after clamping", () => {
+      assert.deepStrictEqual(between(documentOf({ "*": retrying(10) }), documentOf({ "*": retrying(40) })), same)
+      const hedging = (maxHedges: number) => {
+        const hedge = { trigger: { type: "after", delay: "50 millis" }, maxHedges }
+        return documentOf({ "*": retrying(5), "users.*": { hedge } })
+      }
+      assert.deepStrictEqual(between(hedging(1), hedging(3)), same)
+    })
+  })
+})

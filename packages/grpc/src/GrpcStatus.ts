@@ -1,0 +1,219 @@
+/**
+ * Status codes of gRPC, and the classifier that reads them from the errors of Connect and of grpc-js. Loads neither.
+ *
+ * **Details**
+ *
+ * | code | outcome |
+ * | --- | --- |
+ * | UNAVAILABLE, DEADLINE_EXCEEDED | Retryable |
+ * | RESOURCE_EXHAUSTED | Retryable, `throttled` |
+ * | CANCELLED | Abort: somebody gave the call up |
+ * | any other | NonRetryable |
+ *
+ * On a Retryable status `grpc-retry-pushback-ms` is an exact wait; negative or malformed, it means that there is no further
+ * attempt. Without it the `google.rpc.RetryInfo` among the details is the least wait. `executed` is `"no"` where the
+ * libraries tell that the request was not sent, or that the server refused the stream.
+ *
+ * The reason is `grpc_` and the code in lower case, or one of `grpc_not_sent`, `grpc_refused`, `grpc_connection_lost`,
+ * `grpc_message_too_large`, `grpc_do_not_retry`, `retried_below`.
+ *
+ * **Example** (Verdicts)
+ *
+ * ```ts
+ * import { GrpcStatus } from "@rego/grpc"
+ * import { Metadata, status } from "@grpc/grpc-js"
+ * import { Outcome } from "@rego/core"
+ * import { Exit } from "effect"
+ *
+ * const classify = GrpcStatus.classifier()
+ *
+ * const metadata = new Metadata()
+ * classify(Exit.fail({ code: status.NOT_FOUND, details: "no such user", metadata })) // => Outcome.nonRetryable({ reason: "grpc_not_found" })
+ *
+ * metadata.set("grpc-retry-pushback-ms", "25")
+ * const busy = classify(Exit.fail({ code: status.UNAVAILABLE, details: "busy", metadata }))
+ * busy // => Outcome.retryable({ reason: "grpc_unavailable", retryAfter: 25, exact: true })
+ *
+ * classify(Exit.fail("no error of gRPC")) // => undefined
+ * ```
+ *
+ * @since 0.1.0
+ */
+import { Classifier, Outcome, RegoError } from "@rego/core"
+import { Cause, Option } from "effect"
+import type { Failure } from "./Failure.ts"
+import * as Failures from "./Failure.ts"
+import * as Retried from "./Retried.ts"
+
+// -----------------------------------------------------------------------------
+// codes
+// -----------------------------------------------------------------------------
+
+/**
+ * The codes as gRPC numbers them.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const Code = {
+  OK: 0,
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  DATA_LOSS: 15,
+  UNAUTHENTICATED: 16
+} as const
+
+/**
+ * @category codes
+ * @since 0.1.0
+ */
+export type CodeName = keyof typeof Code
+
+const names: ReadonlyMap<number, CodeName> = new Map(
+  Object.entries(Code).map(([name, code]) => [code, name as CodeName])
+)
+
+/**
+ * The name of a code. What gRPC does not number is `UNKNOWN`, as its specification says.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const nameOf = (code: number): CodeName => names.get(code) ?? "UNKNOWN"
+
+// -----------------------------------------------------------------------------
+// options
+// -----------------------------------------------------------------------------
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /**
+   * the codes after which another attempt may help: `["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"]` unless
+   * given
+   */
+  readonly retryable?: ReadonlyArray<CodeName> | undefined
+  /** the codes that this server sends only before it has done anything, so that any call may be sent again; none unless given */
+  readonly rejectsBeforeWork?: ReadonlyArray<CodeName> | undefined
+}
+
+interface Rules {
+  readonly retryable: ReadonlySet<CodeName>
+  readonly rejectsBeforeWork: ReadonlySet<CodeName>
+}
+
+const defaultRetryable: ReadonlyArray<CodeName> = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"]
+
+const problems = (option: keyof Options, given: ReadonlyArray<string> | undefined): ReadonlyArray<string> =>
+  (given ?? []).flatMap((name, i) =>
+    name !== "OK" && Object.hasOwn(Code, name)
+      ? []
+      : [
+        `${option}[${i}]: must be the name of a code that is a failure, such as "UNAVAILABLE", got ${
+          JSON.stringify(name)
+        }`
+      ]
+  )
+
+const rulesOf = (options: Options): Rules => {
+  const found = [
+    ...problems("retryable", options.retryable),
+    ...problems("rejectsBeforeWork", options.rejectsBeforeWork)
+  ]
+  if (found.length > 0) throw new RangeError(`GrpcStatus.classifier: ${found.join("; ")}`)
+  const rejectsBeforeWork = new Set(options.rejectsBeforeWork)
+  return { retryable: new Set([...(options.retryable ?? defaultRetryable), ...rejectsBeforeWork]), rejectsBeforeWork }
+}
+
+// -----------------------------------------------------------------------------
+// verdicts
+// -----------------------------------------------------------------------------
+
+const retriedBelow = Outcome.nonRetryable({ reason: "retried_below" })
+const nestedStop = Outcome.nonRetryable({ reason: "nested_stop" })
+
+const ofLocal = (local: Failures.LocalCause): Outcome.Outcome => {
+  switch (local) {
+    case "not_sent":
+      return Outcome.retryable({ reason: "grpc_not_sent", executed: "no" })
+    case "refused":
+      return Outcome.retryable({ reason: "grpc_refused", executed: "no" })
+    case "lost":
+      return Outcome.retryable({ reason: "grpc_connection_lost" })
+    case "too_large":
+      return Outcome.nonRetryable({ reason: "grpc_message_too_large" })
+  }
+}
+
+/** What the server asks for: pushback is exact, a `RetryInfo` is the least wait. */
+const hintOf = ({ pushback, retryDelay }: Failure) =>
+  pushback === undefined ? { retryAfter: retryDelay } : { retryAfter: pushback, exact: true }
+
+const ofStatus = (failure: Failure, rules: Rules): Outcome.Outcome => {
+  const name = nameOf(failure.code)
+  const reason = `grpc_${name.toLowerCase()}`
+  if (!rules.retryable.has(name)) {
+    return name === "CANCELLED" ? Outcome.abort({ reason }) : Outcome.nonRetryable({ reason })
+  }
+  return Outcome.retryable({
+    reason: failure.pushback === Infinity ? "grpc_do_not_retry" : reason,
+    executed: rules.rejectsBeforeWork.has(name) ? "no" : "maybe",
+    ...(name === "RESOURCE_EXHAUSTED" ? { throttled: true } : {}),
+    ...hintOf(failure)
+  })
+}
+
+/** Only one layer retries. */
+const verdict = (failure: Failure, rules: Rules, cause: Cause.Cause<unknown>): Outcome.Outcome => {
+  const outcome = failure.local === undefined ? ofStatus(failure, rules) : ofLocal(failure.local)
+  if (outcome._tag !== "Retryable") return outcome
+  const below = failure.previousAttempts > 0 || Retried.isKnown(failure) || Retried.inside(cause)
+  return below ? retriedBelow : outcome
+}
+
+/** The first error of gRPC in a failure and what it wraps. An interceptor wraps our own stops, which are final. */
+const judge = (error: unknown, rules: Rules, cause: Cause.Cause<unknown>): Outcome.Outcome | undefined => {
+  const causes = Failures.causesOf(error)
+  if (RegoError.isRegoError(causes[0])) return undefined
+  if (causes.some(RegoError.isRegoError)) return nestedStop
+  const failure = causes.map(Failures.from).find((found) => found !== undefined)
+  return failure === undefined ? undefined : verdict(failure, rules, cause)
+}
+
+/**
+ * A classifier of the errors of Connect and of grpc-js, wrapped ones included (it looks through `cause`). No opinion on
+ * anything else.
+ *
+ * **Details**
+ *
+ * The interceptors and clients of this package have it as their default. In a policy it serves calls that are made by hand,
+ * with `Rego.resilient`. Throws a `RangeError` with every issue for a name that is no code.
+ *
+ * A failure that a layer below has retried already is not retried again (`retried_below`): one of a call inside, one that
+ * comes out of an interceptor of this package, and one of grpc-js's own retries.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const classifier = (options: Options = {}): Classifier.Classifier<unknown, unknown> => {
+  const rules = rulesOf(options)
+  return Classifier.make((exit) => {
+    if (exit._tag === "Success" || Cause.hasDies(exit.cause)) return undefined
+    const error = Cause.findErrorOption(exit.cause)
+    return Option.isNone(error) ? undefined : judge(error.value, rules, exit.cause)
+  })
+}
