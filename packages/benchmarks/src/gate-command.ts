@@ -4,7 +4,6 @@
  * into `results/gate-spread.json` and `docs/performance.md`.
  */
 import { fork } from "node:child_process"
-import { once } from "node:events"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { environment, page, resultsFile } from "./environment.ts"
@@ -34,12 +33,16 @@ const readLimits = (): Limits => JSON.parse(readFileSync(file, "utf8"))
 // readings
 // -----------------------------------------------------------------------------
 
-const inWorker = async (what: "memory" | "time", flags: ReadonlyArray<string>): Promise<ReadonlyArray<Measurement>> => {
-  const execArgv = [...process.execArgv, ...flags]
-  const worker = fork(join(import.meta.dirname, "gate-worker.ts"), [what], { execArgv })
-  const [measured] = await once(worker, "message") as [ReadonlyArray<Measurement>]
-  return measured
-}
+const inWorker = (what: "memory" | "time", flags: ReadonlyArray<string>): Promise<ReadonlyArray<Measurement>> =>
+  new Promise((resolve, reject) => {
+    const execArgv = [...process.execArgv, ...flags]
+    const worker = fork(join(import.meta.dirname, "gate-worker.ts"), [what], { execArgv })
+    worker.on("message", (measured) => resolve(measured as ReadonlyArray<Measurement>))
+    worker.on(
+      "exit",
+      (code) => reject(new Error(`the worker that measures ${what} ended with ${code}, and said nothing`))
+    )
+  })
 
 /** A large young generation lets many calls allocate before the collector runs. */
 const memoryFlags = ["--no-opt", "--min-semi-space-size=16", "--max-semi-space-size=16"]

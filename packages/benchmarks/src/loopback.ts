@@ -28,7 +28,10 @@ const fetchNumber = (port: number, agent: Agent): Promise<number> =>
 
 export const open = async (): Promise<Loopback> => {
   const server = fork(join(import.meta.dirname, "loopback-server.ts"), { execArgv: [] })
-  const [port] = await once(server, "message") as [number]
+  const died = once(server, "exit").then(([code]) => Promise.reject(new Error(`the server ended with ${code}`)))
+  const [port] = await Promise.race([once(server, "message") as Promise<[number]>, died])
+  // from here on it ends when it is told to
+  died.catch(() => {})
   const agent = new Agent({ keepAlive: true, maxSockets: 64 })
   return {
     get: () => fetchNumber(port, agent),
