@@ -34,7 +34,8 @@ describe("API", () => {
           types: "Budget Call Decision Make Named Permit RatioOptions Request Scoping"
         },
         Classifier: {
-          values: "byTag fromPredicate layer make never orElse sql typedFailures",
+          values:
+            "byTag causesOf findFailure fromPredicate fromProtocol layer make never orElse sql typedFailures wasRetried",
           types: "Any Cases Classifier Named Protocol"
         },
         Deadline: {

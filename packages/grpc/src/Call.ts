@@ -116,7 +116,7 @@ export type Call = <A, E, R>(
 ) => Effect.Effect<A, E | RegoError.RegoError, R>
 
 export const make = (resilient: Rego.Resilient, options: Options): Call => {
-  const protocol = GrpcStatus.classifier(options.status)
+  const protocol = GrpcStatus.protocol(options.status)
   const { classifier } = options
   return (method, timeoutMillis, attempt) => {
     const call = Effect.flatMap(millisLeftFor(method), (left) => {

@@ -40,7 +40,7 @@
  * @since 0.1.0
  */
 import { Classifier, Outcome, RegoError } from "@rego/core"
-import { Cause, Option } from "effect"
+import { Option } from "effect"
 import type { Failure } from "./Failure.ts"
 import * as Failures from "./Failure.ts"
 import * as Retried from "./Retried.ts"
@@ -143,8 +143,8 @@ const rulesOf = (options: Options): Rules => {
 // verdicts
 // -----------------------------------------------------------------------------
 
-const retriedBelow = Outcome.nonRetryable({ reason: "retried_below" })
 const nestedStop = Outcome.nonRetryable({ reason: "nested_stop" })
+const retriedBelow = Outcome.nonRetryable({ reason: "retried_below" })
 
 const ofLocal = (local: Failures.LocalCause): Outcome.Outcome => {
   switch (local) {
@@ -177,21 +177,33 @@ const ofStatus = (failure: Failure, rules: Rules): Outcome.Outcome => {
   })
 }
 
-/** Only one layer retries. */
-const verdict = (failure: Failure, rules: Rules, cause: Cause.Cause<unknown>): Outcome.Outcome => {
+/** Only one layer retries: what left an interceptor, or grpc-js, after retries there, is not asked for again. */
+const verdict = (failure: Failure, rules: Rules, nested: "allow" | "refuse"): Outcome.Outcome => {
   const outcome = failure.local === undefined ? ofStatus(failure, rules) : ofLocal(failure.local)
   if (outcome._tag !== "Retryable") return outcome
-  const below = failure.previousAttempts > 0 || Retried.isKnown(failure) || Retried.inside(cause)
-  return below ? retriedBelow : outcome
+  if (Retried.isStop(failure)) return nestedStop
+  return nested === "refuse" && Retried.wasRetried(failure) ? retriedBelow : outcome
 }
 
 /** The first error of gRPC in a failure and what it wraps. An interceptor wraps our own stops, which are final. */
-const judge = (error: unknown, rules: Rules, cause: Cause.Cause<unknown>): Outcome.Outcome | undefined => {
-  const causes = Failures.causesOf(error)
-  if (RegoError.isRegoError(causes[0])) return undefined
+const judge = (error: unknown, rules: Rules, nested: "allow" | "refuse"): Outcome.Outcome | undefined => {
+  const causes = Classifier.causesOf(error)
   if (causes.some(RegoError.isRegoError)) return nestedStop
   const failure = causes.map(Failures.from).find((found) => found !== undefined)
-  return failure === undefined ? undefined : verdict(failure, rules, cause)
+  return failure === undefined ? undefined : verdict(failure, rules, nested)
+}
+
+/**
+ * What an interceptor or a client says of its calls.
+ *
+ * @internal
+ */
+export const protocol = (options: Options = {}): Classifier.Protocol<unknown, unknown> => {
+  const rules = rulesOf(options)
+  return (exit, nested) =>
+    Option.getOrUndefined(
+      Option.map(Classifier.findFailure(exit), (error) => judge(error, rules, nested))
+    )
 }
 
 /**
@@ -209,11 +221,5 @@ const judge = (error: unknown, rules: Rules, cause: Cause.Cause<unknown>): Outco
  * @category constructors
  * @since 0.1.0
  */
-export const classifier = (options: Options = {}): Classifier.Classifier<unknown, unknown> => {
-  const rules = rulesOf(options)
-  return Classifier.make((exit) => {
-    if (exit._tag === "Success" || Cause.hasDies(exit.cause)) return undefined
-    const error = Cause.findErrorOption(exit.cause)
-    return Option.isNone(error) ? undefined : judge(error.value, rules, exit.cause)
-  })
-}
+export const classifier = (options: Options = {}): Classifier.Classifier<unknown, unknown> =>
+  Classifier.fromProtocol(protocol(options))
