@@ -79,7 +79,7 @@ describe("API", () => {
           types: "FetchOptions Limits LiveOptions OnMissing Options"
         },
         PolicyProvider: {
-          values: "PolicyProvider",
+          values: "PolicyProvider render renderChange",
           types:
             "Change Difference KeyStatistics Overridden Override OverrideOptions PolicyChange PolicyStatus Rejection SwitchedOff"
         },
