@@ -10,7 +10,7 @@ import { imports, readModules, violations, withoutComments } from "./house.ts"
  */
 const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // vocabulary
-  ["Issue", "PolicyKey", "Outcome", "Attempt", "RegoError", "CallRecord", "Timeline", "Time", "SlidingSum"],
+  ["Issue", "Callback", "PolicyKey", "Outcome", "Attempt", "RegoError", "CallRecord", "Timeline", "Time", "SlidingSum"],
   // policy: types, data, recipes
   [
     "Backoff",
