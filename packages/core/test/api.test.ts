@@ -33,6 +33,10 @@ describe("API", () => {
             "RatioOptions adaptiveThrottle all child concurrency layer layers none ratio successTokens tokenBucket unlimited",
           types: "Budget Call Decision Make Named Permit RatioOptions Request Scoping"
         },
+        Callback: {
+          values: "guard",
+          types: "Guard"
+        },
         Classifier: {
           values:
             "byTag causesOf findFailure fromPredicate fromProtocol layer make never orElse sql typedFailures wasRetried",
@@ -71,7 +75,7 @@ describe("API", () => {
           types: "Entry PolicyDocument Switch"
         },
         PolicyKey: {
-          values: "isValid make namespace overflow overflowOf",
+          values: "isValid make namespace overflow overflowOf problems",
           types: "Input PolicyKey"
         },
         PolicyLayer: {

@@ -102,42 +102,51 @@ export const nameOf = (code: number): CodeName => names.get(code) ?? "UNKNOWN"
  * @since 0.1.0
  */
 export interface Options {
+  /** the codes after which another attempt may help, instead of `retryableCodes` */
+  readonly retryable?: Iterable<CodeName> | undefined
   /**
-   * the codes after which another attempt may help: `["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"]` unless
-   * given
+   * The codes that this server sends only before it has done any work: another attempt may help, and any call may be sent
+   * again. None unless given.
    */
-  readonly retryable?: ReadonlyArray<CodeName> | undefined
-  /** the codes that this server sends only before it has done anything, so that any call may be sent again; none unless given */
-  readonly rejectsBeforeWork?: ReadonlyArray<CodeName> | undefined
+  readonly rejectsBeforeWork?: Iterable<CodeName> | undefined
 }
+
+/**
+ * UNAVAILABLE, RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const retryableCodes: ReadonlyArray<CodeName> = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"]
 
 interface Rules {
   readonly retryable: ReadonlySet<CodeName>
   readonly rejectsBeforeWork: ReadonlySet<CodeName>
 }
 
-const defaultRetryable: ReadonlyArray<CodeName> = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"]
+const isFailureName = (name: string): boolean => name !== "OK" && Object.hasOwn(Code, name)
 
-const problems = (option: keyof Options, given: ReadonlyArray<string> | undefined): ReadonlyArray<string> =>
-  (given ?? []).flatMap((name, i) =>
-    name !== "OK" && Object.hasOwn(Code, name)
-      ? []
-      : [
-        `${option}[${i}]: must be the name of a code that is a failure, such as "UNAVAILABLE", got ${
+/**
+ * What is wrong with options, all of it.
+ *
+ * @internal
+ */
+export const problems = ({ rejectsBeforeWork, retryable }: Options, prefix = ""): ReadonlyArray<string> =>
+  Object.entries({ retryable, rejectsBeforeWork }).flatMap(([option, names]) =>
+    [...names ?? []].flatMap((name, i) =>
+      isFailureName(name)
+        ? []
+        : [
+          `${prefix}${option}[${i}] must be the name of a code that is a failure, such as "UNAVAILABLE", got ` +
           JSON.stringify(name)
-        }`
-      ]
+        ]
+    )
   )
 
-const rulesOf = (options: Options): Rules => {
-  const found = [
-    ...problems("retryable", options.retryable),
-    ...problems("rejectsBeforeWork", options.rejectsBeforeWork)
-  ]
-  if (found.length > 0) throw new RangeError(`GrpcStatus.classifier: ${found.join("; ")}`)
-  const rejectsBeforeWork = new Set(options.rejectsBeforeWork)
-  return { retryable: new Set([...(options.retryable ?? defaultRetryable), ...rejectsBeforeWork]), rejectsBeforeWork }
-}
+const rulesOf = ({ rejectsBeforeWork = [], retryable = retryableCodes }: Options): Rules => ({
+  retryable: new Set([...retryable, ...rejectsBeforeWork]),
+  rejectsBeforeWork: new Set(rejectsBeforeWork)
+})
 
 // -----------------------------------------------------------------------------
 // verdicts
@@ -221,5 +230,8 @@ export const protocol = (options: Options = {}): Classifier.Protocol<unknown, un
  * @category constructors
  * @since 0.1.0
  */
-export const classifier = (options: Options = {}): Classifier.Classifier<unknown, unknown> =>
-  Classifier.fromProtocol(protocol(options))
+export const classifier = (options: Options = {}): Classifier.Classifier<unknown, unknown> => {
+  const wrong = problems(options)
+  if (wrong.length > 0) throw new RangeError(`GrpcStatus: ${wrong.join("; ")}`)
+  return Classifier.fromProtocol(protocol(options))
+}

@@ -170,6 +170,25 @@ describe("Connect", () => {
         })
     )
 
+    live(
+      "hears a signal that fires while the call starts",
+      { timeout: { overall: "500 millis" } },
+      () =>
+        Effect.gen(function*() {
+          const controller = new AbortController()
+          const key = () => {
+            controller.abort()
+            return "acme.users.v1.Users.Get"
+          }
+          const { port } = yield* connectServer((arrival) => arrival.hang())
+          const [, [timeline]] = yield* Timeline.capture(Effect.gen(function*() {
+            const client = createClient(Users, transport(port, yield* Connect.interceptor({ key })))
+            yield* Effect.promise(() => failureOf(client.get({ id: "1" }, { signal: controller.signal })))
+          }))
+          assert.deepStrictEqual(timeline!.attempts.map(({ endedBy }) => endedBy), ["interrupted_caller"])
+        })
+    )
+
     it("is made of a context where no effect runs", async () => {
       const runtime = ManagedRuntime.make(
         policiesOf({ ...retries(2), timeout: { overall: "2 seconds" }, budget: "default" })

@@ -273,7 +273,8 @@ describe("GrpcStatus", () => {
   })
 
   describe("options", () => {
-    it("`retryable` replaces the list", () => {
+    it("`retryable` replaces the list, which is there to be extended", () => {
+      assert.deepStrictEqual(GrpcStatus.retryableCodes, ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"])
       const options: GrpcStatus.Options = { retryable: ["ABORTED", "CANCELLED"] }
       assert.deepStrictEqual(judge(ofConnect(10), options), retryable({ reason: "grpc_aborted" }))
       assert.deepStrictEqual(judge(ofConnect(1), options), retryable({ reason: "grpc_cancelled" }))

@@ -67,7 +67,7 @@ describe("API of @rego/grpc", () => {
       Connect: { values: "interceptor interceptorWith makeClient", types: "CallOptions Client" },
       GrpcJs: { values: "interceptor interceptorWith makeClient", types: "CallOptions Client" },
       GrpcKey: { values: "fromPath", types: "" },
-      GrpcStatus: { values: "Code classifier nameOf", types: "CodeName Options" }
+      GrpcStatus: { values: "Code classifier nameOf retryableCodes", types: "CodeName Options" }
     })
   })
 

@@ -56,8 +56,11 @@ import * as TransportFailure from "./TransportFailure.ts"
  */
 export interface Options {
   /** the statuses that another attempt may change, instead of `retryableStatuses` */
-  readonly statuses?: Iterable<number> | undefined
-  /** statuses, beside 425 and 429, that this server sends before it has done any work: even a POST is then sent again */
+  readonly retryable?: Iterable<number> | undefined
+  /**
+   * Statuses, beside 425 and 429, that this server sends only before it has done any work: another attempt may change them,
+   * and even a POST is sent again.
+   */
   readonly rejectsBeforeWork?: Iterable<number> | undefined
 }
 
@@ -216,17 +219,17 @@ const judgeFailure = (
  *
  * @internal
  */
-export const problems = ({ rejectsBeforeWork, statuses }: Options, prefix = ""): ReadonlyArray<string> =>
-  Object.entries({ statuses, rejectsBeforeWork }).flatMap(([name, list]) =>
+export const problems = ({ rejectsBeforeWork, retryable }: Options, prefix = ""): ReadonlyArray<string> =>
+  Object.entries({ retryable, rejectsBeforeWork }).flatMap(([name, list]) =>
     [...list ?? []].flatMap((status, i) =>
       isStatus(status) ? [] : [`${prefix}${name}[${i}] must be 100 to 599, got ${status}`]
     )
   )
 
 /** @internal */
-export const rulesOf = ({ rejectsBeforeWork, statuses }: Options): Omit<Rules, "now"> => ({
-  retryable: new Set(statuses ?? retryableStatuses),
-  beforeWork: new Set([...refusedBeforeWork, ...rejectsBeforeWork ?? []])
+export const rulesOf = ({ rejectsBeforeWork = [], retryable = retryableStatuses }: Options): Omit<Rules, "now"> => ({
+  retryable: new Set([...retryable, ...rejectsBeforeWork]),
+  beforeWork: new Set([...refusedBeforeWork, ...rejectsBeforeWork])
 })
 
 /** @internal */
@@ -240,8 +243,7 @@ const liveClock = Context.get(Context.empty(), Clock.Clock)
  *
  * **Details**
  *
- * Throws a `RangeError` that lists every entry which is no status. A status that is only in `rejectsBeforeWork` is not
- * retried: list it under `statuses` as well.
+ * Throws a `RangeError` that lists every entry which is no status.
  *
  * **Gotchas**
  *
@@ -254,7 +256,7 @@ const liveClock = Context.get(Context.empty(), Clock.Clock)
  * import { HttpClassifier } from "@rego/http"
  * import { Exit } from "effect"
  *
- * const payments = HttpClassifier.make({ statuses: [...HttpClassifier.retryableStatuses, 409] })
+ * const payments = HttpClassifier.make({ retryable: [...HttpClassifier.retryableStatuses, 409] })
  *
  * const outcome = payments(Exit.succeed({ status: 409, headers: {} }))
  * outcome?._tag // => "Retryable"
