@@ -189,6 +189,19 @@ describe("PolicyLayer.live", () => {
         }))
     }
 
+    it.effect("reads the store also where it waits for no source: its disk needs a moment", () =>
+      Effect.gen(function*() {
+        const saved = { json: { schemaVersion: "1.0", revision: "old", ...retry(2) }, savedAt: 0 }
+        const load = Effect.delay(Effect.succeed(Option.some(saved)), "50 millis")
+        const fiber = yield* Effect.forkChild(live({ store: store({ load }), startupTimeout: 0 }), {
+          startImmediately: true
+        })
+        yield* Effect.repeat(settle, { times: 3 })
+        yield* TestClock.adjust("50 millis")
+        yield* Effect.repeat(settle, { times: 3 })
+        assert.deepStrictEqual(yield* revisionOf(yield* fiber.pollUnsafe()!), ["old", "lkg"])
+      }))
+
     it.effect("falls back on the document that came with the application", () =>
       Effect.gen(function*() {
         const bundled = { schemaVersion: "1.0", revision: "shipped", ...retry(2) }
