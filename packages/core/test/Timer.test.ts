@@ -172,9 +172,7 @@ describe("Timer", () => {
       await sleep(20)
       const startedAt = now()
       const bell = new Bell().arm(30)
-      await sleep(25)
-      assert.strictEqual(bell.rung, 0)
-      await sleep(40)
+      while (bell.rung === 0) await sleep(1)
       assert.isAtLeast(bell.at - startedAt, 30)
     })
 
