@@ -49,7 +49,7 @@ describe("FileSource", () => {
         Effect.gen(function*() {
           const path = join(yield* directory, "policies.json")
           fs.writeFileSync(path, textOf("1"))
-          const heard = yield* listenTo(path, { ...options, settle: "100 millis" })
+          const heard = yield* listenTo(path, { ...options, settle: "500 millis" })
           yield* eventually("the first document", () => heard.documents.length === 1)
           yield* aWhile
           const text = JSON.stringify({ ...documentOf("2"), padding: "x".repeat(1_000) })

@@ -21,7 +21,6 @@ const quick = {
 
 const clients: ReadonlyArray<readonly [string, Layer.Layer<HttpClient.HttpClient>]> = [
   ["fetch", FetchHttpClient.layer],
-  ["undici", NodeHttpClient.layerUndici],
   ["node:http", NodeHttpClient.layerNodeHttp]
 ]
 
@@ -199,11 +198,12 @@ describe("HttpSource", () => {
             response.once("close", () => clearInterval(timer))
           })
           const before = heard.failures.length
-          yield* eventually("more failures", () => heard.failures.length > before + 1)
+          yield* eventually("more failures", () => heard.failures.length > before + 3)
           for (const reason of heard.failures) {
             assert.deepStrictEqual(reason, { _tag: "Unavailable", detail: "no answer in time" })
           }
-          assert.strictEqual(server.mostInFlight, 1)
+          // the server may hear of the end of one request after the beginning of the next
+          assert.isAtMost(server.mostInFlight, 2)
         }))
 
       it.live("follows redirects within the origin, with the token", () =>

@@ -21,8 +21,11 @@ const clientOf = (port: number, credentials = "") =>
   NodeRedis.layer({ url: `redis://${credentials}127.0.0.1:${port}` }).pipe(Layer.provide(Logger.layer([])))
 
 const backoff = { initial: "20 millis", max: "50 millis" } as const
-const pollOnly = { interval: "20 millis", timeout: "500 millis", backoff } as const
-const messageOnly = { interval: "1 hour", timeout: "500 millis", backoff } as const
+const pollOnly = { interval: "20 millis", timeout: "5 seconds", backoff } as const
+const messageOnly = { interval: "1 hour", timeout: "5 seconds", backoff } as const
+
+/** Where the server is to be down: a client that is not connected keeps a command until it is late. */
+const impatient = { timeout: "300 millis" } as const
 
 const listenTo = (port: number, options: Partial<RedisSource.Options>, credentials?: string) =>
   listen(RedisSource.make({ key, redis: clientOf(port, credentials), ...options }))
@@ -83,7 +86,7 @@ const tests = () => {
   it.live("waits for a server that is not there yet", () =>
     Effect.gen(function*() {
       const port = yield* RedisServer.freePort
-      const heard = yield* listenTo(port, pollOnly)
+      const heard = yield* listenTo(port, { ...pollOnly, ...impatient })
       yield* eventually("failures", () => heard.failures.length > 2)
       assert.deepStrictEqual(heard.failures[0], { _tag: "Unavailable", detail: "no connection" })
       yield* RedisServer.start(port)
@@ -97,7 +100,7 @@ const tests = () => {
       Effect.gen(function*() {
         const { port, redis, server } = yield* withServer
         yield* redis.set(textOf("1"))
-        const heard = yield* listenTo(port, pollOnly)
+        const heard = yield* listenTo(port, { ...pollOnly, ...impatient })
         yield* eventually("the first document", () => heard.documents.length === 1)
         yield* RedisServer.end(server)
         yield* eventually("failures", () => heard.failures.length > 1)
@@ -117,7 +120,7 @@ const tests = () => {
     Effect.gen(function*() {
       const { port, redis, server } = yield* withServer
       yield* redis.set(textOf("1"))
-      const heard = yield* listenTo(port, messageOnly)
+      const heard = yield* listenTo(port, { ...messageOnly, ...impatient })
       yield* subscribed(redis)
       yield* RedisServer.end(server)
       yield* RedisServer.start(port)
@@ -132,7 +135,11 @@ const tests = () => {
       const { port, redis, server } = yield* withServer
       yield* redis.set(textOf("1"))
       const givesUp = NodeRedis.layer({ socket: { host: "127.0.0.1", port, reconnectStrategy: false } })
-      const heard = yield* listenTo(port, { ...pollOnly, redis: givesUp.pipe(Layer.provide(Logger.layer([]))) })
+      const heard = yield* listenTo(port, {
+        ...pollOnly,
+        ...impatient,
+        redis: givesUp.pipe(Layer.provide(Logger.layer([])))
+      })
       yield* eventually("the first document", () => heard.documents.length === 1)
       yield* RedisServer.end(server)
       yield* eventually("failures", () => heard.failures.length > 1)

@@ -64,7 +64,8 @@ export interface Classifier<in A, in E> {
  * **Details**
  *
  * `nested` is the setting `retry.nested` of the policy. Where it is `"refuse"`, what a call inside has already retried is
- * not to be called Retryable; `typedFailures` sees that for failures, and only the adapter can for its values.
+ * not retried again. The call sees to that where a failure carries the timeline that tells so; only the adapter can for values,
+ * and for failures that came through promises or callbacks.
  *
  * @category models
  * @since 0.1.0
@@ -221,12 +222,26 @@ export const classifyDefault = (
   if (Option.isNone(error)) return interrupted
   if (isRegoError(error.value)) return nestedStop
   if (localRejections.has(tagOf(error.value))) return rejectedLocally
-  return nested === "refuse" && hasRetriedBelow(exit.cause) ? retriedBelow : typedFailure
+  return nested === "refuse" && wasRetried(exit.cause) ? retriedBelow : typedFailure
 }
 
-/** Whether a call inside, with retries of its own, has given up on this failure. */
-const hasRetriedBelow = (cause: Cause.Cause<unknown>): boolean =>
+/**
+ * Whether a call with retries of its own has given up on this failure, so that nobody around it is to ask again.
+ *
+ * **When to use**
+ *
+ * Where a failure leaves Effect. What tells of its calls is on the cause, and lost with it: an adapter that hands errors on to
+ * promises or callbacks remembers here which ones were retried.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const wasRetried = (cause: Cause.Cause<unknown>): boolean =>
   recordsOf(cause).some((record) => record.policy.retries)
+
+/** What was called Retryable although a call inside has given up on it. */
+const wasRetriedBelow = (outcome: Outcome.Outcome | undefined, exit: Exit.Exit<unknown, unknown>): boolean =>
+  outcome?._tag === "Retryable" && exit._tag === "Failure" && wasRetried(exit.cause)
 
 /**
  * What an adapter calls Retryable is not, where a call inside has already given up on that failure: only one layer retries.
@@ -237,10 +252,7 @@ export const unlessRetriedBelow = (
   outcome: Outcome.Outcome | undefined,
   exit: Exit.Exit<unknown, unknown>,
   nested: "allow" | "refuse"
-): Outcome.Outcome | undefined =>
-  outcome?._tag === "Retryable" && nested === "refuse" && exit._tag === "Failure" && hasRetriedBelow(exit.cause)
-    ? retriedBelow
-    : outcome
+): Outcome.Outcome | undefined => nested === "refuse" && wasRetriedBelow(outcome, exit) ? retriedBelow : outcome
 
 /** Our own timeout has not been through a call yet, so its cause carries no timeline. */
 const isOwnTimeout = (exit: Exit.Exit<unknown, unknown>): boolean => {
@@ -271,8 +283,103 @@ const isOwnTimeout = (exit: Exit.Exit<unknown, unknown>): boolean => {
 export const typedFailures: Classifier<unknown, unknown> = (exit) => classifyDefault(exit, isOwnTimeout(exit), "refuse")
 
 // -----------------------------------------------------------------------------
+// for those who write a classifier of errors
+// -----------------------------------------------------------------------------
+
+/**
+ * The failure that is left to a classifier of errors: `None` for what the rules of a call decide, whatever the error says.
+ *
+ * **Details**
+ *
+ * The rules decide on successes, defects and interruptions, on the timeout of the attempt, on a `RegoError` of a call inside,
+ * and on what Effect's `CircuitBreaker` or `RateLimiter` has rejected.
+ *
+ * **Example** (A classifier that knows one error)
+ *
+ * ```ts
+ * import { Classifier, Outcome } from "@rego/core"
+ * import { Exit, Option } from "effect"
+ *
+ * const busy = Classifier.make((exit) =>
+ *   Option.getOrUndefined(Classifier.findFailure(exit)) === "busy" ? Outcome.retryable({ reason: "busy" }) : undefined
+ * )
+ *
+ * busy(Exit.fail("busy")) // => Outcome.retryable({ reason: "busy" })
+ * busy(Exit.die("busy")) // => undefined
+ * ```
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const findFailure = <E>(exit: Exit.Exit<unknown, E>): Option.Option<Exclude<E, RegoError>> => {
+  if (exit._tag === "Success" || classifyDefault(exit, isOwnTimeout(exit), "allow") !== typedFailure) {
+    return Option.none()
+  }
+  return Cause.findErrorOption(exit.cause) as Option.Option<Exclude<E, RegoError>>
+}
+
+/** Deeper chains are made by mistake, or on purpose. */
+const maxCauses = 16
+
+/** Node tries several addresses of a name, and collects why each of them failed. */
+const madeFrom = (error: object): ReadonlyArray<unknown> => [
+  (error as { readonly cause?: unknown }).cause,
+  ...(error instanceof AggregateError ? error.errors : [])
+]
+
+/**
+ * An error and those that it was made from, nearest first: its `cause`, the `cause` of that, and those that an
+ * `AggregateError` collects. At most 16, each once; none for an error that is no object.
+ *
+ * **When to use**
+ *
+ * In a classifier of errors that reach it wrapped in others.
+ *
+ * **Example** (What a program made of a refused connection)
+ *
+ * ```ts
+ * import { Classifier } from "@rego/core"
+ *
+ * const refused = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" })
+ * const error = new Error("no users", { cause: new TypeError("fetch failed", { cause: refused }) })
+ *
+ * Classifier.causesOf(error).some((cause) => "code" in cause && cause.code === "ECONNREFUSED") // => true
+ * ```
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const causesOf = (error: unknown): ReadonlyArray<object> => {
+  const found = new Set<object>()
+  const queue = [error]
+  while (queue.length > 0 && found.size < maxCauses) {
+    const next = queue.shift()
+    if (typeof next !== "object" || next === null || found.has(next)) continue
+    found.add(next)
+    queue.push(...madeFrom(next))
+  }
+  return [...found]
+}
+
+// -----------------------------------------------------------------------------
 // protocols
 // -----------------------------------------------------------------------------
+
+/**
+ * What an adapter says of its protocol, as a classifier for policies and call sites.
+ *
+ * **Details**
+ *
+ * A classifier of the user's decides, also on what a call inside has already retried. This one leaves such a failure to the
+ * end of the chain, where `retry.nested` of the policy counts, unless it is an answer that no attempt would change.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromProtocol = <A, E>(protocol: Protocol<A, E>): Classifier<A, E> => (exit) => {
+  const outcome = protocol(exit, "refuse")
+  return wasRetriedBelow(outcome, exit) ? undefined : outcome
+}
 
 /**
  * What an exit failed with. `withTransaction` makes defects of a failure when its `ROLLBACK` fails as well, which it does
@@ -283,7 +390,7 @@ const sqlFailure = (cause: Cause.Cause<unknown>): Option.Option<unknown> => {
   const errors = cause.reasons.map((reason) =>
     Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
   )
-  return errors.every(SqlOutcome.isConnectionError) ? Option.some(errors[0]) : Option.none()
+  return errors.every((error) => SqlOutcome.isConnectionError(causesOf(error))) ? Option.some(errors[0]) : Option.none()
 }
 
 /**
@@ -328,13 +435,10 @@ const sqlFailure = (cause: Cause.Cause<unknown>): Option.Option<unknown> => {
  * @category constructors
  * @since 0.1.0
  */
-export const sql: Classifier<unknown, unknown> = (exit) => {
-  if (exit._tag === "Success") return undefined
-  const error = sqlFailure(exit.cause)
-  if (Option.isNone(error)) return undefined
-  const outcome = SqlOutcome.ofError(error.value)
-  return outcome?._tag === "Retryable" && hasRetriedBelow(exit.cause) ? undefined : outcome
-}
+export const sql: Classifier<unknown, unknown> = fromProtocol((exit) => {
+  const error = exit._tag === "Success" ? Option.none() : sqlFailure(exit.cause)
+  return Option.isNone(error) ? undefined : SqlOutcome.ofCauses(causesOf(error.value))
+})
 
 // -----------------------------------------------------------------------------
 // combinators

@@ -114,7 +114,7 @@ const withoutForce = (entry: Forceable): unknown => entry === undefined ? undefi
 /** The entry changes in this document, and says so. One that has said so for long lets nothing pass. */
 const isForced = (before: Forceable, after: Forceable): boolean =>
   after?.force === true &&
-  PolicyDiff.between(PolicyDiff.fieldsOf(withoutForce(before)), PolicyDiff.fieldsOf(withoutForce(after))).length > 0
+  PolicyDiff.between(withoutForce(before), withoutForce(after)).length > 0
 
 const own = <A>(record: Readonly<Record<string, A>> | undefined, name: string): A | undefined =>
   record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined

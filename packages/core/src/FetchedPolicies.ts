@@ -98,7 +98,7 @@ const invalid = ({ key }: Entry, issues: ReadonlyArray<Issue>): Checked => ({
 })
 
 const same = (a: Policy.Sections | undefined, b: Policy.Sections | undefined): boolean =>
-  PolicyDiff.between(PolicyDiff.fieldsOf(a), PolicyDiff.fieldsOf(b)).length === 0
+  PolicyDiff.between(a, b).length === 0
 
 export class FetchedPolicies {
   private readonly entries = new Map<string, Entry>()

@@ -126,13 +126,11 @@ const said = (state: ProviderState, error: StoreError | undefined): Effect.Effec
   return isNew ? Effect.logWarning(`PolicyLayer: ${error.message}`) : Effect.void
 }
 
-const load = (
-  state: ProviderState,
-  store: Store,
-  timeout: Duration.Duration,
-  maxAge: Duration.Duration
-): Effect.Effect<Saved | undefined> =>
-  Effect.flatMap(guarded(store, "load", timeout, store.load), (exit) => {
+/** A bound of its own: who does not wait for the source at boot still wants what is on the disk. */
+const loadTimeout = Duration.seconds(2)
+
+const load = (state: ProviderState, store: Store, maxAge: Duration.Duration): Effect.Effect<Saved | undefined> =>
+  Effect.flatMap(guarded(store, "load", loadTimeout, store.load), (exit) => {
     const saved = exit._tag === "Success" ? Option.getOrUndefined(exit.value) : undefined
     const age = saved === undefined ? 0 : state.clock.currentTimeMillisUnsafe() - saved.savedAt
     const tooOld = age > Duration.toMillis(maxAge)
@@ -221,11 +219,10 @@ const fromStore = Effect.fnUntraced(function*(
   provider: Provider,
   live: LivePolicies,
   store: Option.Option<Store>,
-  startupTimeout: Duration.Duration,
   maxAge: Duration.Duration
 ) {
   if (Option.isNone(store)) return false
-  const saved = yield* load(provider.state, store.value, startupTimeout, maxAge)
+  const saved = yield* load(provider.state, store.value, maxAge)
   return saved !== undefined && (yield* live.lastKnownGood(saved))
 })
 
@@ -248,7 +245,7 @@ export const build = Effect.fnUntraced(function*(given: LiveOptions) {
   })
   if (options.bundled !== undefined) yield* ProviderLayer.refuse(live.bundled(options.bundled))
   const startupTimeout = options.startupTimeout ?? Duration.seconds(2)
-  const begun = yield* fromStore(provider, live, store, startupTimeout, options.maxAge ?? Duration.days(30))
+  const begun = yield* fromStore(provider, live, store, options.maxAge ?? Duration.days(30))
   yield* Effect.forkScoped(listen(live, source), { startImmediately: true })
   yield* Effect.forkScoped(followAge(state, metrics.age))
   if (!begun) yield* Effect.timeoutOption(Deferred.await(live.heard), startupTimeout)

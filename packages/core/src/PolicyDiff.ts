@@ -4,19 +4,12 @@
  * @internal
  */
 import { Duration, Option } from "effect"
-import { formatPath } from "./Issue.ts"
+import type { Difference } from "./PolicyProvider.ts"
 import type { Steps } from "./Steps.ts"
-import { runNow } from "./Steps.ts"
 
-export interface Difference {
-  readonly path: ReadonlyArray<PropertyKey>
-  /** `undefined` where there was no such field; durations are text, what has no JSON is named */
-  readonly before: unknown
-  readonly after: unknown
-}
+type Path = ReadonlyArray<PropertyKey>
 
-/** Every field with its value, by the text of its path. */
-export type Fields = ReadonlyMap<string, readonly [path: ReadonlyArray<PropertyKey>, value: unknown]>
+type Fields = Readonly<Record<string, unknown>>
 
 const isPlain = (value: object): boolean => {
   const prototype: unknown = Object.getPrototypeOf(value)
@@ -32,80 +25,58 @@ const shown = (value: unknown): unknown => {
     : value
 }
 
-/** The values in a policy that are compared whole: they have no fields of their own. */
-const isLeaf = (value: unknown): boolean =>
-  typeof value !== "object" || value === null || Duration.isDuration(value) || !(Array.isArray(value) || isPlain(value))
+/** What has fields of its own; other values are compared whole. */
+const fieldsOf = (value: unknown): Fields | undefined =>
+  typeof value === "object" && value !== null && (Array.isArray(value) || isPlain(value)) ? value as Fields : undefined
 
-const empty = "{}"
-
-const collect = (
-  value: unknown,
-  path: ReadonlyArray<PropertyKey>,
-  found: Map<string, readonly [ReadonlyArray<PropertyKey>, unknown]>
-): void => {
-  if (value === undefined) return
-  if (Option.isOption(value)) return collect(Option.getOrUndefined(value), path, found)
-  if (isLeaf(value)) {
-    found.set(formatPath(path), [path, value])
-    return
-  }
-  const fields = Array.isArray(value) ? Array.from(value.entries()) : Object.entries(value as object)
-  // An entry without a field is one all the same: it makes its keys known.
-  if (fields.every(([, field]) => field === undefined)) found.set(formatPath(path), [path, empty])
-  for (const [name, field] of fields) collect(field, [...path, name], found)
+const fieldOf = (fields: Fields | undefined, name: string): unknown => {
+  const value = fields !== undefined && Object.hasOwn(fields, name) ? fields[name] : undefined
+  return Option.isOption(value) ? Option.getOrUndefined(value) : value
 }
 
-export const fieldsOf = (value: unknown): Fields => {
-  const found = new Map<string, readonly [ReadonlyArray<PropertyKey>, unknown]>()
-  collect(value, [], found)
-  return found
-}
+const namesOf = (fields: Fields | undefined): ReadonlyArray<string> =>
+  fields === undefined ? [] : Object.keys(fields).filter((name) => fieldOf(fields, name) !== undefined)
+
+const unionOf = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): Iterable<string> =>
+  b.length === 0 ? a : a.length === 0 ? b : new Set([...a, ...b])
 
 const same = (a: unknown, b: unknown): boolean =>
   Object.is(a, b) || (Duration.isDuration(a) && Duration.isDuration(b) && Duration.equals(a, b)) ||
   (typeof a === "object" && typeof b === "object" && shown(a) === shown(b))
 
-/** What has no fields on one side and some on the other is told by these. */
-const hasInside = (name: string, fields: Fields): boolean =>
-  Array.from(fields.keys()).some((other) => other !== name && other.startsWith(name))
+/** A part without fields is one all the same: an empty entry makes its keys known. */
+const summary = (value: unknown): unknown => fieldsOf(value) === undefined ? shown(value) : "{}"
 
-const isEmpty = (value: unknown): boolean => value === empty
+const compare = (before: unknown, after: unknown, path: Path, found: Array<Difference>): void => {
+  if (before === after) return
+  const [was, is] = [fieldsOf(before), fieldsOf(after)]
+  const [old, now] = [namesOf(was), namesOf(is)]
+  for (const name of unionOf(old, now)) compare(fieldOf(was, name), fieldOf(is, name), [...path, name], found)
+  if (was !== undefined && is !== undefined) return
+  // Where one side has fields they tell what changed, and only a value on the other side has something to add.
+  const lost = old.length === 0 ? before : undefined
+  const gained = now.length === 0 ? after : undefined
+  if (!same(lost, gained)) found.push({ path, before: summary(lost), after: summary(gained) })
+}
 
-const comparing = function*(before: Fields, after: Fields): Steps<ReadonlyArray<Difference>> {
+export const between = (before: unknown, after: unknown): ReadonlyArray<Difference> => {
   const found: Array<Difference> = []
-  for (const [name, [path, value]] of before) {
-    yield
-    const next = after.get(name)?.[1]
-    if (same(value, next) || (isEmpty(value) && hasInside(name, after))) continue
-    found.push({ path, before: shown(value), after: shown(next) })
-  }
-  for (const [name, [path, value]] of after) {
-    yield
-    if (before.has(name) || (isEmpty(value) && hasInside(name, before))) continue
-    found.push({ path, before: undefined, after: shown(value) })
-  }
+  compare(before, after, [], found)
   return found
 }
 
-export const between = (before: Fields, after: Fields): ReadonlyArray<Difference> => runNow(comparing(before, after))
-
-type Sections = Readonly<Record<string, object>>
-
-/** The fields of records of records, with a step for each of these. */
-const collecting = function*(sections: Sections): Steps<Fields> {
-  const found = new Map<string, readonly [ReadonlyArray<PropertyKey>, unknown]>()
-  for (const [section, fields] of Object.entries(sections)) {
-    const names = Object.keys(fields)
-    if (names.length === 0) collect(fields, [section], found)
-    for (const name of names) {
+/** The same for records of records, with a step for each of these. */
+export const differing = function*(
+  before: Readonly<Record<string, object>>,
+  after: Readonly<Record<string, object>>
+): Steps<ReadonlyArray<Difference>> {
+  const found: Array<Difference> = []
+  for (const section of unionOf(Object.keys(before), Object.keys(after))) {
+    const [was, is] = [fieldsOf(before[section]), fieldsOf(after[section])]
+    for (const name of unionOf(namesOf(was), namesOf(is))) {
       yield
-      collect((fields as Readonly<Record<string, unknown>>)[name], [section, name], found)
+      compare(fieldOf(was, name), fieldOf(is, name), [section, name], found)
     }
   }
   return found
-}
-
-/** The same as `between`, for all that a provider has. */
-export const differing = function*(before: Sections, after: Sections): Steps<ReadonlyArray<Difference>> {
-  return yield* comparing(yield* collecting(before), yield* collecting(after))
 }

@@ -424,7 +424,7 @@ export const clamp: (
  * @since 0.1.0
  */
 export const diff = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Difference> =>
-  PolicyDiff.between(PolicyDiff.fieldsOf(before), PolicyDiff.fieldsOf(after))
+  PolicyDiff.between(before, after)
 
 /**
  * What the guard of a live layer would say to a change from one document to another; nothing when it would let it pass.

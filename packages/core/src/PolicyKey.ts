@@ -75,7 +75,7 @@ export const print = (input: Input): string => {
 }
 
 /** The rules that a printed key breaks, each with the value that broke it. */
-const problems = (key: string): ReadonlyArray<string> => {
+const brokenBy = (key: string): ReadonlyArray<string> => {
   const found: Array<string> = []
   if (key.length < 1 || key.length > maxLength) found.push(`must have 1 to ${maxLength} characters, got ${key.length}`)
   if (!allowed.test(key)) found.push("must consist of A-Z a-z 0-9 _ . / : -")
@@ -99,7 +99,7 @@ const problems = (key: string): ReadonlyArray<string> => {
  */
 export const make = (input: Input): PolicyKey => {
   const key = print(input)
-  const found = problems(key)
+  const found = brokenBy(key)
   if (found.length > 0) throw new RangeError(`PolicyKey ${JSON.stringify(input)}: ${found.join("; ")}`)
   return key as PolicyKey
 }
@@ -122,7 +122,7 @@ export const overflow: PolicyKey = "_overflow" as PolicyKey
 export const overflowOf = (input: Input): PolicyKey => {
   const space = namespace(print(input))
   const key = `${space}.${overflow}`
-  return space === "" || problems(key).length > 0 ? overflow : key as PolicyKey
+  return space === "" || brokenBy(key).length > 0 ? overflow : key as PolicyKey
 }
 
 // -----------------------------------------------------------------------------
@@ -130,12 +130,20 @@ export const overflowOf = (input: Input): PolicyKey => {
 // -----------------------------------------------------------------------------
 
 /**
+ * What is wrong with a text as a key, every rule that it breaks; nothing for one that `make` would accept.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const problems = (input: Input): ReadonlyArray<string> => brokenBy(print(input))
+
+/**
  * Whether `make` would accept the text.
  *
  * @category guards
  * @since 0.1.0
  */
-export const isValid = (input: Input): boolean => problems(print(input)).length === 0
+export const isValid = (input: Input): boolean => problems(input).length === 0
 
 /**
  * What stands before the first dot, `""` for a key without one.

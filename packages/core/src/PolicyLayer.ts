@@ -273,7 +273,7 @@ export interface LiveOptions {
  *
  * ```ts
  * import { PolicyLayer, PolicyProvider, PolicySource } from "@rego/core"
- * import { Effect, Layer, Queue, Stream } from "effect"
+ * import { Effect, Fiber, Layer, Queue, Stream } from "effect"
  *
  * const document = (revision: string, maxAttempts: number) =>
  *   PolicySource.document({
@@ -290,8 +290,13 @@ export interface LiveOptions {
  *
  *   yield* Effect.gen(function*() {
  *     const provider = yield* PolicyProvider.PolicyProvider
+ *     const changes = yield* provider.changes.pipe(
+ *       Stream.take(2),
+ *       Stream.runCollect,
+ *       Effect.forkChild({ startImmediately: true })
+ *     )
  *     yield* Queue.offer(found, document("2", 9))
- *     const [, change] = yield* provider.changes.pipe(Stream.take(2), Stream.runCollect)
+ *     const [, change] = yield* Fiber.join(changes)
  *     change?.status.revision // => "2"
  *     change?.differences // => [{ path: ["policies", "users.*", "retry", "maxAttempts"], before: 3, after: 9 }]
  *   }).pipe(Effect.provide(Policies))

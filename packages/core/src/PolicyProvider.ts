@@ -22,12 +22,13 @@
  *
  * @since 0.1.0
  */
-import type { Duration, Effect, Option, Stream } from "effect"
-import { Context } from "effect"
+import type { Effect, Stream } from "effect"
+import { Context, DateTime, Duration, Option } from "effect"
 import type { Bindings } from "./Bindings.ts"
 import type { PolicySource } from "./CallRecord.ts"
 import type * as Hedge from "./Hedge.ts"
 import type { Issue } from "./Issue.ts"
+import { formatAll, formatPath, show } from "./Issue.ts"
 import type { StoreError } from "./LastKnownGood.ts"
 import type * as Latency from "./Latency.ts"
 import type { Input, Policy, PolicyInvalid } from "./Policy.ts"
@@ -205,3 +206,67 @@ export class PolicyProvider extends Context.Service<PolicyProvider, {
   /** what the driver works with; made by `PolicyLayer` only */
   readonly "~@rego/core/PolicyProvider": Bindings
 }>()("@rego/core/PolicyProvider") {}
+
+// -----------------------------------------------------------------------------
+// rendering
+// -----------------------------------------------------------------------------
+
+const instant = (millis: number): string => DateTime.formatIso(DateTime.makeUnsafe(millis))
+
+const nameOf = ({ revision, source }: PolicyStatus): string => revision === source ? source : `${revision}, ${source}`
+
+const ageOf = ({ age, source }: PolicyStatus): string =>
+  source === "live" ? "" : Option.match(age, { onNone: () => "", onSome: (is) => `, ${Duration.format(is)} old` })
+
+const indented = (text: string): ReadonlyArray<string> => text.split("\n").map((line) => `  ${line}`)
+
+const rejectionLines = ({ at, issues, revision }: Rejection): ReadonlyArray<string> => [
+  `refused at ${instant(at)}: ${Option.getOrElse(revision, () => "a document without a revision")}`,
+  ...indented(formatAll(issues))
+]
+
+const clampedLine = ({ limit, path, value }: Clamped): string =>
+  `clamped ${formatPath(path)}: ${show(value)} to ${show(limit)}`
+
+const switchedLine = (what: string) => ({ pattern, until }: SwitchedOff): string =>
+  `${what} ${pattern}${Option.match(until, { onNone: () => "", onSome: (at) => ` until ${instant(at)}` })}`
+
+const overrideLine = ({ change, pattern, until }: Overridden): string =>
+  `override ${pattern} until ${instant(until)}${typeof change === "string" ? `: ${change}` : ""}`
+
+const errorLine = (error: { readonly message: string }): string => `error: ${error.message}`
+
+/**
+ * How things stand, for a terminal or a page of an operator: a line for what is in force, then a line for each thing that is
+ * not as it should be.
+ *
+ * @category rendering
+ * @since 0.1.0
+ */
+export const render = (status: PolicyStatus): string =>
+  [
+    `policy ${nameOf(status)}${ageOf(status)}${status.rolledBack ? ", rolled back" : ""}`,
+    ...Option.toArray(status.lastError).map(errorLine),
+    ...Option.toArray(status.storeError).map(errorLine),
+    ...Option.toArray(status.rejected).flatMap(rejectionLines),
+    ...status.clamped.map(clampedLine),
+    ...status.issues.map((issue) => `not taken ${formatAll([issue])}`),
+    ...status.off.map(switchedLine("off")),
+    ...status.hedgeOff.map(switchedLine("hedges off")),
+    ...status.overrides.map(overrideLine)
+  ].join("\n")
+
+const differenceLine = ({ after, before, path }: Difference): string => {
+  const name = formatPath(path)
+  if (before === undefined) return `+ ${name}: ${show(after)}`
+  return after === undefined ? `- ${name}: ${show(before)}` : `  ${name}: ${show(before)} to ${show(after)}`
+}
+
+/**
+ * A change, for a log: how things stand, then every field that is different.
+ *
+ * @category rendering
+ * @since 0.1.0
+ */
+export const renderChange = ({ differences, status }: PolicyChange): string =>
+  [render(status), ...differences.map(differenceLine)].join("\n")

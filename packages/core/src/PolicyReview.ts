@@ -240,21 +240,21 @@ const sectionsInWords = (sections: Policy.Sections): object => {
 }
 
 /** Everything that the keys of an entry get, and how far it is rolled out. */
-const keysFields = (document: PolicyDocument, set: PolicySet.PolicySet, pattern: string): PolicyDiff.Fields => {
+const keysFields = (document: PolicyDocument, set: PolicySet.PolicySet, pattern: string): object => {
   const sections = PolicySet.resolve(set, PolicySet.keyOf(pattern))
   const rollout = Object.hasOwn(document.policies, pattern) ? document.policies[pattern]?.rollout : undefined
-  if (sections === undefined) return PolicyDiff.fieldsOf({})
+  if (sections === undefined) return {}
   const change = rollout && { ...rollout, change: sectionsInWords(rollout.change) }
-  return PolicyDiff.fieldsOf({ ...isKnown, ...sectionsInWords(sections), rollout: change })
+  return { ...isKnown, ...sectionsInWords(sections), rollout: change }
 }
 
-const sharedFields = (document: PolicyDocument): PolicyDiff.Fields => {
+const sharedFields = (document: PolicyDocument): object => {
   const { hedgeOff, off } = switchesIn(document)
   const until = (switches: typeof off) =>
     Object.fromEntries(
       switches.map(({ pattern, until }) => [pattern, until === Infinity ? "off" : `off until ${iso(until)}`])
     )
-  return PolicyDiff.fieldsOf({ budgets: document.budgets ?? {}, off: until(off), hedgeOff: until(hedgeOff) })
+  return { budgets: document.budgets ?? {}, off: until(off), hedgeOff: until(hedgeOff) }
 }
 
 const iso = (millis: number): string => DateTime.formatIso(DateTime.makeUnsafe(millis))

@@ -311,7 +311,6 @@ const viewWith = (service: object, options: ServiceOptions, operator: typeof res
  * ```ts
  * import { PolicyLayer, Rego } from "@rego/core"
  * import { Context, Effect } from "effect"
-import { dual } from "effect/Function"
  *
  * class Orders extends Context.Service<Orders, {
  *   readonly get: (id: number) => Effect.Effect<string, "503">

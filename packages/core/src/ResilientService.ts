@@ -6,6 +6,7 @@
  * value than its target has.
  */
 import { Effect, Predicate } from "effect"
+import * as Callback from "./Callback.ts"
 import type * as Classifier from "./Classifier.ts"
 import type * as PolicyKey from "./PolicyKey.ts"
 import type { RegoError } from "./RegoError.ts"
@@ -175,19 +176,37 @@ const isOwnAffair = (name: string): boolean => name === "constructor" || name ==
 /** Wrapped members are remembered, so that a member is the same object each time; a service of proxies may have any. */
 const maxRemembered = 1_000
 
+/** The functions among the options, each reported once for all members of a service. */
+interface Guards {
+  readonly keys: Callback.Guard
+  readonly idempotent: Callback.Guard
+}
+
+/** Runs the first time only. */
+const once = (self: Effect.Effect<void>): Effect.Effect<void> => {
+  let next = self
+  return Effect.suspend(() => {
+    const now = next
+    next = Effect.void
+    return now
+  })
+}
+
 /** One view: of the service, or of a group in it. */
 class View implements ProxyHandler<object> {
   private readonly owner: object
   private readonly prefix: string
   private readonly options: ServiceOptions
   private readonly operator: Operator
+  private readonly guards: Guards
   private readonly remembered = new Map<string, readonly [member: unknown, wrapped: unknown]>()
 
-  constructor(owner: object, prefix: string, options: ServiceOptions, operator: Operator) {
+  constructor(owner: object, prefix: string, options: ServiceOptions, operator: Operator, guards: Guards) {
     this.owner = owner
     this.prefix = prefix
     this.options = options
     this.operator = operator
+    this.guards = guards
   }
 
   get(_: object, name: string | symbol): unknown {
@@ -203,7 +222,9 @@ class View implements ProxyHandler<object> {
   private wrap(member: unknown, path: string): unknown {
     if (typeof member === "function" && !Effect.isEffect(member)) return this.method(member, path)
     if (isCall(member)) return isSelected(this.options, path) ? this.call(path)(member) : member
-    return this.prefix === "" && isGroup(member) ? view(member, `${path}.`, this.options, this.operator) : member
+    return this.prefix === "" && isGroup(member)
+      ? view(member, `${path}.`, this.options, this.operator, this.guards)
+      : member
   }
 
   /** Bound to the service, whose methods may use `this`, and call each other without another layer of retries. */
@@ -219,9 +240,15 @@ class View implements ProxyHandler<object> {
 
   private call(path: string): (self: Effect.Effect<unknown, unknown, unknown>) => unknown {
     const { classifier, idempotent, keys, namespace } = this.options
-    const key = perMethod<PolicyKey.Input>(keys, path) ?? `${namespace}.${path}`
-    const options = { classifier, idempotent: perMethod(idempotent, path) }
-    return (self) => this.operator(self, key, options)
+    const ownName = `${namespace}.${path}`
+    const defects: Array<Effect.Effect<void>> = []
+    const report = (line: Effect.Effect<void>) => void defects.push(line)
+    const key = this.guards.keys(() => perMethod<PolicyKey.Input>(keys, path) ?? ownName, () => ownName, report)
+    const stated = this.guards.idempotent(() => perMethod(idempotent, path), () => false, report)
+    const options = { classifier, idempotent: stated }
+    if (defects.length === 0) return (self) => this.operator(self, key, options)
+    const told = once(Effect.all(defects, { discard: true }))
+    return (self) => Effect.andThen(told, this.operator(self, key, options))
   }
 
   set(_: object, name: string | symbol, value: unknown): boolean {
@@ -257,4 +284,7 @@ const view = (...[owner, ...rest]: ConstructorParameters<typeof View>): object =
   new Proxy(Object.create(Object.getPrototypeOf(owner)), new View(owner, ...rest))
 
 export const viewOf = (service: object, options: ServiceOptions, operator: Operator): object =>
-  view(service, "", options, operator)
+  view(service, "", options, operator, {
+    keys: Callback.guard("the keys option of a service"),
+    idempotent: Callback.guard("the idempotent option of a service")
+  })

@@ -21,26 +21,16 @@ interface Reason {
 const sqlErrorId = "~effect/sql/SqlError"
 const reasonId = "~effect/sql/SqlError/Reason"
 
-/** How many errors around the one of the database are looked through. */
-const maxDepth = 5
-
-const causeOf = (error: unknown): unknown => Predicate.hasProperty(error, "cause") ? error.cause : undefined
-
 const isReason = (u: unknown): u is Reason =>
   Predicate.hasProperty(u, reasonId) && Predicate.hasProperty(u, "_tag") && typeof u._tag === "string"
 
-/** The reason of a `SqlError`, which may be the cause of another error. */
-const reasonOf = (error: unknown): Reason | undefined => {
-  let inner = error
-  for (let depth = 0; depth < maxDepth && inner !== undefined; depth++) {
-    const reason = Predicate.hasProperty(inner, sqlErrorId) && Predicate.hasProperty(inner, "reason")
-      ? inner.reason
-      : inner
-    if (isReason(reason)) return reason
-    inner = causeOf(inner)
-  }
-  return undefined
-}
+/** The reason of the first `SqlError` among an error and what it was made from. */
+const reasonOf = (causes: ReadonlyArray<object>): Reason | undefined =>
+  causes
+    .map((cause) =>
+      Predicate.hasProperty(cause, sqlErrorId) && Predicate.hasProperty(cause, "reason") ? cause.reason : cause
+    )
+    .find(isReason)
 
 /** SQLSTATE, `SQLITE_BUSY`, `ECONNRESET`; MySQL's and SQLite's numbers, where there is no such text. */
 const codeOf = (native: unknown): string | undefined => {
@@ -135,16 +125,16 @@ const judge = (reason: Reason): Outcome.Outcome => {
     : Outcome.nonRetryable({ reason: final.get(reason._tag) ?? "sql_other", ...said })
 }
 
-/** `undefined` for what is no error of `effect/sql`. */
-export const ofError = (error: unknown): Outcome.Outcome | undefined => {
-  const reason = reasonOf(error)
+/** An error and what it was made from; `undefined` for what is no error of `effect/sql`. */
+export const ofCauses = (causes: ReadonlyArray<object>): Outcome.Outcome | undefined => {
+  const reason = reasonOf(causes)
   if (reason !== undefined) return judge(reason)
-  return Predicate.isTagged(error, "ResultLengthMismatch")
+  return Predicate.isTagged(causes[0], "ResultLengthMismatch")
     ? Outcome.nonRetryable({ reason: "sql_result_length" })
     : undefined
 }
 
-export const isConnectionError = (error: unknown): boolean => {
-  const reason = reasonOf(error)
+export const isConnectionError = (causes: ReadonlyArray<object>): boolean => {
+  const reason = reasonOf(causes)
   return reason !== undefined && connectionVerdict(reason) !== undefined
 }

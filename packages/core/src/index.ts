@@ -4,6 +4,7 @@
 export * as Attempt from "./Attempt.ts"
 export * as Backoff from "./Backoff.ts"
 export * as Budget from "./Budget.ts"
+export * as Callback from "./Callback.ts"
 export * as Classifier from "./Classifier.ts"
 export * as Deadline from "./Deadline.ts"
 export * as Explanation from "./Explanation.ts"

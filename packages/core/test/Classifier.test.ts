@@ -13,9 +13,11 @@ const timedOut = RegoError.makeWithoutStack(key, {
 })
 const missing = RegoError.makeWithoutStack(key, { _tag: "PolicyMissing" })
 
-/** The failure of a call inside, with or without a retry section. */
-const through = <E>(cause: Cause.Cause<E>, retries: boolean) =>
-  Exit.failCause(Timeline.annotate(cause, new CallRecord(key, { revision: "1", source: "local", retries }, 0)))
+/** What a call inside makes of a cause, with or without a retry section. */
+const left = <E>(cause: Cause.Cause<E>, retries: boolean) =>
+  Timeline.annotate(cause, new CallRecord(key, { revision: "1", source: "local", retries }, 0))
+
+const through = <E>(cause: Cause.Cause<E>, retries: boolean) => Exit.failCause(left(cause, retries))
 
 const together = <E>(...causes: ReadonlyArray<Cause.Cause<E>>): Exit.Exit<never, E> =>
   Exit.failCause(causes.reduce(Cause.combine))
@@ -90,6 +92,98 @@ describe("Classifier", () => {
     it("never repeats a RegoError of a call inside, even where nested retries are allowed", () => {
       const exit = through(Cause.fail(missing), true)
       assert.strictEqual(verdict(Classifier.classifyDefault(exit, false, "allow")), "NonRetryable nested_stop")
+    })
+  })
+
+  describe("findFailure", () => {
+    const found = (exit: Exit.Exit<unknown, unknown>) => Option.getOrElse(Classifier.findFailure(exit), () => "nothing")
+
+    it("is the error of a typed failure, and nothing where the rules of a call decide", () => {
+      assert.strictEqual(found(Exit.fail("no")), "no")
+      assert.strictEqual(found(together(Cause.fail("no"), Cause.interrupt(1))), "no")
+      const others: ReadonlyArray<Exit.Exit<unknown, unknown>> = [
+        Exit.succeed(1),
+        Exit.fail(timedOut),
+        through(Cause.fail(missing), true),
+        Exit.fail({ _tag: "RateLimiterError" }),
+        Exit.die("bug"),
+        together<string>(Cause.fail("no"), Cause.die("bug")),
+        Exit.interrupt(1)
+      ]
+      for (const exit of others) assert.strictEqual(found(exit), "nothing", String(exit))
+    })
+
+    it("is also what has been through calls, whether they retried it or not", () => {
+      assert.strictEqual(found(through(Cause.fail("no"), false)), "no")
+      assert.strictEqual(found(through(Cause.fail("no"), true)), "no")
+    })
+  })
+
+  describe("wasRetried", () => {
+    it("is true of what has been through a call with retries, even if not the first one", () => {
+      assert.isTrue(Classifier.wasRetried(left(Cause.fail("no"), true)))
+      assert.isTrue(Classifier.wasRetried(left(left(Cause.fail("no"), true), false)))
+      assert.isFalse(Classifier.wasRetried(left(Cause.fail("no"), false)))
+      assert.isFalse(Classifier.wasRetried(Cause.fail("no")))
+    })
+  })
+
+  describe("fromProtocol", () => {
+    const asked: Array<"allow" | "refuse"> = []
+    const both = Classifier.fromProtocol((exit, nested) => {
+      asked.push(nested)
+      return Option.match(Classifier.findFailure(exit), {
+        onNone: () => undefined,
+        onSome: (error) =>
+          error === "final" ? Outcome.nonRetryable({ reason: "final" }) : Outcome.retryable({ reason: "busy" })
+      })
+    })
+
+    it("says what the protocol says, of failures that no call inside has retried", () => {
+      assert.strictEqual(verdict(both(Exit.fail("busy"))), "Retryable busy")
+      assert.strictEqual(verdict(both(through(Cause.fail("busy"), false))), "Retryable busy")
+      assert.strictEqual(verdict(both(Exit.succeed(1))), "no opinion")
+      assert.deepStrictEqual([...new Set(asked)], ["refuse"])
+    })
+
+    it("leaves one that was retried inside to the end of the chain, and says of an answer what it is", () => {
+      assert.strictEqual(verdict(both(through(Cause.fail("busy"), true))), "no opinion")
+      assert.strictEqual(verdict(both(through(Cause.fail("final"), true))), "NonRetryable final")
+    })
+  })
+
+  describe("causesOf", () => {
+    const caused = (message: string, cause: unknown) => new Error(message, { cause })
+    const messages = (error: unknown) => Classifier.causesOf(error).map((link) => (link as Error).message)
+
+    it("is the error and what it was made from, nearest first", () => {
+      assert.deepStrictEqual(messages(caused("a", caused("b", new Error("c")))), ["a", "b", "c"])
+      assert.deepStrictEqual(Classifier.causesOf({ _tag: "NotFound", cause: "text" }), [{
+        _tag: "NotFound",
+        cause: "text"
+      }])
+    })
+
+    it("is empty for what is no object", () => {
+      for (const error of [undefined, null, "no", 503]) assert.deepStrictEqual(Classifier.causesOf(error), [])
+    })
+
+    it("looks into an AggregateError, after its cause", () => {
+      const several = new AggregateError([caused("b", new Error("c")), new Error("d")], "a", {
+        cause: new Error("why")
+      })
+      assert.deepStrictEqual(messages(several), ["a", "why", "b", "d", "c"])
+    })
+
+    it("ends, whatever it is given: in a circle, and after 16 errors", () => {
+      const circle: { cause?: object } = {}
+      circle.cause = { cause: circle }
+      assert.strictEqual(Classifier.causesOf(circle).length, 2)
+      const deep = Array.from({ length: 100 }).reduce<Error>(
+        (cause, _, i) => caused(String(i), cause),
+        new Error("end")
+      )
+      assert.deepStrictEqual(messages(deep), Array.from({ length: 16 }, (_, i) => String(99 - i)))
     })
   })
 

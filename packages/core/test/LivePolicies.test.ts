@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Budget, Classifier, LastKnownGood, Outcome, PolicySource, Rego } from "@rego/core"
+import { Budget, Classifier, LastKnownGood, Outcome, PolicyProvider, PolicySource, Rego } from "@rego/core"
 import { Cause, Clock, Duration, Effect, Layer, Metric, Option, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as PolicyMetrics from "../src/PolicyMetrics.ts"
@@ -188,6 +188,19 @@ describe("PolicyLayer.live", () => {
           assert.strictEqual(running.log.filter((line) => line.message.includes(message)).length, 1)
         }))
     }
+
+    it.effect("reads the store also where it waits for no source: its disk needs a moment", () =>
+      Effect.gen(function*() {
+        const saved = { json: { schemaVersion: "1.0", revision: "old", ...retry(2) }, savedAt: 0 }
+        const load = Effect.delay(Effect.succeed(Option.some(saved)), "50 millis")
+        const fiber = yield* Effect.forkChild(live({ store: store({ load }), startupTimeout: 0 }), {
+          startImmediately: true
+        })
+        yield* Effect.repeat(settle, { times: 3 })
+        yield* TestClock.adjust("50 millis")
+        yield* Effect.repeat(settle, { times: 3 })
+        assert.deepStrictEqual(yield* revisionOf(yield* fiber.pollUnsafe()!), ["old", "lkg"])
+      }))
 
     it.effect("falls back on the document that came with the application", () =>
       Effect.gen(function*() {
@@ -820,6 +833,63 @@ describe("PolicyLayer.live", () => {
         assert.strictEqual((yield* status).revision, "1")
         assert.lengthOf(memory.reports, 1)
       }).pipe(slowly))
+  })
+
+  describe("render", () => {
+    it.effect("tells an operator in lines what is in force and what is not as it should be", () =>
+      Effect.gen(function*() {
+        const running = yield* live({ first: [retry(4)] })
+        assert.strictEqual(PolicyProvider.render(yield* running.status), "policy 1, live")
+        yield* running.publish({
+          revision: "2",
+          policies: { ...retry(50).policies, "a.*": { classifier: "novel" } },
+          off: [{ key: "b.*", until: "1970-01-01T01:00:00Z" }],
+          hedgeOff: ["c.*"]
+        })
+        yield* running.provider.override("d.*", "off", { for: "1 minute" })
+        yield* running.publish({ revision: "3", oops: 1, polices: {} })
+        yield* running.say(unavailable)
+        yield* TestClock.adjust("30 seconds")
+        assert.strictEqual(
+          PolicyProvider.render(yield* running.status),
+          [
+            "policy 2, stale, 30s old",
+            "error: policy source memory: unavailable, connection refused",
+            "refused at 1970-01-01T00:00:00.000Z: 3",
+            "  oops: is not a field that is known here, got 1",
+            "  polices: is not a field that is known here, got {}",
+            "clamped policies[\"svc.*\"].retry.maxAttempts: 50 to 10",
+            "not taken policies[\"a.*\"].classifier: must name a classifier that is provided, got \"novel\"",
+            "off b.* until 1970-01-01T01:00:00.000Z",
+            "off d.* until 1970-01-01T00:01:00.000Z",
+            "hedges off c.*",
+            "override d.* until 1970-01-01T00:01:00.000Z: off"
+          ].join("\n")
+        )
+      }))
+
+    it.effect("tells a change in lines: what came, what went, what is another", () =>
+      Effect.gen(function*() {
+        const running = yield* live({ first: [retry(2)] })
+        const fiber = yield* Effect.forkChild(Stream.runCollect(Stream.take(running.provider.changes, 2)), {
+          startImmediately: true
+        })
+        yield* settle
+        yield* running.publish({
+          revision: "2",
+          policies: { "svc.*": { ...retry(3).policies["svc.*"], budget: "default", idempotent: true } },
+          defaults: { timeout: { overall: "1 second" } }
+        })
+        yield* settle
+        const [, change] = yield* fiber.pollUnsafe()!
+        assert.sameMembers(PolicyProvider.renderChange(change!).split("\n"), [
+          "policy 2, live",
+          "+ defaults.timeout.overall: \"1s\"",
+          "  policies[\"svc.*\"].retry.maxAttempts: 2 to 3",
+          "  policies[\"svc.*\"].budget: \"unlimited\" to \"default\"",
+          "+ policies[\"svc.*\"].idempotent: true"
+        ])
+      }))
   })
 
   describe("policy", () => {

@@ -4,8 +4,7 @@ import { Duration, Schedule } from "effect"
 import * as PolicyDiff from "../src/PolicyDiff.ts"
 
 const diff = (before: unknown, after: unknown) =>
-  PolicyDiff.between(PolicyDiff.fieldsOf(before), PolicyDiff.fieldsOf(after))
-    .map(({ after, before, path }) => [path.join("."), before, after])
+  PolicyDiff.between(before, after).map(({ after, before, path }) => [path.join("."), before, after])
 
 const sections = (input: Policy.Input) => Policy.make(input).sections
 

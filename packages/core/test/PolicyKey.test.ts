@@ -57,6 +57,16 @@ describe("PolicyKey", () => {
       }
     })
 
+    it("`problems` lists what `make` would throw, without throwing", () => {
+      assert.deepStrictEqual(PolicyKey.problems(" users . Get "), [])
+      const found = PolicyKey.problems("a b.123456")
+      assert.deepStrictEqual(found, [
+        "must consist of A-Z a-z 0-9 _ . / : -",
+        "must be the same for every call, but the segment \"123456\" looks like an id"
+      ])
+      assert.strictEqual(refusal("a b.123456"), `PolicyKey "a b.123456": ${found.join("; ")}`)
+    })
+
     it("accepts what is a version, a date inside a segment, a short number or a word of hexadecimal letters", () => {
       const keys = [
         "api.v2.GetUser",

@@ -388,6 +388,34 @@ describe("Rego.resilientService", () => {
     }
   })
 
+  describe("a function among the options that throws", () => {
+    const throws = (): never => {
+      throw new Error("boom")
+    }
+    const service = () => ({ get: () => flaky("ada"), users: { get: () => flaky("bob") } })
+    const defects = (log: ReadonlyArray<Line>) =>
+      log.filter(({ level }) => level === "Error").map(({ message }) => message)
+
+    it.effect("keys: the methods have their own names, with one line in the log", () =>
+      Effect.gen(function*() {
+        const view = Rego.resilientService(service(), { namespace: "x", keys: throws })
+        const log: Array<Line> = []
+        const { calls } = yield* callsOf(Effect.all([view.get(), view.get(), view.users.get()]), log)
+        assert.deepStrictEqual(calls.map(([key]) => key), ["x.get", "x.get", "x.users.get"])
+        assert.deepStrictEqual(defects(log), ["rego: a defect in the keys option of a service fails no call"])
+      }))
+
+    it.effect("idempotent: the methods run once, with one line in the log", () =>
+      Effect.gen(function*() {
+        const view = Rego.resilientService(service(), { namespace: "x", idempotent: throws })
+        const log: Array<Line> = []
+        const each = Effect.forEach([view.get(), view.users.get()], Effect.exit)
+        const { calls } = yield* callsOf(each, log)
+        assert.deepStrictEqual(calls, [["x.get", 1], ["x.users.get", 1]])
+        assert.deepStrictEqual(defects(log), ["rego: a defect in the idempotent option of a service fails no call"])
+      }))
+  })
+
   describe("only, except", () => {
     const make = () => ({
       get: () => Effect.succeed(1),

@@ -33,8 +33,13 @@ describe("API", () => {
             "RatioOptions adaptiveThrottle all child concurrency layer layers none ratio successTokens tokenBucket unlimited",
           types: "Budget Call Decision Make Named Permit RatioOptions Request Scoping"
         },
+        Callback: {
+          values: "guard",
+          types: "Guard"
+        },
         Classifier: {
-          values: "byTag fromPredicate layer make never orElse sql typedFailures",
+          values:
+            "byTag causesOf findFailure fromPredicate fromProtocol layer make never orElse sql typedFailures wasRetried",
           types: "Any Cases Classifier Named Protocol"
         },
         Deadline: {
@@ -70,7 +75,7 @@ describe("API", () => {
           types: "Entry PolicyDocument Switch"
         },
         PolicyKey: {
-          values: "isValid make namespace overflow overflowOf",
+          values: "isValid make namespace overflow overflowOf problems",
           types: "Input PolicyKey"
         },
         PolicyLayer: {
@@ -78,7 +83,7 @@ describe("API", () => {
           types: "FetchOptions Limits LiveOptions OnMissing Options"
         },
         PolicyProvider: {
-          values: "PolicyProvider",
+          values: "PolicyProvider render renderChange",
           types:
             "Change Difference KeyStatistics Overridden Override OverrideOptions PolicyChange PolicyStatus Rejection SwitchedOff"
         },

@@ -10,7 +10,19 @@ import { imports, readModules, violations, withoutComments } from "./house.ts"
  */
 const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // vocabulary
-  ["Issue", "PolicyKey", "Outcome", "Attempt", "RegoError", "CallRecord", "Timeline", "Time", "Steps", "SlidingSum"],
+  [
+    "Issue",
+    "Callback",
+    "PolicyKey",
+    "Outcome",
+    "Attempt",
+    "RegoError",
+    "CallRecord",
+    "Timeline",
+    "Time",
+    "Steps",
+    "SlidingSum"
+  ],
   // policy: types, data, recipes
   [
     "Backoff",

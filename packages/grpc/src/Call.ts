@@ -3,8 +3,8 @@
  *
  * @internal
  */
-import type { Classifier, PolicyKey, Rego, RegoError } from "@rego/core"
-import { Attempt as CurrentAttempt, Deadline } from "@rego/core"
+import type { Classifier, Rego, RegoError } from "@rego/core"
+import { Attempt as CurrentAttempt, Callback, Deadline, PolicyKey } from "@rego/core"
 import { Clock, Context, Duration, Effect, Exit, Option, Scope } from "effect"
 import * as Failure from "./Failure.ts"
 import * as GrpcKey from "./GrpcKey.ts"
@@ -33,14 +33,55 @@ export interface Method {
  * @since 0.1.0
  */
 export interface Options {
-  /** the key of a method; `pkg.Service.Method` unless given */
-  readonly key?: ((method: Method) => PolicyKey.Input) | undefined
+  /** the key of each method, or one for all; `pkg.Service.Method` unless given */
+  readonly key?: PolicyKey.Input | ((method: Method) => PolicyKey.Input | undefined) | undefined
   /** whether a method may run twice; where it is unstated its descriptor counts, then the policy */
-  readonly idempotent?: ((method: Method) => boolean | undefined) | undefined
+  readonly idempotent?: boolean | ((method: Method) => boolean | undefined) | undefined
   /** asked before the classifier of the policy */
   readonly classifier?: Classifier.Classifier<unknown, unknown> | undefined
-  /** what status codes mean where neither of the two has an opinion */
-  readonly status?: GrpcStatus.Options | undefined
+  /** what is special about the server, for what status codes mean where neither of the two has an opinion */
+  readonly server?: GrpcStatus.Options | undefined
+}
+
+/**
+ * The options of a client, checked once. Functions of the user's are foreign code: one that throws is reported once, and the
+ * careful answer is taken in its place.
+ */
+export interface Settings {
+  readonly key: (method: Method, report: Report) => PolicyKey.Input
+  readonly idempotent: (method: Method, report: Report) => boolean | undefined
+  readonly classifier: Classifier.Classifier<unknown, unknown> | undefined
+  readonly protocol: Classifier.Protocol<unknown, unknown>
+}
+
+type Report = (line: Effect.Effect<void>) => void
+
+const check = ({ key, server = {} }: Options): void => {
+  const problems = [
+    ...(typeof key === "string"
+      ? PolicyKey.problems(key).map((problem) => `key: ${JSON.stringify(key)} ${problem}`)
+      : []),
+    ...GrpcStatus.problems(server, "server.")
+  ]
+  if (problems.length > 0) throw new RangeError(`@rego/grpc: ${problems.join("; ")}`)
+}
+
+/** Throws a `RangeError` that names everything which is wrong. */
+export const read = (options: Options): Settings => {
+  check(options)
+  const { classifier, idempotent, key, server } = options
+  const guardKey = Callback.guard("the key option of a gRPC client")
+  const guardIdempotent = Callback.guard("the idempotent option of a gRPC client")
+  const ownKey = ({ path }: Method) => GrpcKey.fromPath(path)
+  const keyOf = typeof key === "function" ? key : () => key
+  const isIdempotent = typeof idempotent === "function" ? idempotent : () => idempotent
+  return {
+    key: (method, report) => guardKey(() => keyOf(method) ?? ownKey(method), () => ownKey(method), report),
+    idempotent: (method, report) =>
+      guardIdempotent(() => isIdempotent(method) ?? method.idempotent, () => false, report),
+    classifier,
+    protocol: GrpcStatus.protocol(server)
+  }
 }
 
 // -----------------------------------------------------------------------------
@@ -115,19 +156,17 @@ export type Call = <A, E, R>(
   attempt: (attempt: Attempt) => Effect.Effect<A, E, R>
 ) => Effect.Effect<A, E | RegoError.RegoError, R>
 
-export const make = (resilient: Rego.Resilient, options: Options): Call => {
-  const protocol = GrpcStatus.classifier(options.status)
-  const { classifier } = options
+export const make = (resilient: Rego.Resilient, settings: Settings): Call => {
+  const { classifier, idempotent, key, protocol } = settings
   return (method, timeoutMillis, attempt) => {
-    const call = Effect.flatMap(millisLeftFor(method), (left) => {
-      let started = 0
-      const one = Effect.flatMap(left, (millis) => attempt({ previous: started++, millisLeft: millis }))
-      return resilient(leaveToTimer(one), options.key?.(method) ?? GrpcKey.fromPath(method.path), {
-        idempotent: options.idempotent?.(method) ?? method.idempotent,
-        classifier,
-        protocol
-      })
-    })
+    const call = Effect.flatMap(millisLeftFor(method), (left) =>
+      Effect.withFiber(({ context }) => {
+        let started = 0
+        const one = Effect.flatMap(left, (millis) => attempt({ previous: started++, millisLeft: millis }))
+        const report: Report = (line) => Effect.runForkWith(context)(line)
+        const options = { idempotent: idempotent(method, report), classifier, protocol }
+        return resilient(leaveToTimer(one), key(method, report), options)
+      }))
     return timeoutMillis === undefined ? call : Deadline.withDeadline(call, Math.max(0, timeoutMillis))
   }
 }

@@ -178,12 +178,14 @@ const runPromise = <A>(
       reject(signal.reason)
       fiber.interruptUnsafe()
     }
-    signal.addEventListener("abort", onAbort, { once: true })
     fiber.addObserver((exit) => {
       signal.removeEventListener("abort", onAbort)
       if (Exit.isSuccess(exit)) resolve(exit.value)
       else reject(rejection(exit.cause))
     })
+    // the first step of the call may have fired the signal, or have ended the call
+    if (signal.aborted) onAbort()
+    else if (fiber.pollUnsafe() === undefined) signal.addEventListener("abort", onAbort, { once: true })
   })
 
 type Next = ReturnType<Interceptor>
@@ -252,6 +254,21 @@ const scopeOf = (signal: AbortSignal): Scope.Scope => {
   return scope
 }
 
+const intercept = (
+  context: Context.Context<PolicyProvider.PolicyProvider>,
+  settings: Call.Settings
+): Interceptor => {
+  const call = Call.make(Effect.runSyncWith(context)(Rego.makeResilient), settings)
+  const own = Call.detached(context)
+  return (next) => (request) => {
+    if (request.contextValues.get(insideCall)) return next(request)
+    if (!request.stream) return runPromise(own, unary(call, request, next), request.signal)
+    if (!isServerStreaming(request.method)) return next(request)
+    const opened = streaming(call, request.method, request, next)
+    return runPromise(own, Effect.provideService(opened, Scope.Scope, scopeOf(request.signal)), request.signal)
+  }
+}
+
 /**
  * An interceptor whose calls run under the policies in a context.
  *
@@ -265,17 +282,7 @@ const scopeOf = (signal: AbortSignal): Scope.Scope => {
 export const interceptorWith = (
   context: Context.Context<PolicyProvider.PolicyProvider>,
   options: Call.Options = {}
-): Interceptor => {
-  const call = Call.make(Effect.runSyncWith(context)(Rego.makeResilient), options)
-  const own = Call.detached(context)
-  return (next) => (request) => {
-    if (request.contextValues.get(insideCall)) return next(request)
-    if (!request.stream) return runPromise(own, unary(call, request, next), request.signal)
-    if (!isServerStreaming(request.method)) return next(request)
-    const opened = streaming(call, request.method, request, next)
-    return runPromise(own, Effect.provideService(opened, Scope.Scope, scopeOf(request.signal)), request.signal)
-  }
-}
+): Interceptor => intercept(context, Call.read(options))
 
 /**
  * An interceptor for a transport: every call of its clients runs under the policy of its method.
@@ -296,8 +303,10 @@ export const interceptorWith = (
  */
 export const interceptor = (
   options: Call.Options = {}
-): Effect.Effect<Interceptor, never, PolicyProvider.PolicyProvider> =>
-  Effect.map(Effect.context<PolicyProvider.PolicyProvider>(), (context) => interceptorWith(context, options))
+): Effect.Effect<Interceptor, never, PolicyProvider.PolicyProvider> => {
+  const settings = Call.read(options)
+  return Effect.map(Effect.context<PolicyProvider.PolicyProvider>(), (context) => intercept(context, settings))
+}
 
 // -----------------------------------------------------------------------------
 // client
@@ -402,9 +411,11 @@ export const makeClient = <Service extends DescService>(
   service: Service,
   transport: Transport,
   options: Call.Options = {}
-): Effect.Effect<Client<Service>, never, PolicyProvider.PolicyProvider> =>
-  Effect.map(Rego.makeResilient, (resilient) => {
-    const call = Call.make(resilient, options)
+): Effect.Effect<Client<Service>, never, PolicyProvider.PolicyProvider> => {
+  const settings = Call.read(options)
+  return Effect.map(Rego.makeResilient, (resilient) => {
+    const call = Call.make(resilient, settings)
     const methods = service.methods.map((method) => [method.localName, effectful(call, transport, method)] as const)
     return Object.fromEntries(methods.filter(([, method]) => method !== undefined)) as Client<Service>
   })
+}

@@ -3,6 +3,7 @@
  *
  * @internal
  */
+import { Classifier } from "@rego/core"
 import { Predicate } from "effect"
 import * as Pushback from "./Pushback.ts"
 import * as RetryInfo from "./RetryInfo.ts"
@@ -136,26 +137,12 @@ const connectTexts: ReadonlyArray<readonly [RegExp, LocalCause]> = [
   [/^message size (?:\d+ )?is larger than configured /, "too_large"]
 ]
 
-/** Errors wrap others, seldom many, and never without an end. */
-const maxDepth = 8
-
-/** An error and what it wraps, outermost first. */
-export const causesOf = (error: unknown): ReadonlyArray<unknown> => {
-  const found: Array<unknown> = []
-  let current = error
-  while (current !== undefined && found.length < maxDepth && !found.includes(current)) {
-    found.push(current)
-    current = Predicate.hasProperty(current, "cause") ? current.cause : undefined
-  }
-  return found
-}
-
 const nodeCodeOf = (u: unknown): LocalCause | undefined =>
   u instanceof Error && "code" in u && typeof u.code === "string" ? nodeCodes[u.code] : undefined
 
 const localCauseOfConnect = (error: ConnectError): LocalCause | undefined => {
   if (error.isWireError === true) return undefined
-  const byCode = causesOf(error).map(nodeCodeOf).find((cause) => cause !== undefined)
+  const byCode = Classifier.causesOf(error).map(nodeCodeOf).find((cause) => cause !== undefined)
   return byCode ?? connectTexts.find(([text]) => text.test(error.rawMessage))?.[1]
 }
 

@@ -151,21 +151,11 @@ const attempting = (
       return started
     }))
 
-/**
- * An interceptor whose calls run under the policies in a context.
- *
- * **When to use**
- *
- * Use where no effect runs and a context is at hand, as from `ManagedRuntime.context`; else `interceptor`.
- *
- * @category interceptors
- * @since 0.1.0
- */
-export const interceptorWith = (
+const intercept = (
   context: Context.Context<PolicyProvider.PolicyProvider>,
-  options: Call.Options = {}
+  settings: Call.Settings
 ): Interceptor => {
-  const call = Call.make(Effect.runSyncWith(context)(Rego.makeResilient), options)
+  const call = Call.make(Effect.runSyncWith(context)(Rego.makeResilient), settings)
   const own = Call.detached(context)
   return (callOptions, nextCall) => {
     const definition = callOptions.method_definition
@@ -179,6 +169,21 @@ export const interceptorWith = (
     return new InterceptingCall(new GrpcJsCall(run, definition.responseStream))
   }
 }
+
+/**
+ * An interceptor whose calls run under the policies in a context.
+ *
+ * **When to use**
+ *
+ * Use where no effect runs and a context is at hand, as from `ManagedRuntime.context`; else `interceptor`.
+ *
+ * @category interceptors
+ * @since 0.1.0
+ */
+export const interceptorWith = (
+  context: Context.Context<PolicyProvider.PolicyProvider>,
+  options: Call.Options = {}
+): Interceptor => intercept(context, Call.read(options))
 
 /**
  * An interceptor for a client: every call runs under the policy of its method.
@@ -200,8 +205,10 @@ export const interceptorWith = (
  */
 export const interceptor = (
   options: Call.Options = {}
-): Effect.Effect<Interceptor, never, PolicyProvider.PolicyProvider> =>
-  Effect.map(Effect.context<PolicyProvider.PolicyProvider>(), (context) => interceptorWith(context, options))
+): Effect.Effect<Interceptor, never, PolicyProvider.PolicyProvider> => {
+  const settings = Call.read(options)
+  return Effect.map(Effect.context<PolicyProvider.PolicyProvider>(), (context) => intercept(context, settings))
+}
 
 // -----------------------------------------------------------------------------
 // client
@@ -345,11 +352,13 @@ const methodsOf = (client: GrpcClient): ReadonlyArray<readonly [string, ClientMe
 export const makeClient = <C extends GrpcClient>(
   client: C,
   options: Call.Options = {}
-): Effect.Effect<Client<C>, never, PolicyProvider.PolicyProvider> =>
-  Effect.map(Rego.makeResilient, (resilient) => {
-    const call = Call.make(resilient, options)
+): Effect.Effect<Client<C>, never, PolicyProvider.PolicyProvider> => {
+  const settings = Call.read(options)
+  return Effect.map(Rego.makeResilient, (resilient) => {
+    const call = Call.make(resilient, settings)
     const effectful = methodsOf(client).map(([name, method]) =>
       [name, (method.responseStream ? streamingMethod : unaryMethod)(call, client, method)] as const
     )
     return Object.fromEntries(effectful) as unknown as Client<C>
   })
+}

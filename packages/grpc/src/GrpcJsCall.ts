@@ -28,11 +28,18 @@ type AuthContext = ReturnType<Outer["getAuthContext"]>
 
 const statusOf = (code: Status, details: string): StatusObject => ({ code, details, metadata: new Metadata() })
 
+/** A status has no cause that could tell what it was made of. */
+const stopOf = (error: RegoError.RegoError): StatusObject => {
+  const status = statusOf(Call.codeOf(error), error.message)
+  Retried.addStop(status.metadata)
+  return status
+}
+
 /** The status that the client sees: the last attempt's own, or ours where there is none. */
 const statusOfCause = (cause: Cause.Cause<unknown>): StatusObject => {
   const error = Retried.leave(cause)
   if (error instanceof FailedStatus) return error
-  if (RegoError.isRegoError(error)) return statusOf(Call.codeOf(error), error.message)
+  if (RegoError.isRegoError(error)) return stopOf(error)
   return statusOf(Status.INTERNAL, error instanceof Error ? error.message : String(error))
 }
 

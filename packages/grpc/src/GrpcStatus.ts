@@ -40,7 +40,7 @@
  * @since 0.1.0
  */
 import { Classifier, Outcome, RegoError } from "@rego/core"
-import { Cause, Option } from "effect"
+import { Option } from "effect"
 import type { Failure } from "./Failure.ts"
 import * as Failures from "./Failure.ts"
 import * as Retried from "./Retried.ts"
@@ -102,49 +102,58 @@ export const nameOf = (code: number): CodeName => names.get(code) ?? "UNKNOWN"
  * @since 0.1.0
  */
 export interface Options {
+  /** the codes after which another attempt may help, instead of `retryableCodes` */
+  readonly retryable?: Iterable<CodeName> | undefined
   /**
-   * the codes after which another attempt may help: `["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"]` unless
-   * given
+   * The codes that this server sends only before it has done any work: another attempt may help, and any call may be sent
+   * again. None unless given.
    */
-  readonly retryable?: ReadonlyArray<CodeName> | undefined
-  /** the codes that this server sends only before it has done anything, so that any call may be sent again; none unless given */
-  readonly rejectsBeforeWork?: ReadonlyArray<CodeName> | undefined
+  readonly rejectsBeforeWork?: Iterable<CodeName> | undefined
 }
+
+/**
+ * UNAVAILABLE, RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const retryableCodes: ReadonlyArray<CodeName> = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"]
 
 interface Rules {
   readonly retryable: ReadonlySet<CodeName>
   readonly rejectsBeforeWork: ReadonlySet<CodeName>
 }
 
-const defaultRetryable: ReadonlyArray<CodeName> = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"]
+const isFailureName = (name: string): boolean => name !== "OK" && Object.hasOwn(Code, name)
 
-const problems = (option: keyof Options, given: ReadonlyArray<string> | undefined): ReadonlyArray<string> =>
-  (given ?? []).flatMap((name, i) =>
-    name !== "OK" && Object.hasOwn(Code, name)
-      ? []
-      : [
-        `${option}[${i}]: must be the name of a code that is a failure, such as "UNAVAILABLE", got ${
+/**
+ * What is wrong with options, all of it.
+ *
+ * @internal
+ */
+export const problems = ({ rejectsBeforeWork, retryable }: Options, prefix = ""): ReadonlyArray<string> =>
+  Object.entries({ retryable, rejectsBeforeWork }).flatMap(([option, names]) =>
+    [...names ?? []].flatMap((name, i) =>
+      isFailureName(name)
+        ? []
+        : [
+          `${prefix}${option}[${i}] must be the name of a code that is a failure, such as "UNAVAILABLE", got ` +
           JSON.stringify(name)
-        }`
-      ]
+        ]
+    )
   )
 
-const rulesOf = (options: Options): Rules => {
-  const found = [
-    ...problems("retryable", options.retryable),
-    ...problems("rejectsBeforeWork", options.rejectsBeforeWork)
-  ]
-  if (found.length > 0) throw new RangeError(`GrpcStatus.classifier: ${found.join("; ")}`)
-  const rejectsBeforeWork = new Set(options.rejectsBeforeWork)
-  return { retryable: new Set([...(options.retryable ?? defaultRetryable), ...rejectsBeforeWork]), rejectsBeforeWork }
-}
+const rulesOf = ({ rejectsBeforeWork = [], retryable = retryableCodes }: Options): Rules => ({
+  retryable: new Set([...retryable, ...rejectsBeforeWork]),
+  rejectsBeforeWork: new Set(rejectsBeforeWork)
+})
 
 // -----------------------------------------------------------------------------
 // verdicts
 // -----------------------------------------------------------------------------
 
-const retriedBelow = Outcome.nonRetryable({ reason: "retried_below" })
 const nestedStop = Outcome.nonRetryable({ reason: "nested_stop" })
+const retriedBelow = Outcome.nonRetryable({ reason: "retried_below" })
 
 const ofLocal = (local: Failures.LocalCause): Outcome.Outcome => {
   switch (local) {
@@ -177,21 +186,33 @@ const ofStatus = (failure: Failure, rules: Rules): Outcome.Outcome => {
   })
 }
 
-/** Only one layer retries. */
-const verdict = (failure: Failure, rules: Rules, cause: Cause.Cause<unknown>): Outcome.Outcome => {
+/** Only one layer retries: what left an interceptor, or grpc-js, after retries there, is not asked for again. */
+const verdict = (failure: Failure, rules: Rules, nested: "allow" | "refuse"): Outcome.Outcome => {
   const outcome = failure.local === undefined ? ofStatus(failure, rules) : ofLocal(failure.local)
   if (outcome._tag !== "Retryable") return outcome
-  const below = failure.previousAttempts > 0 || Retried.isKnown(failure) || Retried.inside(cause)
-  return below ? retriedBelow : outcome
+  if (Retried.isStop(failure)) return nestedStop
+  return nested === "refuse" && Retried.wasRetried(failure) ? retriedBelow : outcome
 }
 
 /** The first error of gRPC in a failure and what it wraps. An interceptor wraps our own stops, which are final. */
-const judge = (error: unknown, rules: Rules, cause: Cause.Cause<unknown>): Outcome.Outcome | undefined => {
-  const causes = Failures.causesOf(error)
-  if (RegoError.isRegoError(causes[0])) return undefined
+const judge = (error: unknown, rules: Rules, nested: "allow" | "refuse"): Outcome.Outcome | undefined => {
+  const causes = Classifier.causesOf(error)
   if (causes.some(RegoError.isRegoError)) return nestedStop
   const failure = causes.map(Failures.from).find((found) => found !== undefined)
-  return failure === undefined ? undefined : verdict(failure, rules, cause)
+  return failure === undefined ? undefined : verdict(failure, rules, nested)
+}
+
+/**
+ * What an interceptor or a client says of its calls.
+ *
+ * @internal
+ */
+export const protocol = (options: Options = {}): Classifier.Protocol<unknown, unknown> => {
+  const rules = rulesOf(options)
+  return (exit, nested) =>
+    Option.getOrUndefined(
+      Option.map(Classifier.findFailure(exit), (error) => judge(error, rules, nested))
+    )
 }
 
 /**
@@ -210,10 +231,7 @@ const judge = (error: unknown, rules: Rules, cause: Cause.Cause<unknown>): Outco
  * @since 0.1.0
  */
 export const classifier = (options: Options = {}): Classifier.Classifier<unknown, unknown> => {
-  const rules = rulesOf(options)
-  return Classifier.make((exit) => {
-    if (exit._tag === "Success" || Cause.hasDies(exit.cause)) return undefined
-    const error = Cause.findErrorOption(exit.cause)
-    return Option.isNone(error) ? undefined : judge(error.value, rules, exit.cause)
-  })
+  const wrong = problems(options)
+  if (wrong.length > 0) throw new RangeError(`GrpcStatus: ${wrong.join("; ")}`)
+  return Classifier.fromProtocol(protocol(options))
 }

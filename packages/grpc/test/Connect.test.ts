@@ -3,11 +3,10 @@ import { Code, ConnectError, createClient, createRouterTransport } from "@connec
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node"
 import { assert, describe, it } from "@effect/vitest"
 import type { Policy, PolicyProvider } from "@rego/core"
-import { Backoff, Deadline, Hedge, PolicyLayer, Rego, Timeline } from "@rego/core"
-import { GrpcStatus } from "@rego/grpc"
+import { Backoff, Deadline, Hedge, Rego, Timeline } from "@rego/core"
 import * as Connect from "@rego/grpc/Connect"
 import type { Scope } from "effect"
-import { Duration, Effect, Layer, ManagedRuntime, Stream } from "effect"
+import { Duration, Effect, ManagedRuntime, Stream } from "effect"
 import * as http2 from "node:http2"
 import { withLog } from "../../core/test/support.ts"
 import { Users } from "./acme.ts"
@@ -171,6 +170,25 @@ describe("Connect", () => {
         })
     )
 
+    live(
+      "hears a signal that fires while the call starts",
+      { timeout: { overall: "500 millis" } },
+      () =>
+        Effect.gen(function*() {
+          const controller = new AbortController()
+          const key = () => {
+            controller.abort()
+            return "acme.users.v1.Users.Get"
+          }
+          const { port } = yield* connectServer((arrival) => arrival.hang())
+          const [, [timeline]] = yield* Timeline.capture(Effect.gen(function*() {
+            const client = createClient(Users, transport(port, yield* Connect.interceptor({ key })))
+            yield* Effect.promise(() => failureOf(client.get({ id: "1" }, { signal: controller.signal })))
+          }))
+          assert.deepStrictEqual(timeline!.attempts.map(({ endedBy }) => endedBy), ["interrupted_caller"])
+        })
+    )
+
     it("is made of a context where no effect runs", async () => {
       const runtime = ManagedRuntime.make(
         policiesOf({ ...retries(2), timeout: { overall: "2 seconds" }, budget: "default" })
@@ -311,50 +329,6 @@ describe("Connect", () => {
         const names = yield* Stream.runCollect(client.watch({ id: "1" }))
         assert.deepStrictEqual(names.map(({ name }) => name), ["0", "1", "2"])
         yield* Effect.promise(() => until(() => arrivals[0]!.wasCancelled, "the server sees the cancellation"))
-      }))
-  })
-
-  describe("calls inside calls", () => {
-    const outer = (classifier: Policy.Input["classifier"]) =>
-      Layer.orDie(PolicyLayer.make({
-        policies: {
-          "*": { ...retries(3), budget: "unlimited", classifier },
-          "acme.users.v1.Users.Find": { timeout: { perAttempt: "250 millis" } }
-        }
-      }))
-
-    const requestsOf = (
-      make: (port: number) => Effect.Effect<Effect.Effect<unknown, unknown>, never, PolicyProvider.PolicyProvider>,
-      answer: Answering = down
-    ) =>
-      Effect.gen(function*() {
-        const { arrivals, port } = yield* connectServer(answer)
-        const call = yield* make(port)
-        yield* Effect.exit(call.pipe(Rego.resilient("outer.Call")))
-        return arrivals.length
-      }).pipe(Effect.scoped, (self) => withLog(Effect.provide(self, outer(GrpcStatus.classifier()))))
-
-    const promised = (method: "get" | "find") => (port: number) =>
-      Effect.map(Connect.interceptor(), (interceptor) => {
-        const client = createClient(Users, transport(port, interceptor))
-        return Effect.tryPromise((signal) => client[method]({ id: "1" }, { signal }))
-      })
-
-    it.live("a promise of a client with the interceptor makes 3 requests, not 9", () =>
-      Effect.gen(function*() {
-        assert.strictEqual(yield* requestsOf(promised("get")), 3)
-      }))
-
-    it.live("an effect of a client makes 3 requests, not 9", () =>
-      Effect.gen(function*() {
-        const effect = (port: number) =>
-          Effect.map(Connect.makeClient(Users, transport(port)), (client) => client.get({ id: "1" }))
-        assert.strictEqual(yield* requestsOf(effect), 3)
-      }))
-
-    it.live("a stop of ours ends the call around it as well: 3 requests, not 9", () =>
-      Effect.gen(function*() {
-        assert.strictEqual(yield* requestsOf(promised("find"), (arrival) => arrival.hang()), 3)
       }))
   })
 })

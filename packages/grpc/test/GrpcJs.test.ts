@@ -2,11 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Interceptor, StatusObject } from "@grpc/grpc-js"
 import { InterceptingCall, Metadata, status as Status } from "@grpc/grpc-js"
 import type { Policy, PolicyProvider } from "@rego/core"
-import { Backoff, Deadline, PolicyLayer, Rego, Timeline } from "@rego/core"
+import { Backoff, Deadline, Timeline } from "@rego/core"
 import { GrpcStatus } from "@rego/grpc"
 import * as GrpcJs from "@rego/grpc/GrpcJs"
 import type { Scope } from "effect"
-import { Duration, Effect, Layer, ManagedRuntime, Stream } from "effect"
+import { Duration, Effect, ManagedRuntime, Stream } from "effect"
 import * as http2 from "node:http2"
 import { withLog } from "../../core/test/support.ts"
 import type { Answer, UsersClient } from "./acme.ts"
@@ -344,20 +344,6 @@ describe("GrpcJs", () => {
         assert.strictEqual(millis, 60)
       }))
   })
-
-  it.live("a callback of a client with the interceptor makes 3 requests inside a call, not 9", () =>
-    Effect.gen(function*() {
-      const { arrivals, port } = yield* grpcJsServer(down)
-      const client = yield* intercepted(port)
-      yield* Effect.flip(getWith(client).pipe(Rego.resilient("outer.Call")))
-      assert.strictEqual(arrivals.length, 3)
-    }).pipe(
-      Effect.scoped,
-      Effect.provide(Layer.orDie(PolicyLayer.make({
-        policies: { "*": { ...retries(3), budget: "unlimited", classifier: GrpcStatus.classifier() } }
-      }))),
-      (self) => withLog(self)
-    ))
 
   it("numbers its statuses as gRPC does", () => {
     assert.strictEqual(GrpcStatus.Code.UNAVAILABLE, Status.UNAVAILABLE)

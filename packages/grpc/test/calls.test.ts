@@ -98,7 +98,7 @@ describe.each(worlds)("$name", (world) => {
     it.live("asks the policy what its status codes mean", () =>
       Effect.gen(function*() {
         const answer: Answering = (_, n) => n < 3 ? Promise.reject(new Refusal(10)) : Promise.resolve("ada")
-        const options = { status: { retryable: ["ABORTED"] } } as const
+        const options = { server: { retryable: ["ABORTED"] } } as const
         const ran = yield* given(world, { answer, policy: retries(3), options }, (client) => client.unary("get", "1"))
         assert.strictEqual(ran.value, "ada")
       }))
@@ -496,6 +496,38 @@ describe.each(worlds)("$name", (world) => {
         assert.strictEqual(ran.timelines[0]!.key, "users.Get")
         assert.strictEqual(ran.arrivals.length, 1)
       }))
+
+    it.live("take one key and one word for all methods", () =>
+      Effect.gen(function*() {
+        const layer = Layer.orDie(PolicyLayer.make({ policies: { "users.Any": retries(3) } }))
+        const options = { key: "users.Any", idempotent: false }
+        const ran = yield* given(world, { answer: failing(9), layer, options }, (client) =>
+          failureOf(client.unary("get", "1")))
+        assert.strictEqual(ran.timelines[0]!.key, "users.Any")
+        assert.deepInclude(ran.timelines[0]!.decisions.at(-1), { reason: "not_idempotent" })
+      }))
+
+    for (const what of ["key", "idempotent"] as const) {
+      it.live(`${what}, as a function that throws: the call has its own key and is sent once, with a line in the log`, () =>
+        Effect.gen(function*() {
+          const options = {
+            idempotent: false,
+            [what]: () => {
+              throw new Error("boom")
+            }
+          }
+          const ran = yield* given(world, { answer: failing(9), policy: retries(3), options }, async (client) => [
+            await failureOf(client.unary("get", "1")),
+            await failureOf(client.unary("get", "2"))
+          ])
+          assert.deepStrictEqual(ran.value.map(({ message }) => message), ["busy 1", "busy 2"])
+          assert.strictEqual(ran.timelines[0]!.key, "acme.users.v1.Users.Get")
+          assert.deepStrictEqual(
+            ran.log.filter(({ level }) => level === "Error").map(({ message }) => message),
+            [`rego: a defect in the ${what} option of a gRPC client fails no call`]
+          )
+        }))
+    }
   })
 })
 

@@ -4,6 +4,7 @@ import type { Policy, PolicyProvider } from "@rego/core"
 import { PolicyLayer, Timeline } from "@rego/core"
 import type { Options } from "@rego/grpc/Connect"
 import { Effect, Layer } from "effect"
+import type { Line } from "../../core/test/support.ts"
 import { withLog } from "../../core/test/support.ts"
 import type { Answering, Arrival } from "./servers.ts"
 import type { Client, Seen, World } from "./worlds.ts"
@@ -29,6 +30,7 @@ export interface Ran<A> {
   readonly timelines: ReadonlyArray<Timeline.Timeline>
   /** milliseconds that the body took */
   readonly millis: number
+  readonly log: ReadonlyArray<Line>
 }
 
 /** Runs a body that is written as any program with promises is. */
@@ -36,8 +38,10 @@ export const given = <A>(
   world: World,
   { answer, layer, options, policy, port }: Given,
   body: (client: Client, arrivals: ReadonlyArray<Arrival>) => Promise<A>
-): Effect.Effect<Ran<A>> =>
-  Effect.gen(function*() {
+): Effect.Effect<Ran<A>> => {
+  // the warnings that such policies deserve, among others
+  const log: Array<Line> = []
+  return Effect.gen(function*() {
     const server = yield* world.serve(answer)
     const client = yield* world.client(port ?? server.port, options)
     const before = performance.now()
@@ -46,11 +50,11 @@ export const given = <A>(
   }).pipe(
     Effect.scoped,
     Timeline.capture,
-    Effect.flatMap(([exit, timelines]) => Effect.map(exit, (ran) => ({ ...ran, timelines }))),
+    Effect.flatMap(([exit, timelines]) => Effect.map(exit, (ran) => ({ ...ran, timelines, log }))),
     Effect.provide(layer ?? policiesOf(policy ?? {})),
-    // the warnings that such policies deserve
-    (self) => withLog(self)
+    (self) => withLog(self, log)
   )
+}
 
 /** What a caller sees of a call that must fail. */
 export const failureOf = (call: Promise<unknown>): Promise<Seen> =>

@@ -28,9 +28,9 @@ type Provider = PolicyProvider.PolicyProvider
 is<Equals<ReturnType<typeof Connect.interceptor>, Effect.Effect<ConnectInterceptor, never, Provider>>>()
 is<Equals<ReturnType<typeof GrpcJs.interceptor>, Effect.Effect<Interceptor, never, Provider>>>()
 
-Connect.interceptor({ status: { retryable: ["ABORTED"] }, key: ({ path }) => path })
+Connect.interceptor({ server: { retryable: ["ABORTED"] }, key: ({ path }) => path })
 // @ts-expect-error no code has this name
-GrpcJs.interceptor({ status: { retryable: ["Aborted"] } })
+GrpcJs.interceptor({ server: { retryable: ["Aborted"] } })
 // @ts-expect-error OK is no failure that could be retried; it compiles as a name and is refused at run time
 GrpcStatus.classifier({ retryable: ["OKAY"] })
 

@@ -37,7 +37,7 @@
  */
 import type { Classifier as Classifiers } from "@rego/core"
 import { Classifier, Outcome, RegoError } from "@rego/core"
-import { Cause, Clock, Context, Duration, Option, Schema } from "effect"
+import { Clock, Context, Duration, Option, Schema } from "effect"
 import type { Exit } from "effect"
 import * as Headers from "effect/http/Headers"
 import * as HttpClientError from "effect/http/HttpClientError"
@@ -56,8 +56,11 @@ import * as TransportFailure from "./TransportFailure.ts"
  */
 export interface Options {
   /** the statuses that another attempt may change, instead of `retryableStatuses` */
-  readonly statuses?: Iterable<number> | undefined
-  /** statuses, beside 425 and 429, that this server sends before it has done any work: even a POST is then sent again */
+  readonly retryable?: Iterable<number> | undefined
+  /**
+   * Statuses, beside 425 and 429, that this server sends only before it has done any work: another attempt may change them,
+   * and even a POST is sent again.
+   */
   readonly rejectsBeforeWork?: Iterable<number> | undefined
 }
 
@@ -146,13 +149,13 @@ const retriedBelow = Outcome.nonRetryable({ reason: "retried_below" })
 const ofBody = (reason: HttpClientError.ResponseError, rules: Rules): Outcome.Outcome => {
   const status = ofAnswer(reason.response, rules)
   if (status._tag !== "Success") return status
-  return TransportFailure.judgeChain(TransportFailure.chainOf(reason.cause)) ?? decode
+  return TransportFailure.judgeChain(Classifier.causesOf(reason.cause)) ?? decode
 }
 
 const ofClientError = ({ reason }: HttpClientError.HttpClientError, rules: Rules): Outcome.Outcome => {
   switch (reason._tag) {
     case "TransportError":
-      return TransportFailure.judgeChain(TransportFailure.chainOf(reason.cause)) ?? TransportFailure.unknown
+      return TransportFailure.judgeChain(Classifier.causesOf(reason.cause)) ?? TransportFailure.unknown
     case "StatusCodeError":
       return ofAnswer(reason.response, rules)
     case "DecodeError":
@@ -189,13 +192,6 @@ const wasRetried = (chain: ReadonlyArray<object>): boolean =>
 // exits
 // -----------------------------------------------------------------------------
 
-/** What the rules of a call say of a failure counts more: only what they merely call a typed failure is left to HTTP. */
-const isLeftToHttp = (exit: Exit.Exit<unknown, unknown>, nested: "allow" | "refuse"): boolean => {
-  const general = Classifier.typedFailures(exit)
-  if (general === undefined || general._tag === "Success") return false
-  return general.reason === "typed_failure" || (general.reason === "retried_below" && nested === "allow")
-}
-
 const judgeValue = (value: unknown, rules: Rules, nested: "allow" | "refuse"): Outcome.Outcome | undefined => {
   if (!isAnswer(value)) return undefined
   const outcome = ofAnswer(value, rules)
@@ -207,8 +203,9 @@ const judgeFailure = (
   rules: Rules,
   nested: "allow" | "refuse"
 ): Outcome.Outcome | undefined => {
-  if (!isLeftToHttp(exit, nested)) return undefined
-  const chain = TransportFailure.chainOf(Option.getOrUndefined(Cause.findErrorOption(exit.cause)))
+  const error = Classifier.findFailure(exit)
+  if (Option.isNone(error)) return undefined
+  const chain = Classifier.causesOf(error.value)
   const outcome = ofChain(chain, rules)
   return outcome?._tag === "Retryable" && nested === "refuse" && wasRetried(chain) ? retriedBelow : outcome
 }
@@ -222,17 +219,17 @@ const judgeFailure = (
  *
  * @internal
  */
-export const problems = ({ rejectsBeforeWork, statuses }: Options, prefix = ""): ReadonlyArray<string> =>
-  Object.entries({ statuses, rejectsBeforeWork }).flatMap(([name, list]) =>
+export const problems = ({ rejectsBeforeWork, retryable }: Options, prefix = ""): ReadonlyArray<string> =>
+  Object.entries({ retryable, rejectsBeforeWork }).flatMap(([name, list]) =>
     [...list ?? []].flatMap((status, i) =>
       isStatus(status) ? [] : [`${prefix}${name}[${i}] must be 100 to 599, got ${status}`]
     )
   )
 
 /** @internal */
-export const rulesOf = ({ rejectsBeforeWork, statuses }: Options): Omit<Rules, "now"> => ({
-  retryable: new Set(statuses ?? retryableStatuses),
-  beforeWork: new Set([...refusedBeforeWork, ...rejectsBeforeWork ?? []])
+export const rulesOf = ({ rejectsBeforeWork = [], retryable = retryableStatuses }: Options): Omit<Rules, "now"> => ({
+  retryable: new Set([...retryable, ...rejectsBeforeWork]),
+  beforeWork: new Set([...refusedBeforeWork, ...rejectsBeforeWork])
 })
 
 /** @internal */
@@ -246,8 +243,7 @@ const liveClock = Context.get(Context.empty(), Clock.Clock)
  *
  * **Details**
  *
- * Throws a `RangeError` that lists every entry which is no status. A status that is only in `rejectsBeforeWork` is not
- * retried: list it under `statuses` as well.
+ * Throws a `RangeError` that lists every entry which is no status.
  *
  * **Gotchas**
  *
@@ -260,7 +256,7 @@ const liveClock = Context.get(Context.empty(), Clock.Clock)
  * import { HttpClassifier } from "@rego/http"
  * import { Exit } from "effect"
  *
- * const payments = HttpClassifier.make({ statuses: [...HttpClassifier.retryableStatuses, 409] })
+ * const payments = HttpClassifier.make({ retryable: [...HttpClassifier.retryableStatuses, 409] })
  *
  * const outcome = payments(Exit.succeed({ status: 409, headers: {} }))
  * outcome?._tag // => "Retryable"
@@ -272,8 +268,7 @@ const liveClock = Context.get(Context.empty(), Clock.Clock)
 export const make = (options: Options = {}): Classifiers.Classifier<unknown, unknown> => {
   const wrong = problems(options)
   if (wrong.length > 0) throw new RangeError(`HttpClassifier: ${wrong.join("; ")}`)
-  const judge = protocol({ ...rulesOf(options), now: () => liveClock.currentTimeMillisUnsafe() })
-  return (exit) => judge(exit, "refuse")
+  return Classifier.fromProtocol(protocol({ ...rulesOf(options), now: () => liveClock.currentTimeMillisUnsafe() }))
 }
 
 /**

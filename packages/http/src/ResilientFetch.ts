@@ -46,13 +46,14 @@
  * @since 0.1.0
  */
 import type { PolicyProvider } from "@rego/core"
-import { Timeline } from "@rego/core"
+import { Classifier, Timeline } from "@rego/core"
 import type { Fiber } from "effect"
 import { Cause, Context, Effect, Option, Result } from "effect"
 import type { HttpMethod } from "effect/http"
 import { HttpBody, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import * as Url from "effect/http/Url"
 import * as HttpRego from "./HttpRego.ts"
+import * as RetriedBelow from "./RetriedBelow.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -197,8 +198,17 @@ const causes = new WeakMap<object, Cause.Cause<unknown>>()
 
 const rejectionOf = (cause: Cause.Cause<unknown>): unknown => {
   const error = errorOf(cause)
-  if (typeof error === "object" && error !== null) causes.set(error, cause)
+  if (typeof error === "object" && error !== null) {
+    causes.set(error, cause)
+    if (Classifier.wasRetried(cause)) RetriedBelow.add(error)
+  }
   return error
+}
+
+const responseOf = (answer: HttpClientResponse.HttpClientResponse): Response => {
+  const response = Option.getOrThrow(HttpClientResponse.toWeb(answer))
+  if (RetriedBelow.has(answer)) RetriedBelow.add(response)
+  return response
 }
 
 /**
@@ -237,7 +247,7 @@ const run = (given: Given, start: () => Running): Promise<Response> =>
       signal?.removeEventListener("abort", onAbort)
       given.end()
       if (exit._tag === "Failure") reject(rejectionOf(exit.cause))
-      else resolve(Option.getOrThrow(HttpClientResponse.toWeb(exit.value)))
+      else resolve(responseOf(exit.value))
     })
     // The first step of the call may have fired the signal, or have ended the call.
     if (isUnwanted()) onAbort()

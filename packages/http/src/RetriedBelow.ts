@@ -1,6 +1,6 @@
 /**
- * The responses that a call has given up on although another attempt might have helped: an enclosing call is not to ask
- * for them again. A failure carries the timeline of its call for that; a response is a value, and carries nothing.
+ * What a call has given up on although another attempt might have helped: an enclosing call is not to ask for it again. A
+ * failure carries the timeline of its call for that. A response is a value, and carries nothing; nor does the error of a promise.
  *
  * @internal
  */

@@ -4,9 +4,9 @@
  *
  * @internal
  */
-import { PolicyKey } from "@rego/core"
+import { Callback, PolicyKey } from "@rego/core"
 import type { Attempt, Classifier } from "@rego/core"
-import { Cause, Duration, Effect, Option } from "effect"
+import { Duration, Effect, Option } from "effect"
 import type { Fiber } from "effect"
 import type { HttpClientRequest } from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
@@ -44,15 +44,8 @@ const headerProblems = (headers: HeaderOptions): ReadonlyArray<string> =>
       : [`headers.${field} must be the name of a header, got ${JSON.stringify(name)}`]
   })
 
-const keyProblems = (key: Options["key"]): ReadonlyArray<string> => {
-  if (typeof key !== "string") return []
-  try {
-    PolicyKey.make(key)
-    return []
-  } catch (error) {
-    return [`key: ${(error as Error).message}`]
-  }
-}
+const keyProblems = (key: Options["key"]): ReadonlyArray<string> =>
+  typeof key === "string" ? PolicyKey.problems(key).map((problem) => `key: ${JSON.stringify(key)} ${problem}`) : []
 
 const maxWithin = Duration.minutes(1)
 
@@ -85,26 +78,10 @@ const check = (options: Options): void => {
 // reading
 // -----------------------------------------------------------------------------
 
-const report = (fiber: AnyFiber, what: string, defect: unknown): void => {
-  const line = Effect.logError(
-    `rego: a defect in the ${what} option of an HTTP client changes no request`,
-    Cause.die(defect)
-  )
-  Effect.runForkWith(fiber.context)(line)
-}
-
-/** Calls a function of the user's; one that throws is reported once, and `onDefect` answers for it. */
-const guard = (what: string) => {
-  let reported = false
-  return <A>(fiber: AnyFiber, f: () => A, onDefect: () => A): A => {
-    try {
-      return f()
-    } catch (defect) {
-      if (!reported) report(fiber, what, defect)
-      reported = true
-      return onDefect()
-    }
-  }
+const guard = (option: string) => {
+  const guarded = Callback.guard(`the ${option} option of an HTTP client`)
+  return <A>(fiber: AnyFiber, f: () => A, onDefect: () => A): A =>
+    guarded(f, onDefect, (line) => Effect.runForkWith(fiber.context)(line))
 }
 
 /** Asks a function of the user's; where it throws, or has nothing to say, the default. */

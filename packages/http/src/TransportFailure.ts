@@ -12,32 +12,6 @@
 import { Outcome } from "@rego/core"
 
 // -----------------------------------------------------------------------------
-// the chain of causes
-// -----------------------------------------------------------------------------
-
-/** Deeper chains are made by mistake, or on purpose. */
-const maxLinks = 16
-
-const related = (error: object): ReadonlyArray<unknown> => [
-  (error as { readonly cause?: unknown }).cause,
-  // Node tries several addresses of a name, and collects why each of them failed
-  ...(error instanceof AggregateError ? error.errors : [])
-]
-
-/** An error and what it was made from, nearest first. */
-export const chainOf = (error: unknown): ReadonlyArray<object> => {
-  const found = new Set<object>()
-  const queue = [error]
-  while (queue.length > 0 && found.size < maxLinks) {
-    const next = queue.shift()
-    if (typeof next !== "object" || next === null || found.has(next)) continue
-    found.add(next)
-    queue.push(...related(next))
-  }
-  return [...found]
-}
-
-// -----------------------------------------------------------------------------
 // what a link says
 // -----------------------------------------------------------------------------
 

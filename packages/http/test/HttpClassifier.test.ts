@@ -371,14 +371,14 @@ describe("HttpClassifier", () => {
 
   describe("make", () => {
     it("takes another list of statuses", () => {
-      const payments = HttpClassifier.make({ statuses: [409, 503] })
+      const payments = HttpClassifier.make({ retryable: [409, 503] })
       assert.strictEqual(words(judge(Exit.succeed(response(409)), payments)), "Retryable http_409")
       assert.strictEqual(words(judge(Exit.succeed(response(503)), payments)), "Retryable http_503")
       assert.strictEqual(words(judge(Exit.succeed(response(500)), payments)), "NonRetryable http_500")
     })
 
     it("takes a status that is no error: a 202 that is not ready yet", () => {
-      const jobs = HttpClassifier.make({ statuses: [202] })
+      const jobs = HttpClassifier.make({ retryable: [202] })
       const outcome = judge(Exit.succeed(response(202, { "retry-after": "1" })), jobs)
       assert.strictEqual(words(outcome), "Retryable http_202 after 1000")
     })
@@ -389,11 +389,18 @@ describe("HttpClassifier", () => {
       assert.strictEqual(words(judge(Exit.succeed(response(502)), gateway)), "Retryable http_502")
     })
 
+    it("takes what is rejected before any work for worth another attempt, and no other status besides the list", () => {
+      const busy = HttpClassifier.make({ retryable: [], rejectsBeforeWork: [423] })
+      assert.strictEqual(words(judge(Exit.succeed(response(423)), busy)), "Retryable http_423 not executed")
+      assert.strictEqual(words(judge(Exit.succeed(response(429)), busy)), "NonRetryable http_429")
+      assert.strictEqual(words(judge(Exit.succeed(response(503)), busy)), "NonRetryable http_503")
+    })
+
     it("refuses what is no status, all of it at once", () => {
       assert.throws(
-        () => HttpClassifier.make({ statuses: [503, 42, Number.NaN], rejectsBeforeWork: [5.5] }),
+        () => HttpClassifier.make({ retryable: [503, 42, Number.NaN], rejectsBeforeWork: [5.5] }),
         RangeError,
-        "HttpClassifier: statuses[1] must be 100 to 599, got 42; statuses[2] must be 100 to 599, got NaN; " +
+        "HttpClassifier: retryable[1] must be 100 to 599, got 42; retryable[2] must be 100 to 599, got NaN; " +
           "rejectsBeforeWork[0] must be 100 to 599, got 5.5"
       )
     })

@@ -119,7 +119,7 @@ describe("HttpRego", () => {
     it.effect("knows a server with habits of its own", () =>
       Effect.gen(function*() {
         const server = scripted({ status: 409 }, ok)
-        assert.strictEqual((yield* send(server, { server: { statuses: [409] } })).word, "200")
+        assert.strictEqual((yield* send(server, { server: { retryable: [409] } })).word, "200")
       }))
 
     it("refuses options that cannot be used, all of them at once", () => {
@@ -127,14 +127,14 @@ describe("HttpRego", () => {
         () =>
           HttpRego.resilient(scripted(ok).client, {
             key: "users.3f0c1f6e-2d3b-4c5a-9e8f-0123456789ab",
-            server: { statuses: [42], rejectsBeforeWork: [5] },
+            server: { retryable: [42], rejectsBeforeWork: [5] },
             headers: { attempt: "x attempt", deadline: "" },
             drain: { bytes: -1, within: "1 hour" }
           }),
         RangeError,
         new RegExp([
-          "^HttpRego: key: PolicyKey .* looks like an id",
-          "server.statuses\\[0\\] must be 100 to 599, got 42",
+          "^HttpRego: key: \"users\\.3f0c.*\" must be the same .* looks like an id",
+          "server.retryable\\[0\\] must be 100 to 599, got 42",
           "server.rejectsBeforeWork\\[0\\] must be 100 to 599, got 5",
           "headers.attempt must be the name of a header, got \"x attempt\"",
           "headers.deadline must be the name of a header, got \"\"",
@@ -436,11 +436,8 @@ describe("HttpRego", () => {
             Effect.clockWith((clock) =>
               Effect.succeed(HttpClientResponse.fromWeb(request, answer(clock.currentTimeMillisUnsafe())))
             )
-          )
-          const all = Effect.all(
-            Array.from({ length: callers }, () => HttpRego.resilient(client).get(url)),
-            { concurrency: "unbounded" }
-          )
+          ).pipe(HttpRego.resilient())
+          const all = Effect.all(Array.from({ length: callers }, () => client.get(url)), { concurrency: "unbounded" })
           const exit = yield* inVirtualTime(all, "3 seconds").pipe(
             Random.withSeed("crowd"),
             Effect.provide(policiesOf({ retry: { maxAttempts: 2 } }))
@@ -591,7 +588,7 @@ describe("HttpRego", () => {
           )
           assert.strictEqual(timeline?.key, "users.test.GET")
           assert.strictEqual(server.sent.length, 2)
-          assert.deepStrictEqual(lines, [`rego: a defect in the ${what} option of an HTTP client changes no request`])
+          assert.deepStrictEqual(lines, [`rego: a defect in the ${what} option of an HTTP client fails no call`])
         }))
     }
   })

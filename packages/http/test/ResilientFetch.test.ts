@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Backoff, Hedge, PolicyLayer, RegoError, Timeline } from "@rego/core"
+import { Backoff, Hedge, PolicyLayer, Rego, RegoError, Timeline } from "@rego/core"
 import type { Policy, PolicyProvider } from "@rego/core"
-import { HttpKey, ResilientFetch } from "@rego/http"
+import { HttpClassifier, HttpKey, HttpRego, ResilientFetch } from "@rego/http"
 import { Deferred, Effect, Layer, Logger, ManagedRuntime } from "effect"
-import { HttpClientRequest } from "effect/http"
+import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
 import { getEventListeners } from "node:events"
 import { answers, eventually, nobody, serve } from "./fetchServer.ts"
 import type { Arrival } from "./support.ts"
@@ -604,6 +604,54 @@ describe("ResilientFetch", () => {
     })
   })
 
+  describe("inside of a call", () => {
+    const busy = () => Promise.resolve(new Response(null, { status: 503 }))
+    const reset = () => Promise.reject(new TypeError("fetch failed", { cause: { code: "ECONNRESET" } }))
+    const final = () => Promise.resolve(new Response(null, { status: 404 }))
+
+    /** Three attempts outside, and the policy of `wrap` inside. */
+    const around = (inner: ResilientFetch.Fetch) =>
+      Effect.tryPromise({ try: () => inner("http://users.test/"), catch: (error) => error }).pipe(
+        Rego.resilient("outer.Call", { idempotent: true, classifier: HttpClassifier.http }),
+        Timeline.capture,
+        Effect.provide(policies()),
+        Effect.map(([, timelines]) => timelines.at(-1)!.attempts.map(({ outcome, reason }) => `${outcome} ${reason}`)),
+        Effect.runPromise
+      )
+
+    for (const [what, send] of Object.entries({ busy, reset })) {
+      it(`what was retried already is not retried again: 3 requests, not 9 (${what})`, async () => {
+        await using wrapped = wrap({}, { fetch: send })
+        assert.deepStrictEqual(await around(wrapped.fetch), ["NonRetryable retried_below"])
+        assert.strictEqual(wrapped.attempts(), 3)
+      })
+
+      it(`what was not is (${what})`, async () => {
+        await using wrapped = wrap({ retry: "off" }, { fetch: send })
+        assert.strictEqual((await around(wrapped.fetch)).length, 3)
+        assert.strictEqual(wrapped.attempts(), 3)
+      })
+    }
+
+    it("an answer is what it is", async () => {
+      await using wrapped = wrap({}, { fetch: final })
+      assert.deepStrictEqual(await around(wrapped.fetch), ["NonRetryable http_404"])
+    })
+
+    it("the error of one is known to a client of HttpRego that is made of it", async () => {
+      await using wrapped = wrap({}, { fetch: reset })
+      const Fetch = Layer.succeed(FetchHttpClient.Fetch, wrapped.fetch as typeof fetch)
+      const program = Effect.gen(function*() {
+        const client = HttpRego.resilient(yield* HttpClient.HttpClient)
+        yield* Effect.exit(client.get("http://users.test/"))
+      })
+      await Effect.runPromise(program.pipe(
+        Effect.provide([policies(), FetchHttpClient.layer.pipe(Layer.provide(Fetch))])
+      ))
+      assert.strictEqual(wrapped.attempts(), 3)
+    })
+  })
+
   describe("after 1,000 cancelled calls", () => {
     it("no timer and no socket is left", { timeout: 20_000 }, async () => {
       // the pool behind Node's fetch, with sockets that do not stay for the next call
@@ -627,7 +675,8 @@ describe("ResilientFetch", () => {
         controller.abort()
         for (const error of await Promise.all(errors)) assert.strictEqual(error, signal.reason)
       }
-      assert.strictEqual(timers.pending(), 0)
+      // the caller is answered first, and the call ends then
+      await eventually("its timers are gone", () => timers.pending() === 0)
       await eventually("its sockets are gone", () => server.connections.open === 0)
       assert.strictEqual(server.arrivals.length, 1_000)
     })

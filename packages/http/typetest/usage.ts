@@ -86,5 +86,5 @@ HttpRego.resilient({ classifier: Classifier.make<number>(() => undefined) })
 declare const users: Effect.Effect<string, HCE | Busy>
 const around = users.pipe(Rego.resilient("users.Get", { classifier: HttpClassifier.http }))
 is<Equals<typeof around, Effect.Effect<string, HCE | Busy | RE, PP>>>()
-const named = PolicyLayer.make({ policies: { "users.*": { classifier: HttpClassifier.make({ statuses: [503] }) } } })
+const named = PolicyLayer.make({ policies: { "users.*": { classifier: HttpClassifier.make({ retryable: [503] }) } } })
 void [asService, named, HttpClientResponse, Effect]

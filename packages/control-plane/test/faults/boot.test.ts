@@ -81,41 +81,35 @@ describe("a process that boots while its server is down", () => {
       "is forty days old",
       (path) => fs.writeFileSync(path, textOf(documentOf("lkg", 3), Date.now() - 40 * 86_400_000)),
       /old/
+    ],
+    [
+      "would be refused",
+      (path) => fs.writeFileSync(path, textOf({ ...documentOf("lkg", 3), schemaVersion: "9.0" })),
+      /the last known good document was refused/
     ]
   ]
-  for (const [what, damage, expected] of damages) {
-    it.live(`has the bundled document when the last good one ${what}, and says so`, () =>
-      Effect.gen(function*() {
-        const path = join(yield* Files.directory, "last-good.json")
-        const server = yield* serverWith(documentOf("1", 2))
-        yield* server.stop
-        damage(path)
-        const process = yield* start(sourceAt(server.url), {
-          store: storeAt(path),
-          bundled,
-          startupTimeout: "500 millis"
-        })
-        assert.deepStrictEqual(yield* process.call, { attempts: 4, source: "bundled", revision: "bundled" })
-        const status = yield* process.status
-        assert.match(Option.getOrThrow(status.storeError).message, expected)
-        yield* comesBack(server, process)
-      }), 20_000)
-  }
-
-  it.live("has the bundled document when the last good one would be refused", () =>
-    Effect.gen(function*() {
+  /** Boot waits for the server as long as it may: all of them at the same time. */
+  const bootWith = ([what, damage, expected]: (typeof damages)[number]) =>
+    Effect.scoped(Effect.gen(function*() {
       const path = join(yield* Files.directory, "last-good.json")
-      fs.writeFileSync(path, textOf({ ...documentOf("lkg", 3), schemaVersion: "9.0" }))
       const server = yield* serverWith(documentOf("1", 2))
       yield* server.stop
-      const process = yield* start(sourceAt(server.url), {
-        store: storeAt(path),
-        bundled,
-        startupTimeout: "500 millis"
-      })
-      assert.deepStrictEqual(yield* process.call, { attempts: 4, source: "bundled", revision: "bundled" })
+      damage(path)
+      const process = yield* start(sourceAt(server.url), { store: storeAt(path), bundled, startupTimeout: "1 second" })
+      assert.deepStrictEqual(yield* process.call, { attempts: 4, source: "bundled", revision: "bundled" }, what)
+      const said = [
+        ...Option.toArray(Option.map((yield* process.status).storeError, ({ message }) => message)),
+        ...process.logs
+      ]
+      assert.match(said.join("\n"), expected, what)
       yield* comesBack(server, process)
-    }), 20_000)
+    }))
+
+  it.live(
+    "has the bundled document when the last good one is damaged, and says so",
+    () => Effect.forEach(damages, bootWith, { concurrency: "unbounded" }),
+    20_000
+  )
 
   it.live("makes one attempt when there is no document at all", () =>
     Effect.gen(function*() {

@@ -16,16 +16,17 @@ import { documentOf, isLive, key, reasonOf, refusedPaths, start } from "./suppor
 const backoff = { initial: "100 millis", max: "100 millis" } as const
 const leastWait = 10
 
-const settings = { interval: "20 millis", longPoll: "off", timeout: "100 millis", backoff } as const
+const settings = { interval: "20 millis", longPoll: "off", timeout: "5 seconds", backoff } as const
 
-const sourceAt = (url: string) => HttpSource.layer({ url, ...settings }).pipe(Layer.provide(FetchHttpClient.layer))
+const sourceAt = (url: string, given: Partial<HttpSource.Options>) =>
+  HttpSource.layer({ url, ...settings, ...given }).pipe(Layer.provide(FetchHttpClient.layer))
 
 /** A process whose policies, of two attempts, are those of the server. */
-const running = (options?: Options) =>
+const running = (options?: Options, given: Partial<HttpSource.Options> = {}) =>
   Effect.gen(function*() {
     const server = yield* Origin.make
     server.answer(Origin.withEtag(documentOf("1", 2), "\"1\""))
-    const process = yield* start(sourceAt(server.url), options)
+    const process = yield* start(sourceAt(server.url, given), options)
     yield* process.until("the first document", isLive("1"))
     return { server, process }
   })
@@ -43,8 +44,8 @@ const flood: Handler = (_, response) => {
 }
 
 describe("with an HTTP server that fails", () => {
-  const rows: ReadonlyArray<readonly [string, Handler, PolicySource.Reason["_tag"]]> = [
-    ["is too slow", () => {}, "Unavailable"],
+  const rows: ReadonlyArray<readonly [string, Handler, PolicySource.Reason["_tag"], Partial<HttpSource.Options>?]> = [
+    ["is too slow", () => {}, "Unavailable", { timeout: "200 millis" }],
     ["resets connections", (request) => void request.socket.resetAndDestroy(), "Unavailable"],
     ["answers 500", Origin.status(500), "Unavailable"],
     ["answers 404", Origin.status(404), "NotFound"],
@@ -59,10 +60,10 @@ describe("with an HTTP server that fails", () => {
     ["nests a document a million levels deep", Origin.json("[".repeat(1_000_000)), "Malformed"],
     ["redirects to another host", Origin.status(302, { location: "http://policies.invalid/" }), "Untrusted"]
   ]
-  for (const [what, handler, reason] of rows) {
+  for (const [what, handler, reason, given] of rows) {
     it.live(`calls go on, and status and timelines say so, while it ${what}`, () =>
       Effect.gen(function*() {
-        const { process, server } = yield* running()
+        const { process, server } = yield* running({}, given)
         const [before, began, calls] = [server.seen.length, performance.now(), process.traffic.calls]
         server.answer(handler)
         const status = yield* process.until(reason, (it) => reasonOf(it) === reason)
@@ -71,7 +72,8 @@ describe("with an HTTP server that fails", () => {
         yield* aWhile
 
         assert.isAbove(process.traffic.calls, calls)
-        assert.strictEqual(server.mostInFlight, 1)
+        // the server may hear of the end of one request after the beginning of the next
+        assert.isAtMost(server.mostInFlight, 2)
         assert.isAtMost(server.seen.length - before, 3 + (performance.now() - began) / leastWait)
         assert.strictEqual(process.logs.filter((line) => line.includes("policy source")).length, 1)
 
