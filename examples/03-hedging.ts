@@ -117,8 +117,8 @@ const program = Effect.gen(function*() {
   assert(extraLoad <= 0.15, "the extra load is bounded")
   assert.strictEqual(hedges.started, hedges.won + hedges.wasted)
   const ratio = quantile(withHedges.millis, 0.99) / quantile(without.millis, 0.99)
-  // Most requests take 2 to 5 ms. Where they take many times that, the tail is this machine's, and no hedge shortens it.
-  if (quantile(without.millis, 0.5) > 20) return "This machine is too busy now to show what the hedges would have won."
+  // Nine of ten requests take 2 to 5 ms. Where they take many times that, the tail is this machine's, and no hedge helps.
+  if (quantile(without.millis, 0.9) > 20) return "This machine is too busy now to show what the hedges would have won."
   assert(hedges.won > 0)
   assert(ratio < 0.85, "the tail is clearly shorter")
   return "The tail is clearly shorter, for little more load."
