@@ -4,6 +4,7 @@ import { Classifier, Hedge, Outcome, PolicyLayer, Rego, Timeline } from "@rego/c
 import { HttpClassifier, HttpKey, HttpRego } from "@rego/http"
 import { Cause, Effect, Exit, Layer, Logger, Option, Random, Schema, Stream, Tracer } from "effect"
 import { HttpBody, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
+import { TestClock } from "effect/testing"
 import type { Scripted, Step } from "./support.ts"
 import { inVirtualTime, policiesOf, quietly, refused, reset, retry, scripted, storyOf, wordOf } from "./support.ts"
 
@@ -366,6 +367,15 @@ describe("HttpRego", () => {
         }))
     }
 
+    it.effect("an instant is compared with the clock of the call, wherever that stands", () =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust("1 hour")
+        const headers = { "retry-after": "Thu, 01 Jan 1970 01:00:02 GMT" }
+        const server = scripted({ status: 503, headers }, ok)
+        yield* send(server, {}, jittered)
+        assert.isAtMost(secondAt(server)! - server.sent[0]!.at, 2_500)
+      }))
+
     const hostile = ["-1", "NaN", "1e3", "0x10", "2147484.5", " ", "9".repeat(10_240)]
     for (const value of hostile) {
       it.effect(`Retry-After: ${value.slice(0, 12)} is no hint`, () =>
@@ -632,11 +642,20 @@ describe("HttpRego", () => {
         )
       ))
 
-    it.effect("both do where the outer policy allows it", () =>
+    const asErrors = (server: Scripted) =>
+      server.client.pipe(
+        HttpRego.resilient({ key: "inner" }),
+        HttpClient.filterStatusOk,
+        HttpRego.resilient({ key: "outer" })
+      )
+
+    it.effect("both do where the outer policy allows it, also where responses have become errors in between", () =>
       Effect.gen(function*() {
-        const server = scripted(unavailable)
-        yield* inVirtualTime(twiceWrapped(server).get(url))
-        assert.strictEqual(server.sent.length, 9)
+        for (const wrap of [twiceWrapped, asErrors]) {
+          const server = scripted(unavailable)
+          yield* inVirtualTime(wrap(server).get(url))
+          assert.strictEqual(server.sent.length, 9)
+        }
       }).pipe(
         Effect.provide(quietly(PolicyLayer.make({
           policies: { inner: { retry }, outer: { retry: { ...retry as object, nested: "allow" } } },

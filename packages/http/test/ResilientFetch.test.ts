@@ -215,7 +215,9 @@ describe("ResilientFetch", () => {
         [new Request(server.url, { method: "PUT", body: "x" }), { method: "GET" }]
       ]
       for (const [input, init] of bad) {
-        assert.instanceOf(await rejection(wrapped.fetch(input, init)), TypeError)
+        const error = await rejection(wrapped.fetch(input, init))
+        assert.instanceOf(error, TypeError)
+        assert.deepStrictEqual(ResilientFetch.timelinesOf(error), [], "there is no call")
         assert.instanceOf(await rejection(globalThis.fetch(input, init)), TypeError)
       }
       assert.strictEqual(wrapped.attempts(), 0)
