@@ -68,8 +68,8 @@ const Policies = PolicyLayer.make({
   policies: {
     "shop.*": { retry: { maxAttempts: 3 }, timeout: { perAttempt: "5 seconds", overall: "20 seconds" } },
     "shop.POST": { timeout: { perAttempt: "100 millis" } },
-    // a request says itself whether it may be sent twice; this only tells the boot check that somebody does
-    "shop.GetSlow": { hedge: { trigger: Hedge.after("50 millis") }, idempotent: true }
+    // a request says itself whether it may be sent twice, so that the policy need not
+    "shop.GetSlow": { hedge: { trigger: Hedge.after("50 millis") } }
   }
 })
 
