@@ -74,8 +74,8 @@ const Policies = PolicyLayer.make({
       timeout: { perAttempt: "1 second", overall: "5 seconds" },
       classifier: Classifier.byTag<OutOfStock>({ OutOfStock: Outcome.nonRetryable({ reason: "out_of_stock" }) })
     },
-    // the client knows that this is a GET; a policy says it to be told nothing at boot
-    "shop.orders.price": { hedge: { trigger: Hedge.after("30 millis") }, idempotent: true }
+    // the client knows that this is a GET, so that the policy need not say it
+    "shop.orders.price": { hedge: { trigger: Hedge.after("30 millis") } }
   }
 })
 
