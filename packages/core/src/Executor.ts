@@ -17,7 +17,7 @@
  * The driver is re-entrant. Running an effect, interrupting a fiber, settling a permit and resuming the caller may all
  * call back into it before they return. So state is written first; after each start the driver looks whether the attempt
  * or the call is over; timers are armed last. Nothing may throw out of an observer, a timer or `register`: foreign code is
- * called through `guard` or in a fiber.
+ * called where a defect is caught and reported (`classify`, `tellCall`, `tellOutcome`, `Questions`), or in a fiber.
  *
  * It is longer than the house allows: what is left here shares the state of one call (who runs, who was judged, whether it
  * is over), and handing that state around would hide the order in which it is written.

@@ -116,3 +116,13 @@ export const exportsOf = (source: string): Exports => {
   }
   return { values: [...values].toSorted(), internal: [...internal].toSorted(), types: [...types].toSorted() }
 }
+
+/** The names of some modules, as the tests write them down: a change of the API is then a line in a diff. */
+export const apiOf = (
+  names: ReadonlyArray<string>,
+  sourceOf: (name: string) => string
+): Readonly<Record<string, { readonly values: string; readonly types: string }>> =>
+  Object.fromEntries(names.map((name) => {
+    const { types, values } = exportsOf(sourceOf(name))
+    return [name, { values: values.join(" "), types: types.join(" ") }]
+  }))
