@@ -20,7 +20,7 @@ export interface Memory {
 /** Runs what is ready to run. */
 export const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
-export const memory = Effect.fnUntraced(function*(
+const memory = Effect.fnUntraced(function*(
   report?: (report: PolicySource.Report) => Effect.Effect<void>
 ): Effect.fn.Return<Memory> {
   const reports: Array<PolicySource.Report> = []
@@ -128,4 +128,3 @@ export const live = (
     }
   })
 
-export const wallTime = Clock.currentTimeMillis
