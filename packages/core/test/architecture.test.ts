@@ -21,7 +21,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Timeline",
     "Time",
     "Steps",
-    "SlidingSum"
+    "SlidingSum",
+    "MetricTable",
+    "MetricReasons"
   ],
   // policy: types, data, recipes
   [
@@ -65,7 +67,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "MetricSeries"],
   // executor
   [
     "AsyncContext",
@@ -85,6 +87,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Overrides",
     "ProviderLayer",
     "PolicyMetrics",
+    "ProviderMetrics",
     "LivePolicies",
     "LiveLayer",
     "FetchedPolicies",
