@@ -28,7 +28,9 @@ const differences = ({ files }: Contents): ReadonlyArray<string> => {
   const actual = new Set(files.filter((file) => file.startsWith("dist/")))
   return [
     ...[...expected].filter((file) => !actual.has(file)).map((file) => `${file} is not packed: build first`),
-    ...[...actual].filter((file) => !expected.has(file)).map((file) => `${file} has no source: npm run clean, and build again`)
+    ...[...actual].filter((file) => !expected.has(file)).map((file) =>
+      `${file} has no source: npm run clean, and build again`
+    )
   ]
 }
 

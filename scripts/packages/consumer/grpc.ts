@@ -45,7 +45,12 @@ const Users = grpc.makeGenericClientConstructor({ get }, "Users") as unknown as 
 }
 
 const Policies = PolicyLayer.make({
-  policies: { "acme.Users.*": { retry: { maxAttempts: 3, backoff: Backoff.constant("5 millis") }, timeout: { overall: "10 seconds" } } }
+  policies: {
+    "acme.Users.*": {
+      retry: { maxAttempts: 3, backoff: Backoff.constant("5 millis") },
+      timeout: { overall: "10 seconds" }
+    }
+  }
 })
 const client = new Users(`127.0.0.1:${port}`, grpc.credentials.createInsecure())
 const call = Effect.gen(function*() {

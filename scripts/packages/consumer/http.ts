@@ -12,7 +12,9 @@ const server = createServer((_request, response) => {
 await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
 
 const runtime = ManagedRuntime.make(PolicyLayer.make({
-  policies: { "*": { retry: { maxAttempts: 3, backoff: Backoff.constant("5 millis") }, timeout: { overall: "10 seconds" } } }
+  policies: {
+    "*": { retry: { maxAttempts: 3, backoff: Backoff.constant("5 millis") }, timeout: { overall: "10 seconds" } }
+  }
 }))
 const resilientFetch = ResilientFetch.make(runtime)
 const { port } = server.address() as AddressInfo
