@@ -1,7 +1,7 @@
 /** What the tests of live policies share: a source that the test writes to, and a store in memory. */
 import type { Policy, PolicyLayer } from "@rego/core"
 import { LastKnownGood, PolicyLayer as Layers, PolicyProvider, PolicySource } from "@rego/core"
-import { Clock, Effect, Layer, Option, Queue, Scope, Stream } from "effect"
+import { Effect, Layer, Option, Queue, Scope, Stream } from "effect"
 import type { Cause } from "effect"
 import type { Line } from "./support.ts"
 import { withLog } from "./support.ts"
