@@ -30,7 +30,7 @@
 import type { Exit } from "effect"
 import { Cause, Context, Data, Effect, Predicate, Result, Schema } from "effect"
 import type { AttemptFacts, CallRecord, Decision as DecisionFacts } from "./CallRecord.ts"
-import { Collector, endedBy, policySources, results, stopReasons } from "./CallRecord.ts"
+import { annotationsOf, Collector, endedBy, policySources, results, stopReasons } from "./CallRecord.ts"
 import type { Issue } from "./Issue.ts"
 import { formatAll, fromSchemaError, parseOptions, show } from "./Issue.ts"
 import * as WaterfallSvg from "./WaterfallSvg.ts"
@@ -75,7 +75,9 @@ export class AttemptRecord extends Schema.Class<AttemptRecord>("@rego/core/Attem
   reason: Schema.optionalKey(Schema.String),
   error: Schema.optionalKey(Schema.String),
   /** milliseconds waited before it */
-  backoffBefore: Schema.optionalKey(Schema.Number)
+  backoffBefore: Schema.optionalKey(Schema.Number),
+  /** what `Attempt.annotate` wrote, such as `fault` for one that was injected */
+  attributes: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
 }) {}
 
 /**
@@ -136,6 +138,11 @@ const maxErrorLength = 200
 /** A terminal would obey them. */
 const controlCharacters = /\p{Cc}/gu
 
+const onOneLine = (text: string): string => {
+  const line = (text.split("\n", 1)[0] ?? "").replaceAll(controlCharacters, "")
+  return line.length > maxErrorLength ? `${line.slice(0, maxErrorLength)}…` : line
+}
+
 const summarize = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)
   const text = error instanceof Error
@@ -145,9 +152,11 @@ const summarize = (cause: Cause.Cause<unknown>): string => {
     : typeof error === "string"
     ? error
     : show(error)
-  const line = (text.split("\n", 1)[0] ?? "").replaceAll(controlCharacters, "")
-  return line.length > maxErrorLength ? `${line.slice(0, maxErrorLength)}…` : line
+  return onOneLine(text)
 }
+
+const shortened = (attributes: ReadonlyMap<string, string>): Record<string, string> =>
+  Object.fromEntries(Array.from(attributes, ([name, value]) => [onOneLine(String(name)), onOneLine(String(value))]))
 
 /** An error whose own `toString` or `message` throws must not break the reader of a timeline. */
 const errorOf = (cause: Cause.Cause<unknown>): string => {
@@ -176,6 +185,8 @@ const toAttemptRecord = (facts: AttemptFacts, offset: number): AttemptRecord => 
   if (outcome !== undefined && outcome._tag !== "Success") record.reason = outcome.reason
   if (cause !== undefined) record.error = errorOf(cause)
   if (backoffBefore > 0) record.backoffBefore = backoffBefore
+  const written = annotationsOf(facts)
+  if (written !== undefined) record.attributes = shortened(written)
   return record
 }
 
