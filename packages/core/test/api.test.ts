@@ -54,6 +54,10 @@ describe("API", () => {
           values: "makeUnsafe",
           types: "Latency Snapshot"
         },
+        Observer: {
+          values: "CurrentObservers flush layer make spans statistics",
+          types: "Observer Spans Statistics"
+        },
         Outcome: {
           values: "abort isOutcome nonRetryable retryable success",
           types: "Abort Attributes NonRetryable Outcome Retryable Success"
@@ -96,8 +100,8 @@ describe("API", () => {
           types: "AdmissionDenied AttemptTimedOut DeadlineExceeded PolicyMissing Reason"
         },
         Timeline: {
-          values: "AttemptRecord Decision StopReason Timeline capture captureWith fromCause render",
-          types: "CaptureOptions Decision StopReason"
+          values: "AttemptRecord Decision DenialReason Event StopReason Timeline capture captureWith fromCause render",
+          types: "CaptureOptions Decision DenialReason Event StopReason"
         }
       }
     )

@@ -17,7 +17,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Outcome",
     "Attempt",
     "RegoError",
+    "Reasons",
     "CallRecord",
+    "Event",
     "Timeline",
     "Time",
     "Steps",
@@ -54,6 +56,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   ],
   // services
   [
+    "AsyncContext",
+    "Mailbox",
+    "Observer",
     "PolicySource",
     "LastKnownGood",
     "Supervisor",
@@ -68,7 +73,6 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation"],
   // executor
   [
-    "AsyncContext",
     "Timer",
     "AttemptRun",
     "Cleanup",
