@@ -100,7 +100,8 @@ describe("API", () => {
           types: "AdmissionDenied AttemptTimedOut DeadlineExceeded PolicyMissing Reason"
         },
         Timeline: {
-          values: "AttemptRecord Decision DenialReason Event StopReason Timeline capture captureWith fromCause render",
+          values:
+            "AttemptRecord Decision DenialReason Event StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson jsonSchema render svgStyle toJson toSvg",
           types: "CaptureOptions Decision DenialReason Event StopReason"
         }
       }

@@ -20,10 +20,15 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Reasons",
     "CallRecord",
     "Event",
+    "Waterfall",
+    "WaterfallText",
+    "WaterfallSvg",
     "Timeline",
     "Time",
     "Steps",
-    "SlidingSum"
+    "SlidingSum",
+    "MetricTable",
+    "MetricReasons"
   ],
   // policy: types, data, recipes
   [
@@ -70,7 +75,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "MetricSeries"],
   // executor
   [
     "Timer",
@@ -89,6 +94,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Overrides",
     "ProviderLayer",
     "PolicyMetrics",
+    "ProviderMetrics",
     "LivePolicies",
     "LiveLayer",
     "FetchedPolicies",
