@@ -59,6 +59,20 @@ export class AttemptFacts implements Id {
   }
 }
 
+/** Names are written in code, and are few. */
+const maxAttributes = 16
+
+/** Beside the facts, because nearly no attempt has any, and a field would cost every one of them. */
+const attributes = new WeakMap<AttemptFacts, Map<string, string>>()
+
+export const annotate = (facts: AttemptFacts, name: string, value: string): void => {
+  const known = attributes.get(facts)
+  if (known === undefined) attributes.set(facts, new Map([[name, value]]))
+  else if (known.has(name) || known.size < maxAttributes) known.set(name, value)
+}
+
+export const annotationsOf = (facts: AttemptFacts): ReadonlyMap<string, string> | undefined => attributes.get(facts)
+
 export interface PolicyFacts {
   readonly revision: string
   readonly source: PolicySource

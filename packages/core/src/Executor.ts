@@ -729,7 +729,7 @@ export const execute = (
     const fiber = Fiber.getCurrent()!
     const bindings = bindingsOf(fiber.context)
     const call = new Call(
-      self as Effect.Effect<any, any>,
+      bindings.surround(self as Effect.Effect<any, any>),
       key,
       options ?? noOptions,
       bindings,

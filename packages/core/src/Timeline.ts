@@ -30,7 +30,7 @@
 import type { Exit } from "effect"
 import { Cause, Context, Data, Effect, Predicate, Result, Schema } from "effect"
 import type { AttemptFacts, CallRecord, Decision as DecisionFacts } from "./CallRecord.ts"
-import { Collector, endedBy, outcomes, policySources, results } from "./CallRecord.ts"
+import { annotationsOf, Collector, endedBy, outcomes, policySources, results } from "./CallRecord.ts"
 import * as Events from "./Event.ts"
 import type { Issue } from "./Issue.ts"
 import { formatAll, fromSchemaError, parseOptions, show } from "./Issue.ts"
@@ -92,7 +92,9 @@ export class AttemptRecord extends Schema.Class<AttemptRecord>("@rego/core/Attem
   reason: Schema.optionalKey(Schema.String),
   error: Schema.optionalKey(Schema.String),
   /** milliseconds waited before it */
-  backoffBefore: Schema.optionalKey(Schema.Number)
+  backoffBefore: Schema.optionalKey(Schema.Number),
+  /** what `Attempt.annotate` wrote, such as `fault` for one that was injected */
+  attributes: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
 }) {}
 
 /**
@@ -175,6 +177,11 @@ const maxErrorLength = 200
 /** A terminal would obey them. */
 const controlCharacters = /\p{Cc}/gu
 
+const onOneLine = (text: string): string => {
+  const line = (text.split("\n", 1)[0] ?? "").replaceAll(controlCharacters, "")
+  return line.length > maxErrorLength ? `${line.slice(0, maxErrorLength)}…` : line
+}
+
 const summarize = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)
   const text = error instanceof Error
@@ -184,9 +191,11 @@ const summarize = (cause: Cause.Cause<unknown>): string => {
     : typeof error === "string"
     ? error
     : show(error)
-  const line = (text.split("\n", 1)[0] ?? "").replaceAll(controlCharacters, "")
-  return line.length > maxErrorLength ? `${line.slice(0, maxErrorLength)}…` : line
+  return onOneLine(text)
 }
+
+const shortened = (attributes: ReadonlyMap<string, string>): Record<string, string> =>
+  Object.fromEntries(Array.from(attributes, ([name, value]) => [onOneLine(String(name)), onOneLine(String(value))]))
 
 /**
  * An error whose own `toString` or `message` throws must not break the reader of a timeline.
@@ -219,6 +228,8 @@ const toAttemptRecord = (facts: AttemptFacts, offset: number): AttemptRecord => 
   if (outcome !== undefined && outcome._tag !== "Success") record.reason = outcome.reason
   if (cause !== undefined) record.error = errorOf(cause)
   if (backoffBefore > 0) record.backoffBefore = backoffBefore
+  const written = annotationsOf(facts)
+  if (written !== undefined) record.attributes = shortened(written)
   return record
 }
 

@@ -13,8 +13,8 @@ describe("API", () => {
       apiOf(Object.keys(Core), sourceOf),
       {
         Attempt: {
-          values: "CurrentAttempt format",
-          types: "Attempt Id"
+          values: "CurrentAttempt annotate format",
+          types: "Around Attempt Id"
         },
         Backoff: {
           values: "Backoff BackoffFromJson constant decorrelated exponential isBackoff none toSchedule",
@@ -79,7 +79,7 @@ describe("API", () => {
           types: "FetchOptions Limits LiveOptions OnMissing Options"
         },
         PolicyProvider: {
-          values: "PolicyProvider render renderChange",
+          values: "PolicyProvider around render renderChange",
           types:
             "Change Difference KeyStatistics Overridden Override OverrideOptions PolicyChange PolicyStatus Rejection SwitchedOff"
         },
