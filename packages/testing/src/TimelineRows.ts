@@ -164,13 +164,15 @@ export const rows = (timeline: Timeline.Timeline): ReadonlyArray<Row> => {
 
 const isBetween = (at: Expected[0]): at is Between => typeof at === "object" && "min" in at
 
-const isAt = (wanted: Expected[0], at: number): boolean =>
+/** @internal */
+export const isAt = (wanted: Expected[0], at: number): boolean =>
   isBetween(wanted) ? at >= wanted.min && at <= wanted.max : at === Duration.toMillis(wanted)
 
 const matches = ([at, event]: Expected, [actualAt, actual]: Row): boolean =>
   isAt(at, actualAt) && (typeof event === "string" ? event === actual : event.test(actual))
 
-const showAt = (at: Expected[0]): string => {
+/** @internal */
+export const showAt = (at: Expected[0]): string => {
   if (typeof at === "number") return String(at)
   if (isBetween(at)) return at === anytime ? "anytime" : `between(${at.min}, ${at.max})`
   return typeof at === "string" ? JSON.stringify(at) : Duration.format(Duration.fromInputUnsafe(at))
