@@ -8,7 +8,9 @@
  * @internal
  */
 import type { Cause, Context, Schedule } from "effect"
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
+import type { Around } from "./Attempt.ts"
+import { CurrentAttempt } from "./Attempt.ts"
 import type { Budget } from "./Budget.ts"
 import type { PolicyFacts } from "./CallRecord.ts"
 import type * as Classifier from "./Classifier.ts"
@@ -51,7 +53,9 @@ export interface Awaited {
 /** What outlives a change of the policy. */
 export interface KeyState {
   readonly key: PolicyKey.PolicyKey
-  /** attempts that were given up and still run */
+  /** attempts whose fiber has not ended */
+  running: number
+  /** those of them that were given up */
   abandoned: number
   /** made when the key hedges first */
   hedging: HedgeState | undefined
@@ -90,9 +94,11 @@ export class Bindings {
   private readonly policies: Policies
   private readonly states = new Map<string, KeyState>()
   private readonly overflowKeys = new Set<string>()
+  private readonly watchers = new Set<(binding: Binding) => void>()
   readonly bounds: Bounds
   readonly supervisor: Supervisor
   readonly switches: KillSwitch
+  private around: Around | undefined = undefined
 
   constructor(options: Options) {
     this.policies = options.policies
@@ -104,6 +110,20 @@ export class Bindings {
   /** The hot path is one look-up. */
   get(text: PolicyKey.Input, context: Context.Context<never>): Binding {
     return this.byText.get(text) ?? this.firstSight(text, context)
+  }
+
+  /** The same, with something around each attempt; what is around it already stays outside. */
+  withAround(around: Around): Bindings {
+    const outer = this.around
+    const both: Around = outer === undefined ? around : (self, attempt) => outer(around(self, attempt), attempt)
+    // Everything is shared, what comes later too.
+    return Object.assign(Object.create(this) as Bindings, { around: both })
+  }
+
+  /** Costs a call nothing but a look at a field, unless something is around its attempts. */
+  surround(self: Effect.Effect<any, any>): Effect.Effect<any, any> {
+    const { around } = this
+    return around === undefined ? self : within(around, self)
   }
 
   /** The policies are others from now on. Calls that have begun keep the binding that they have. */
@@ -174,6 +194,7 @@ export class Bindings {
     if (known !== undefined) return known
     const state: KeyState = {
       key,
+      running: 0,
       abandoned: 0,
       hedging: undefined,
       reported: new Set(),
@@ -188,8 +209,18 @@ export class Bindings {
     const known = this.keys.get(state.key)
     if (known !== undefined) return known
     const binding = this.policies.bind(state, context)
-    if (binding.passing !== true) this.keys.set(state.key, binding)
+    if (binding.passing !== true) {
+      this.keys.set(state.key, binding)
+      for (const watcher of this.watchers) watcher(binding)
+    }
     return binding
+  }
+
+  /** Hears of every key that is bound, now and after each change of the policies. The answer ends it. */
+  watch(watcher: (binding: Binding) => void): () => void {
+    for (const binding of this.keys.values()) watcher(binding)
+    this.watchers.add(watcher)
+    return () => this.watchers.delete(watcher)
   }
 
   /** Other spellings of a key are remembered as well, within the same bound. */
@@ -202,6 +233,9 @@ export class Bindings {
     return binding
   }
 }
+
+const within = (around: Around, self: Effect.Effect<any, any>): Effect.Effect<any, any> =>
+  Effect.flatMap(CurrentAttempt, (attempt) => Option.isSome(attempt) ? around(self, attempt.value) : self)
 
 // -----------------------------------------------------------------------------
 // reports

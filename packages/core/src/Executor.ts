@@ -35,7 +35,7 @@ import type { Awaited, Binding, Bindings, Bounds } from "./Bindings.ts"
 import { reportOnce } from "./Bindings.ts"
 import type * as Budget from "./Budget.ts"
 import type { AttemptHost, BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
-import type { EndedBy, StopReason } from "./CallRecord.ts"
+import type { EndedBy } from "./CallRecord.ts"
 import { CallRecord } from "./CallRecord.ts"
 import * as Classifier from "./Classifier.ts"
 import { Cleanup } from "./Cleanup.ts"
@@ -46,6 +46,7 @@ import { show } from "./Issue.ts"
 import type { Kind, Waiting } from "./KillSwitch.ts"
 import * as Outcome from "./Outcome.ts"
 import { freePass, Questions } from "./Questions.ts"
+import type { StopReason } from "./Reasons.ts"
 import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
@@ -317,6 +318,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     if (attempt.endsAt !== Infinity) context = Context.add(context, CurrentDeadline, attempt.visible)
     if (attempt.scope !== undefined) context = Context.add(context, Scope.Scope, attempt.scope)
     if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, attempt.visible)
+    this.binding.state.running++
     const fiber = Effect.runForkWith(context)(this.self)
     attempt.fiber = fiber
     const exit = fiber.pollUnsafe()
@@ -346,6 +348,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   onFiberExit(attempt: AttemptRun, exit: AnyExit): void {
     attempt.fiberExit = exit
+    this.binding.state.running--
     try {
       const late = attempt.settled
       if (!late) attempt.settle("returned", this.now())
@@ -726,7 +729,7 @@ export const execute = (
     const fiber = Fiber.getCurrent()!
     const bindings = bindingsOf(fiber.context)
     const call = new Call(
-      self as Effect.Effect<any, any>,
+      bindings.surround(self as Effect.Effect<any, any>),
       key,
       options ?? noOptions,
       bindings,

@@ -6,7 +6,7 @@
  * - `capture` around any program: all calls made inside, nested and concurrent ones too.
  * - `Rego.resilientWithTimeline` for one call: the success comes with its timeline.
  * - `fromCause` where a failure is handled: all calls that the failure went through.
- * - `render` to show one on a terminal.
+ * - `render` to show one on a terminal, `toSvg` for a picture, `toJson` to keep or send it.
  *
  * **Example** (Capturing a call)
  *
@@ -28,10 +28,15 @@
  * @since 0.1.0
  */
 import type { Exit } from "effect"
-import { Cause, Context, Effect, Predicate, Schema } from "effect"
+import { Cause, Context, Data, Effect, Predicate, Result, Schema } from "effect"
 import type { AttemptFacts, CallRecord, Decision as DecisionFacts } from "./CallRecord.ts"
-import { Collector, endedBy, policySources, results, stopReasons } from "./CallRecord.ts"
-import { show } from "./Issue.ts"
+import { annotationsOf, Collector, endedBy, outcomes, policySources, results } from "./CallRecord.ts"
+import * as Events from "./Event.ts"
+import type { Issue } from "./Issue.ts"
+import { formatAll, fromSchemaError, parseOptions, show } from "./Issue.ts"
+import * as Reasons from "./Reasons.ts"
+import * as WaterfallSvg from "./WaterfallSvg.ts"
+import * as WaterfallText from "./WaterfallText.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -43,13 +48,28 @@ import { show } from "./Issue.ts"
  * @category models
  * @since 0.1.0
  */
-export const StopReason = Schema.Literals(stopReasons)
+export const StopReason: Schema.Codec<StopReason> = Reasons.StopReason
 
 /**
  * @category models
  * @since 0.1.0
  */
-export type StopReason = typeof StopReason.Type
+export type StopReason = Reasons.StopReason
+
+/**
+ * Why an extra attempt, or a call, was refused. The list is closed and safe as a metric label; what a budget of the user's
+ * says is `"other"`, and its own words stand apart.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const DenialReason: Schema.Codec<DenialReason> = Reasons.DenialReason
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type DenialReason = Reasons.DenialReason
 
 /**
  * One started attempt. Stamps are milliseconds since the epoch, fractions included.
@@ -68,11 +88,13 @@ export class AttemptRecord extends Schema.Class<AttemptRecord>("@rego/core/Attem
   startedAt: Schema.Number,
   endedAt: Schema.optionalKey(Schema.Number),
   endedBy: Schema.Literals(endedBy),
-  outcome: Schema.optionalKey(Schema.Literals(["Success", "Retryable", "NonRetryable", "Abort"])),
+  outcome: Schema.optionalKey(Schema.Literals(outcomes)),
   reason: Schema.optionalKey(Schema.String),
   error: Schema.optionalKey(Schema.String),
   /** milliseconds waited before it */
-  backoffBefore: Schema.optionalKey(Schema.Number)
+  backoffBefore: Schema.optionalKey(Schema.Number),
+  /** what `Attempt.annotate` wrote, such as `fault` for one that was injected */
+  attributes: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
 }) {}
 
 /**
@@ -91,7 +113,9 @@ export const Decision = Schema.Union([
     at: Schema.Number,
     kind: Schema.Literals(["retry", "hedge"]),
     budget: Schema.optionalKey(Schema.String),
-    reason: Schema.String,
+    reason: DenialReason,
+    /** the words of a budget of the user's */
+    detail: Schema.optionalKey(Schema.String),
     retryAfter: Schema.optionalKey(Schema.Number),
     count: Schema.Int
   }),
@@ -124,6 +148,26 @@ export class Timeline extends Schema.Class<Timeline>("@rego/core/Timeline")({
   attributes: Schema.Record(Schema.String, Schema.String)
 }) {}
 
+/**
+ * One thing that happened in a call. Plain data with a schema; durations are milliseconds.
+ *
+ * **Details**
+ *
+ * The events of a call come in the order in which they happened, `PolicyResolved` first and `CallEnded` last. Two come from
+ * elsewhere: `AbandonedEnded` after the end of its call, when an attempt that was given up has stopped, and
+ * `PolicySwapped`, which belongs to no call. `docs/reasons.md` lists all of them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Event = Events.Event
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Event = Events.Event
+
 // -----------------------------------------------------------------------------
 // from records
 // -----------------------------------------------------------------------------
@@ -132,6 +176,11 @@ const maxErrorLength = 200
 
 /** A terminal would obey them. */
 const controlCharacters = /\p{Cc}/gu
+
+const onOneLine = (text: string): string => {
+  const line = (text.split("\n", 1)[0] ?? "").replaceAll(controlCharacters, "")
+  return line.length > maxErrorLength ? `${line.slice(0, maxErrorLength)}…` : line
+}
 
 const summarize = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)
@@ -142,12 +191,18 @@ const summarize = (cause: Cause.Cause<unknown>): string => {
     : typeof error === "string"
     ? error
     : show(error)
-  const line = (text.split("\n", 1)[0] ?? "").replaceAll(controlCharacters, "")
-  return line.length > maxErrorLength ? `${line.slice(0, maxErrorLength)}…` : line
+  return onOneLine(text)
 }
 
-/** An error whose own `toString` or `message` throws must not break the reader of a timeline. */
-const errorOf = (cause: Cause.Cause<unknown>): string => {
+const shortened = (attributes: ReadonlyMap<string, string>): Record<string, string> =>
+  Object.fromEntries(Array.from(attributes, ([name, value]) => [onOneLine(String(name)), onOneLine(String(value))]))
+
+/**
+ * An error whose own `toString` or `message` throws must not break the reader of a timeline.
+ *
+ * @internal
+ */
+export const errorOf = (cause: Cause.Cause<unknown>): string => {
   try {
     return summarize(cause)
   } catch {
@@ -173,6 +228,8 @@ const toAttemptRecord = (facts: AttemptFacts, offset: number): AttemptRecord => 
   if (outcome !== undefined && outcome._tag !== "Success") record.reason = outcome.reason
   if (cause !== undefined) record.error = errorOf(cause)
   if (backoffBefore > 0) record.backoffBefore = backoffBefore
+  const written = annotationsOf(facts)
+  if (written !== undefined) record.attributes = shortened(written)
   return record
 }
 
@@ -330,77 +387,161 @@ export const fromCause = (cause: Cause.Cause<unknown>): ReadonlyArray<Timeline> 
 // rendering
 // -----------------------------------------------------------------------------
 
-const barWidth = 32
-
-/** Tenths of a millisecond below a second, hundredths of a second above. */
-const ms = (millis: number): string =>
-  millis < 1_000 ? `${Number(millis.toFixed(1))}ms` : `${Number((millis / 1_000).toFixed(2))}s`
-
-const label = ({ hedge, retry }: AttemptRecord["attempt"]): string =>
-  `${retry === 0 ? "first" : `retry ${retry}`}${hedge > 0 ? ` hedge ${hedge}` : ""}`
-
-const bar = (from: number, to: number, total: number): string => {
-  const scale = (at: number) => total <= 0 ? 0 : Math.round((at / total) * barWidth)
-  const start = Math.min(scale(from), barWidth - 1)
-  const width = Math.max(1, Math.min(scale(to), barWidth) - start)
-  return `${" ".repeat(start)}${"█".repeat(width)}`.padEnd(barWidth)
-}
-
-const attemptLine = (timeline: Timeline, attempt: AttemptRecord): string => {
-  const from = attempt.startedAt - timeline.startedAt
-  const to = (attempt.endedAt ?? timeline.endedAt) - timeline.startedAt
-  const verdict = [attempt.outcome, attempt.reason].filter((part) => part !== undefined).join(" ")
-  const how = attempt.endedBy === "returned" ? "" : ` (${attempt.endedBy})`
-  const error = attempt.error === undefined ? "" : `  ${attempt.error}`
-  const times = `${ms(from)} + ${ms(to - from)}`
-  return `  ${label(attempt.attempt).padEnd(16)}│${
-    bar(from, to, timeline.endedAt - timeline.startedAt)
-  }│ ${times}  ${verdict}${how}${error}`
-}
-
-const decisionLine = (timeline: Timeline, decision: Decision): string => {
-  const at = ms(decision.at - timeline.startedAt)
-  switch (decision._tag) {
-    case "BackoffScheduled":
-      return `  at ${at}: wait ${ms(decision.delay)}${
-        decision.retryAfter === undefined ? "" : ` (the server asked for ${ms(decision.retryAfter)})`
-      }`
-    case "Denied": {
-      const who = decision.budget === undefined ? "" : `budget ${JSON.stringify(decision.budget)} `
-      const times = decision.count > 1 ? ` (${decision.count} times)` : ""
-      return `  at ${at}: ${who}denied a ${decision.kind}: ${decision.reason}${times}`
-    }
-    case "Stopped":
-      return `  at ${at}: stopped, ${decision.reason}`
-  }
-}
-
-const policyOf = ({ attributes, policyRevision, policySource }: Timeline): string => {
-  const { override, policyAge } = attributes
-  const named = policyRevision === policySource || policySource === "missing" ? [] : [policyRevision]
-  const age = policyAge === undefined ? [] : [`${policyAge}s old`]
-  const overridden = override === undefined ? [] : [`overridden for ${override}`]
-  return [[policySource, ...named].join(" "), ...age, ...overridden].join(", ")
-}
-
-const attemptsOf = ({ attempts, attributes }: Timeline): string => {
-  const dropped = Number(attributes["droppedAttempts"] ?? 0)
-  const count = attempts.length + dropped
-  return `${count} ${count === 1 ? "attempt" : "attempts"}${dropped === 0 ? "" : ` (${dropped} not kept)`}`
-}
-
 /**
- * Draws a timeline as a waterfall for the terminal: a line for each attempt, then the decisions.
+ * Draws a timeline as a waterfall for the terminal: a line for each attempt, then the decisions, then what was wasted.
+ *
+ * **Details**
+ *
+ * A bar is solid (`█`) where the attempt ended by itself, `▒` where it timed out, and `░` where it lost, where its caller
+ * left, or where it still ran when the call ended. Control characters in keys, reasons and errors are replaced.
  *
  * @category rendering
  * @since 0.1.0
  */
-export const render = (timeline: Timeline): string => {
-  return [
-    `${timeline.key}: ${timeline.result} after ${ms(timeline.endedAt - timeline.startedAt)}, ${
-      attemptsOf(timeline)
-    }, policy ${policyOf(timeline)}`,
-    ...timeline.attempts.map((attempt) => attemptLine(timeline, attempt)),
-    ...timeline.decisions.map((decision) => decisionLine(timeline, decision))
-  ].join("\n")
+export const render: (timeline: Timeline) => string = WaterfallText.render
+
+/**
+ * Draws a timeline as a waterfall in SVG: one self-contained text, for a file or for the middle of a page.
+ *
+ * **Details**
+ *
+ * It has no script and refers to nothing outside of it. Keys, reasons and errors are escaped. It follows the light or dark
+ * scheme of its reader. Its `title` and `desc` say in words what the picture shows.
+ *
+ * **Gotchas**
+ *
+ * In a page whose Content-Security-Policy forbids inline styles, `svgStyle` must be allowed by its hash, or the picture is
+ * black.
+ *
+ * **Example** (Writing a picture)
+ *
+ * ```ts
+ * import { PolicyLayer, Rego, Timeline } from "@rego/core"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const [, timeline] = yield* Effect.succeed("ada").pipe(Rego.resilientWithTimeline("users.Get"))
+ *   Timeline.toSvg(timeline).startsWith("<svg xmlns=") // => true
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(PolicyLayer.defaults)))
+ * ```
+ *
+ * @category rendering
+ * @since 0.1.0
+ */
+export const toSvg: (timeline: Timeline) => string = WaterfallSvg.toSvg
+
+/**
+ * The style sheet inside every `toSvg`, the same for all, for a Content-Security-Policy that allows it by its hash.
+ *
+ * @category rendering
+ * @since 0.1.0
+ */
+export const svgStyle: string = WaterfallSvg.style
+
+// -----------------------------------------------------------------------------
+// JSON
+// -----------------------------------------------------------------------------
+
+/** The minor part grows with fields that older readers may ignore, the major part with what they must not misread. */
+const schemaVersion = "1.0"
+
+const inJson = Schema.toCodecJson(Timeline)
+const toEncoded = Schema.encodeSync(inJson)
+const fromEncoded = Schema.decodeUnknownResult(inJson, { ...parseOptions, onExcessProperty: "ignore" })
+
+/**
+ * What was given to `fromJson` is no timeline. Holds every issue, each with its path, the rule and the value.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TimelineInvalid extends Data.TaggedError("TimelineInvalid")<{
+  readonly issues: ReadonlyArray<Issue>
+}> {
+  override get message(): string {
+    return formatAll(this.issues)
+  }
+}
+
+/**
+ * The JSON form of a timeline, with the version of this form as `schemaVersion`; `fromJson` gives the same timeline back.
+ *
+ * **Details**
+ *
+ * Within a major version fields are added and never change their meaning. Stamps are milliseconds since the epoch, durations
+ * milliseconds.
+ *
+ * **Example** (There and back)
+ *
+ * ```ts
+ * import { PolicyLayer, Rego, Timeline } from "@rego/core"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const [, timeline] = yield* Effect.succeed("ada").pipe(Rego.resilientWithTimeline("users.Get"))
+ *   const text = JSON.stringify(Timeline.toJson(timeline))
+ *   yield* Timeline.fromJson(JSON.parse(text)) // => timeline
+ *   const refused = yield* Effect.flip(Timeline.fromJson({ schemaVersion: "9.0" }))
+ *   refused.message // => `schemaVersion: must be "1.0" or a later 1.x, got "9.0"`
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(PolicyLayer.defaults)))
+ * ```
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const toJson = (
+  timeline: Timeline
+): { readonly schemaVersion: string; readonly [field: string]: Schema.Json } => ({
+  schemaVersion,
+  ...toEncoded(timeline) as { readonly [field: string]: Schema.Json }
+})
+
+const versionIssue = (json: unknown): Issue | undefined => {
+  const version = Predicate.hasProperty(json, "schemaVersion") ? json.schemaVersion : undefined
+  if (typeof version === "string" && /^1\.\d+$/.test(version)) return undefined
+  return { path: ["schemaVersion"], message: `must be "${schemaVersion}" or a later 1.x, got ${show(version)}` }
+}
+
+/**
+ * Reads the JSON form of a timeline, or fails with every issue.
+ *
+ * **Details**
+ *
+ * Fields that are not known here, of a later minor version, are ignored. A major version that is not known is refused.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const fromJson = (json: unknown): Effect.Effect<Timeline, TimelineInvalid> =>
+  Effect.suspend(() => {
+    const version = versionIssue(json)
+    if (version !== undefined) return Effect.fail(new TimelineInvalid({ issues: [version] }))
+    return Result.match(fromEncoded(json), {
+      onFailure: (error) => Effect.fail(new TimelineInvalid({ issues: fromSchemaError(error) })),
+      onSuccess: Effect.succeed
+    })
+  })
+
+/**
+ * The JSON Schema of what `toJson` makes, for readers without this library.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const jsonSchema = (): { readonly [field: string]: unknown } => {
+  const { definitions, schema } = Schema.toJsonSchemaDocument(inJson, { onExcessProperty: "ignore" })
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "Timeline of rego",
+    allOf: [{
+      type: "object",
+      properties: { schemaVersion: { type: "string", pattern: "^1\\.\\d+$" } },
+      required: ["schemaVersion"]
+    }, schema],
+    ...(Object.keys(definitions).length === 0 ? {} : { $defs: definitions })
+  }
 }

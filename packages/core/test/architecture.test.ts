@@ -17,11 +17,18 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Outcome",
     "Attempt",
     "RegoError",
+    "Reasons",
     "CallRecord",
+    "Event",
+    "Waterfall",
+    "WaterfallText",
+    "WaterfallSvg",
     "Timeline",
     "Time",
     "Steps",
-    "SlidingSum"
+    "SlidingSum",
+    "MetricTable",
+    "MetricReasons"
   ],
   // policy: types, data, recipes
   [
@@ -54,6 +61,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   ],
   // services
   [
+    "AsyncContext",
+    "Mailbox",
+    "Observer",
     "PolicySource",
     "LastKnownGood",
     "Supervisor",
@@ -65,10 +75,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "MetricSeries"],
   // executor
   [
-    "AsyncContext",
     "Timer",
     "AttemptRun",
     "Cleanup",
@@ -85,6 +94,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Overrides",
     "ProviderLayer",
     "PolicyMetrics",
+    "ProviderMetrics",
     "LivePolicies",
     "LiveLayer",
     "FetchedPolicies",

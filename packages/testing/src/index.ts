@@ -1,4 +1,7 @@
 /**
  * @since 0.1.0
  */
-export type { Timeline } from "@rego/core"
+export * as BudgetLaws from "./BudgetLaws.ts"
+export * as Downstream from "./Downstream.ts"
+export * as Law from "./Law.ts"
+export * as TimelineRows from "./TimelineRows.ts"
