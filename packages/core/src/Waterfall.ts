@@ -114,10 +114,11 @@ const wastedIn = ({ attempts, endedAt }: Timeline): string | undefined => {
 // -----------------------------------------------------------------------------
 
 const deniedText = (decision: Extract<Decision, { readonly _tag: "Denied" }>): string => {
-  const { budget, count, kind, reason, retryAfter } = decision
+  const { budget, count, kind, retryAfter } = decision
   const who = budget === undefined ? "" : `budget ${JSON.stringify(budget)} `
   const times = count > 1 ? ` (${count} times)` : ""
   const later = retryAfter === undefined || !Number.isFinite(retryAfter) ? "" : `, room in ${millis(retryAfter)}`
+  const reason = decision.detail ?? decision.reason
   return `${who}denied a ${kind}: ${reason}${later}${times}`
 }
 

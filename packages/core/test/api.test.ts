@@ -54,6 +54,10 @@ describe("API", () => {
           values: "makeUnsafe",
           types: "Latency Snapshot"
         },
+        Observer: {
+          values: "CurrentObservers flush layer make spans statistics",
+          types: "Observer Spans Statistics"
+        },
         Outcome: {
           values: "abort isOutcome nonRetryable retryable success",
           types: "Abort Attributes NonRetryable Outcome Retryable Success"
@@ -97,8 +101,8 @@ describe("API", () => {
         },
         Timeline: {
           values:
-            "AttemptRecord Decision StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson jsonSchema render svgStyle toJson toSvg",
-          types: "CaptureOptions Decision StopReason"
+            "AttemptRecord Decision DenialReason Event StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson jsonSchema render svgStyle toJson toSvg",
+          types: "CaptureOptions Decision DenialReason Event StopReason"
         }
       }
     )

@@ -137,7 +137,7 @@ const decisionRow = (decision: Timeline.Decision): Row => {
         words("wait", decision.delay, decision.retryAfter === undefined ? undefined : `asked ${decision.retryAfter}`)
       ]
     case "Denied":
-      return [decision.at, `${decision.kind} denied by ${decision.budget}: ${decision.reason}`]
+      return [decision.at, `${decision.kind} denied by ${decision.budget}: ${decision.detail ?? decision.reason}`]
     case "Stopped":
       return [decision.at, `stop ${decision.reason}`]
   }
