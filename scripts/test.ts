@@ -9,6 +9,7 @@ const steps: ReadonlyArray<Step> = [
   { name: "packages", script: "scripts/packages.ts", args: [] },
   { name: "unit", script: "scripts/unit.ts", args: [] },
   { name: "doctest", script: "scripts/doctest.ts", args: ["--quiet"] },
+  { name: "walkthrough", script: "scripts/walkthrough.ts", args: [] },
   { name: "examples", script: "scripts/examples.ts", args: [] },
   // last and alone: it measures
   { name: "gate", script: "packages/benchmarks/src/bench.ts", flags: benchFlags, args: ["--gate"] }
