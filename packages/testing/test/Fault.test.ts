@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Backoff, Hedge, PolicyLayer, Rego, Timeline } from "@rego/core"
 import { Fault, TimelineRows } from "@rego/testing"
-import { Data, Effect, Exit, Fiber, Layer, Logger, Random, Tracer } from "effect"
+import type { Tracer } from "effect"
+import { Data, Effect, Exit, Fiber, Layer, Logger, Random } from "effect"
 import { TestClock } from "effect/testing"
 
 class Unavailable extends Data.TaggedError("Unavailable")<{ readonly secret: string }> {}
@@ -224,12 +225,11 @@ describe("Fault", () => {
   describe("at", () => {
     it.effect("injects into an effect that is no call, and marks the attempt around it and the span", () =>
       Effect.gen(function*() {
-        const query = Effect.flatMap(
-          Effect.currentSpan,
-          (span) => Effect.as(Fault.at("db.Query")(Effect.void), (span as Tracer.NativeSpan).attributes.get("fault"))
-        ).pipe(
-          Effect.withSpan("query")
-        )
+        const query = Effect.gen(function*() {
+          const span = yield* Effect.currentSpan
+          yield* Fault.at("db.Query")(Effect.void)
+          return (span as Tracer.NativeSpan).attributes.get("fault")
+        }).pipe(Effect.withSpan("query"))
         const { exit, timeline } = yield* call(query, "users.Once")
         assert.deepStrictEqual(exit, Exit.succeed("answer 1"))
         assert.deepStrictEqual(faultsOf(timeline), ["answer 1"])
