@@ -98,7 +98,9 @@ const folder = mkdtempSync(join(tmpdir(), "rego-packages-"))
 const results: Array<Result> = []
 for (const self of packages) results.push(...await checkPackage(self, folder))
 rmSync(folder, { recursive: true })
-results.push(await command("knip: no unused file, export or dependency", "knip", ["--no-progress", "--no-config-hints"]))
+results.push(
+  await command("knip: no unused file, export or dependency", "knip", ["--no-progress", "--no-config-hints"])
+)
 for (const size of sizes) results.push(await checkSize(size))
 results.push(...await checkBrowser())
 results.forEach(report)
