@@ -34,6 +34,8 @@ import { Between } from "./Between.ts"
 import type { Awaited, Binding, Bindings, Bounds } from "./Bindings.ts"
 import { reportOnce } from "./Bindings.ts"
 import type * as Budget from "./Budget.ts"
+import type { CallEvents } from "./CallEvents.ts"
+import { eventsOf } from "./CallEvents.ts"
 import type { AttemptHost, BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
 import type { EndedBy } from "./CallRecord.ts"
 import { CallRecord } from "./CallRecord.ts"
@@ -71,6 +73,8 @@ const noOptions: CallOptions = {}
 /** Never written to: the first attempt of a group replaces it. */
 const noAttempts: Array<AttemptRun> = []
 
+const firstAttempt = { retry: 0, hedge: 0 }
+
 const callerGone = Outcome.abort({ reason: "caller_interrupted" })
 
 /** The hedge that runs the current code, however deep below it. */
@@ -96,6 +100,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private readonly resume: Resume
   private readonly withTimeline: boolean
   private readonly startedAt: number
+  /** `undefined` where nobody listens */
+  readonly events: CallEvents | undefined
 
   private attempts = 0
   private admitted = false
@@ -137,6 +143,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     this.binding = bindings.get(typeof key === "string" ? key : String(key), context)
     this.parentScope = Context.getOrUndefined(context as Context.Context<Scope.Scope>, Scope.Scope)
     this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(context, this.clock))
+    this.events = eventsOf(fiber, this, this.startedAt)
   }
 
   asEffect(): Effect.Effect<void> {
@@ -211,7 +218,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   begin(now: number = this.startedAt): void {
     const { budget, notReady } = this.binding
-    if (notReady !== undefined) return this.awaitPolicy(notReady)
+    if (notReady !== undefined && notReady !== "missing") return this.awaitPolicy(notReady)
+    this.events?.policyResolved(now, this.startedAt)
+    if (notReady !== undefined) return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
     if (now >= this.deadline) return this.deadlinePassed()
     if (budget.admit === undefined) return this.admit(undefined, now)
     const asked = this.questions.admit(budget, this.asCall(now))
@@ -220,7 +229,11 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private onAdmission(decision: Budget.Decision, now: number): void {
-    if (decision._tag === "Granted") return this.admit(decision.permit, now)
+    if (decision._tag === "Granted") {
+      this.events?.granted(now, "call", firstAttempt)
+      return this.admit(decision.permit, now)
+    }
+    this.events?.denied(now, "call", firstAttempt, { budget: this.binding.plan.budget, ...decision })
     this.fail({
       _tag: "AdmissionDenied",
       budget: this.binding.plan.budget,
@@ -230,8 +243,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   /** A policy that was on its way is there, or will not be. The wait counts: the call began when it was made. */
-  private awaitPolicy(awaited: "missing" | Awaited): void {
-    if (awaited === "missing") return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
+  private awaitPolicy(awaited: Awaited): void {
     this.questions.run(awaited.policy, () => {
       this.binding = this.bindings.get(this.binding.key, this.context)
       this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(this.context, this.clock))
@@ -311,6 +323,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     if (this.attempts++ > 0) this.record.add(attempt.facts, this.bounds.maxAttemptRecords)
     if (this.group.length === 0) this.group = [attempt]
     else this.group.push(attempt)
+    this.events?.attemptStarted(attempt)
   }
 
   private run(attempt: AttemptRun): void {
@@ -319,6 +332,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     if (attempt.scope !== undefined) context = Context.add(context, Scope.Scope, attempt.scope)
     if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, attempt.visible)
     this.binding.state.running++
+    if (this.events !== undefined) context = this.events.inAttempt(context, attempt)
     const fiber = Effect.runForkWith(context)(this.self)
     attempt.fiber = fiber
     const exit = fiber.pollUnsafe()
@@ -400,11 +414,15 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     attempt.abandoned = true
     this.cleanup.abandoned.push(attempt)
     this.binding.state.abandoned++
+    this.events?.abandoned(attempt)
     this.supervisor.add(fiber)
   }
 
   private onLateEnd(attempt: AttemptRun): void {
-    if (attempt.abandoned) this.binding.state.abandoned--
+    if (attempt.abandoned) {
+      this.binding.state.abandoned--
+      this.events?.abandonedEnded(attempt)
+    }
     this.release(attempt)
     if (attempt.awaited) this.cleanup.oneLess()
   }
@@ -419,6 +437,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const endedAt = attempt.facts.endedAt!
     attempt.facts.outcome = outcome
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
+    this.events?.attemptEnded(attempt)
     if (!this.isSecondAnswer(outcome)) this.tellOutcome(outcome, endedAt)
     this.binding.hedging?.onOutcome(outcome, startedAt, endedAt)
     if (this.ended) return
@@ -540,7 +559,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   recordBackoff(delay: number, retryAfter: number | undefined): void {
-    this.record.backoff(this.now(), delay, retryAfter)
+    const now = this.now()
+    this.record.backoff(now, delay, retryAfter)
+    this.events?.backoff(now, delay, retryAfter)
   }
 
   recordDenied(kind: "retry" | "hedge", { budget, reason, retryAfter }: Denial, count: number): void {
@@ -549,8 +570,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   onDeadline(): void {
     const last = this.group[0]
-    if (last === undefined) this.deadlinePassed()
-    else this.conclude(last, "deadline_would_pass")
+    if (last === undefined) return this.deadlinePassed()
+    this.events?.deadlinePassed(this.now(), this.attempts)
+    this.conclude(last, "deadline_would_pass")
   }
 
   // ---------------------------------------------------------------------------
@@ -571,6 +593,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private deadlinePassed(): void {
+    this.events?.deadlinePassed(this.now(), this.attempts)
     this.fail({
       _tag: "DeadlineExceeded",
       overall: this.ownsDeadline ? Duration.millis(this.binding.plan.overall) : undefined,
@@ -597,6 +620,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     let result: AnyExit
     try {
       this.endParts()
+      this.events?.returns(returned)
       this.endGroup(returned, running, now)
       this.closeRecord(now, stop, exit)
       result = this.result(exit)
@@ -659,6 +683,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private cut(attempt: AttemptRun, endedBy: EndedBy, now: number): void {
     attempt.settle(endedBy, now)
     this.binding.hedging?.onCut(now - attempt.facts.startedAt, now)
+    this.events?.attemptEnded(attempt)
   }
 
   private countHedges(returned: AttemptRun | undefined): void {
@@ -666,7 +691,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     if (hedges <= 0) return
     const now = this.now()
     const won = returned?.retryable === undefined ? returned?.facts.hedge ?? 0 : 0
-    this.binding.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
+    const saved = this.binding.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
+    this.events?.groupEnded(now, this.group, won, saved)
   }
 
   private closeRecord(now: number, stop: StopReason | undefined, exit: AnyExit | "interrupted"): void {
@@ -674,10 +700,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     if (stop !== undefined) this.record.decide({ _tag: "Stopped", at: now, reason: stop })
     if (this.admitted) this.tellCall("onCallEnd", now)
     const collector = Context.get(this.context, Timeline.CurrentCollector)
+    const { events } = this
+    const isRead = collector !== undefined || events !== undefined || this.withTimeline
     // Nobody can read the record of such a success: only a failure carries it.
-    if (collector === undefined && !this.withTimeline && exit !== "interrupted" && exit._tag === "Success") return
-    this.record.end(now, exit, this.clock.currentTimeMillisUnsafe() - now)
+    if (!isRead && exit !== "interrupted" && exit._tag === "Success") return
+    this.record.end(now, exit, events?.wallOffset ?? this.clock.currentTimeMillisUnsafe() - now)
     collector?.add(this.record)
+    events?.callEnded(this.record, stop, exit === "interrupted" ? Exit.interrupt(this.fiberId) : exit)
   }
 
   private result(exit: AnyExit): AnyExit {

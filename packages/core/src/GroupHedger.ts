@@ -179,6 +179,7 @@ export class GroupHedger extends Alarm implements Waiting {
     // Late timers happen on a busy host: what would start now would be cut at once.
     if (!this.mayAsk() || this.host.now() >= this.host.deadline) return
     this.asking = "budget"
+    this.host.events?.hedgeDue(this.host.now(), { retry: this.host.retry, hedge: this.launched })
     const unfit = this.unfit()
     if (unfit !== undefined) return this.refused({ reason: unfit })
     const { binding: { hedgeBudget, key, plan }, random, retry } = this.host
@@ -208,6 +209,7 @@ export class GroupHedger extends Alarm implements Waiting {
     const late = this.closed || now >= this.host.deadline
     if (!late && this.notBefore - now < oneMicrosecond) {
       this.state.onStarted(now)
+      this.host.events?.hedgeStarted(now, { retry: this.host.retry, hedge })
       return this.host.start(hedge, permit, now)
     }
     this.asking = undefined
@@ -219,6 +221,7 @@ export class GroupHedger extends Alarm implements Waiting {
     if (this.closed) return
     this.asking = undefined
     this.state.onDenied()
+    this.host.events?.denied(this.host.now(), "hedge", { retry: this.host.retry, hedge: this.launched }, denial)
     this.denials++
     this.lastDenial = denial
     if (this.idle) this.host.groupFailed()
