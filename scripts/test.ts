@@ -16,6 +16,7 @@ const steps: ReadonlyArray<Step> = [
   { name: "lint", script: "scripts/lint.ts", args: [] },
   { name: "unit", script: "scripts/unit.ts", args: [] },
   { name: "doctest", script: "scripts/doctest.ts", args: ["--quiet"] },
+  { name: "walkthrough", script: "scripts/walkthrough.ts", args: [] },
   { name: "examples", script: "scripts/examples.ts", args: [] },
   // last and alone: it measures
   { name: "gate", script: "packages/benchmarks/src/bench.ts", flags: benchFlags, args: ["--gate"] }
@@ -31,7 +32,7 @@ const runStep = async ({ args, flags = [], name, script }: Step): Promise<Tally.
 
   if (tally.failed > 0) console.log(indent(output, `${name} | `))
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
-  console.log(`${name.padEnd(10)}${seconds.padStart(6)} s   ${Tally.format(tally)}`)
+  console.log(`${name.padEnd(12)}${seconds.padStart(6)} s   ${Tally.format(tally)}`)
   return tally
 }
 

@@ -8,10 +8,10 @@ import { Duration, Effect, Schedule } from "effect"
 import * as Backoff from "./Backoff.ts"
 import type { Decision, Permit, Request } from "./Budget.ts"
 import type { BetweenHost, FailedGroup } from "./CallHost.ts"
-import type { StopReason } from "./CallRecord.ts"
 import type { Waiting } from "./KillSwitch.ts"
 import { retryAfterMillis } from "./Outcome.ts"
 import { budgetDefect } from "./Questions.ts"
+import type { StopReason } from "./Reasons.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
 import type { Holder } from "./Timer.ts"
@@ -69,7 +69,13 @@ export class Between extends Alarm implements Waiting {
   private plan(group: FailedGroup, delay: number): void {
     const { binding } = this.host
     const now = this.host.now()
-    const wait = Retry.wait({ plan: binding.plan, outcome: group.outcome, delay, left: this.left(now), random: this.random })
+    const wait = Retry.wait({
+      plan: binding.plan,
+      outcome: group.outcome,
+      delay,
+      left: this.left(now),
+      random: this.random
+    })
     if (typeof wait !== "number") return this.stop(wait)
     this.wait = wait
     this.askBudget("wait", now)

@@ -12,7 +12,7 @@ const house: House = {
     // what the others are made of
     ["AssertionError"],
     // the testing kit
-    ["TimelineRows", "Law", "BudgetLaws"],
+    ["TimelineRows", "Downstream", "Fault", "Law", "BudgetLaws"],
     // the simulator
     [],
     ["index"]
@@ -62,6 +62,14 @@ describe("API of @rego/testing", () => {
   it("has these names", () => {
     assert.deepStrictEqual(apiOf(publicModules, (name) => sources[name]!), {
       BudgetLaws: { values: "make", types: "Options" },
+      Downstream: {
+        values: "answer die fail hang make run",
+        types: "Arrival Downstream Step StepOptions"
+      },
+      Fault: {
+        values: "Faults answer at defect error hang latency layer",
+        types: "Delay Fault Instead LayerOptions Options"
+      },
       Law: { values: "broken", types: "Broken Law SeedOptions" },
       TimelineRows: {
         values: "anytime between difference expectRows expectTimeline rows",
