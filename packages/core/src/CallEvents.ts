@@ -125,7 +125,9 @@ export class CallEvents {
     this.open.push(attempt)
     this.traced(() => this.spans?.attemptStarted(attempt))
     const { backoffBefore, startedAt } = attempt.facts
-    if (this.heard) this.tell(startedAt, { _tag: "AttemptStarted", attempt: idOf(attempt), backoffBefore })
+    if (this.heard) {
+      this.tell(startedAt, { _tag: "AttemptStarted", attempt: idOf(attempt), backoffBefore: backoffBefore ?? 0 })
+    }
   }
 
   inAttempt(context: CallHost["context"], attempt: AttemptRun): CallHost["context"] {
@@ -151,7 +153,7 @@ export class CallEvents {
     }, cause)
     const retryAfter = outcome?._tag === "Retryable" ? retryAfterMillis(outcome) : undefined
     if (retryAfter !== undefined) this.tell(at, { _tag: "Pushback", attempt: idOf(attempt), retryAfter })
-    if (attempt.abandoned) this.abandoned(attempt)
+    if (attempt.left === "abandoned") this.abandoned(attempt)
   }
 
   /** An attempt that was told to stop still runs; told after its end for the call. */

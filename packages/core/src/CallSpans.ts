@@ -84,7 +84,7 @@ const attemptAttributes = (record: CallRecord, { facts }: AttemptRun): Attribute
     "rego.attempt.retry": retry,
     "rego.attempt.hedge": hedge,
     "rego.attempt.ended_by": endedBy,
-    "rego.attempt.backoff_before": backoffBefore > 0 ? backoffBefore : undefined,
+    "rego.attempt.backoff_before": backoffBefore === 0 ? undefined : backoffBefore,
     "rego.outcome": outcome?._tag,
     "rego.reason": outcome === undefined || outcome._tag === "Success" ? undefined : outcome.reason,
     ...prefixed("rego.annotation.", Object.fromEntries(annotationsOf(facts) ?? []))

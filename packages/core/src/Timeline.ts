@@ -228,7 +228,7 @@ const toAttemptRecord = (facts: AttemptFacts, offset: number): AttemptRecord => 
   if (outcome !== undefined) record.outcome = outcome._tag
   if (outcome !== undefined && outcome._tag !== "Success") record.reason = outcome.reason
   if (cause !== undefined) record.error = errorOf(cause)
-  if (backoffBefore > 0) record.backoffBefore = backoffBefore
+  if (backoffBefore !== undefined && backoffBefore > 0) record.backoffBefore = backoffBefore
   const written = annotationsOf(facts)
   if (written !== undefined) record.attributes = shortened(written)
   return record
@@ -357,8 +357,11 @@ export const capture = <A, E, R>(
 class CausedBy extends Context.Service<CausedBy, ReadonlyArray<CallRecord>>()("@rego/core/Timeline/CausedBy") {}
 
 /** @internal */
-export const recordsOf = (cause: Cause.Cause<unknown>): ReadonlyArray<CallRecord> =>
-  Context.getOrUndefined(Cause.annotations(cause), CausedBy) ?? []
+export const recordsOf = (cause: Cause.Cause<unknown>): ReadonlyArray<CallRecord> => {
+  // As `Cause.annotations` would say, without a map and a context for each failing attempt.
+  const annotated = cause.reasons.findLast(({ annotations }) => annotations.has(CausedBy.key))
+  return annotated === undefined ? [] : annotated.annotations.get(CausedBy.key) as ReadonlyArray<CallRecord>
+}
 
 /** A cause that is passed from call to call for ever must not grow for ever: the calls in the middle are forgotten. */
 const maxCausedBy = 32

@@ -3,5 +3,6 @@
  */
 export * as BudgetLaws from "./BudgetLaws.ts"
 export * as Downstream from "./Downstream.ts"
+export * as Fault from "./Fault.ts"
 export * as Law from "./Law.ts"
 export * as TimelineRows from "./TimelineRows.ts"

@@ -12,7 +12,7 @@ const house: House = {
     // what the others are made of
     ["AssertionError"],
     // the testing kit
-    ["TimelineRows", "Downstream", "Law", "BudgetLaws"],
+    ["TimelineRows", "Downstream", "Fault", "Law", "BudgetLaws"],
     // the simulator
     [],
     ["index"]
@@ -65,6 +65,10 @@ describe("API of @rego/testing", () => {
       Downstream: {
         values: "answer die fail hang make run",
         types: "Arrival Downstream Step StepOptions"
+      },
+      Fault: {
+        values: "Faults answer at defect error hang latency layer",
+        types: "Delay Fault Instead LayerOptions Options"
       },
       Law: { values: "broken", types: "Broken Law SeedOptions" },
       TimelineRows: {
