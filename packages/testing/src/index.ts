@@ -1,4 +1,7 @@
 /**
  * @since 0.1.0
  */
-export type { Timeline } from "@rego/core"
+export * as Distribution from "./Distribution.ts"
+export * as Scenario from "./Scenario.ts"
+export * as SimulationReport from "./SimulationReport.ts"
+export * as Simulator from "./Simulator.ts"
