@@ -6,7 +6,7 @@
  * - `capture` around any program: all calls made inside, nested and concurrent ones too.
  * - `Rego.resilientWithTimeline` for one call: the success comes with its timeline.
  * - `fromCause` where a failure is handled: all calls that the failure went through.
- * - `render` to show one on a terminal.
+ * - `render` to show one on a terminal, `toSvg` for a picture, `toJson` to keep or send it.
  *
  * **Example** (Capturing a call)
  *
@@ -28,10 +28,13 @@
  * @since 0.1.0
  */
 import type { Exit } from "effect"
-import { Cause, Context, Effect, Predicate, Schema } from "effect"
+import { Cause, Context, Data, Effect, Predicate, Result, Schema } from "effect"
 import type { AttemptFacts, CallRecord, Decision as DecisionFacts } from "./CallRecord.ts"
 import { Collector, endedBy, policySources, results, stopReasons } from "./CallRecord.ts"
-import { show } from "./Issue.ts"
+import type { Issue } from "./Issue.ts"
+import { formatAll, fromSchemaError, parseOptions, show } from "./Issue.ts"
+import * as WaterfallSvg from "./WaterfallSvg.ts"
+import * as WaterfallText from "./WaterfallText.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -330,77 +333,161 @@ export const fromCause = (cause: Cause.Cause<unknown>): ReadonlyArray<Timeline> 
 // rendering
 // -----------------------------------------------------------------------------
 
-const barWidth = 32
-
-/** Tenths of a millisecond below a second, hundredths of a second above. */
-const ms = (millis: number): string =>
-  millis < 1_000 ? `${Number(millis.toFixed(1))}ms` : `${Number((millis / 1_000).toFixed(2))}s`
-
-const label = ({ hedge, retry }: AttemptRecord["attempt"]): string =>
-  `${retry === 0 ? "first" : `retry ${retry}`}${hedge > 0 ? ` hedge ${hedge}` : ""}`
-
-const bar = (from: number, to: number, total: number): string => {
-  const scale = (at: number) => total <= 0 ? 0 : Math.round((at / total) * barWidth)
-  const start = Math.min(scale(from), barWidth - 1)
-  const width = Math.max(1, Math.min(scale(to), barWidth) - start)
-  return `${" ".repeat(start)}${"█".repeat(width)}`.padEnd(barWidth)
-}
-
-const attemptLine = (timeline: Timeline, attempt: AttemptRecord): string => {
-  const from = attempt.startedAt - timeline.startedAt
-  const to = (attempt.endedAt ?? timeline.endedAt) - timeline.startedAt
-  const verdict = [attempt.outcome, attempt.reason].filter((part) => part !== undefined).join(" ")
-  const how = attempt.endedBy === "returned" ? "" : ` (${attempt.endedBy})`
-  const error = attempt.error === undefined ? "" : `  ${attempt.error}`
-  const times = `${ms(from)} + ${ms(to - from)}`
-  return `  ${label(attempt.attempt).padEnd(16)}│${
-    bar(from, to, timeline.endedAt - timeline.startedAt)
-  }│ ${times}  ${verdict}${how}${error}`
-}
-
-const decisionLine = (timeline: Timeline, decision: Decision): string => {
-  const at = ms(decision.at - timeline.startedAt)
-  switch (decision._tag) {
-    case "BackoffScheduled":
-      return `  at ${at}: wait ${ms(decision.delay)}${
-        decision.retryAfter === undefined ? "" : ` (the server asked for ${ms(decision.retryAfter)})`
-      }`
-    case "Denied": {
-      const who = decision.budget === undefined ? "" : `budget ${JSON.stringify(decision.budget)} `
-      const times = decision.count > 1 ? ` (${decision.count} times)` : ""
-      return `  at ${at}: ${who}denied a ${decision.kind}: ${decision.reason}${times}`
-    }
-    case "Stopped":
-      return `  at ${at}: stopped, ${decision.reason}`
-  }
-}
-
-const policyOf = ({ attributes, policyRevision, policySource }: Timeline): string => {
-  const { override, policyAge } = attributes
-  const named = policyRevision === policySource || policySource === "missing" ? [] : [policyRevision]
-  const age = policyAge === undefined ? [] : [`${policyAge}s old`]
-  const overridden = override === undefined ? [] : [`overridden for ${override}`]
-  return [[policySource, ...named].join(" "), ...age, ...overridden].join(", ")
-}
-
-const attemptsOf = ({ attempts, attributes }: Timeline): string => {
-  const dropped = Number(attributes["droppedAttempts"] ?? 0)
-  const count = attempts.length + dropped
-  return `${count} ${count === 1 ? "attempt" : "attempts"}${dropped === 0 ? "" : ` (${dropped} not kept)`}`
-}
-
 /**
- * Draws a timeline as a waterfall for the terminal: a line for each attempt, then the decisions.
+ * Draws a timeline as a waterfall for the terminal: a line for each attempt, then the decisions, then what was wasted.
+ *
+ * **Details**
+ *
+ * A bar is solid (`█`) where the attempt ended by itself, `▒` where it timed out, and `░` where it lost, where its caller
+ * left, or where it still ran when the call ended. Control characters in keys, reasons and errors are replaced.
  *
  * @category rendering
  * @since 0.1.0
  */
-export const render = (timeline: Timeline): string => {
-  return [
-    `${timeline.key}: ${timeline.result} after ${ms(timeline.endedAt - timeline.startedAt)}, ${
-      attemptsOf(timeline)
-    }, policy ${policyOf(timeline)}`,
-    ...timeline.attempts.map((attempt) => attemptLine(timeline, attempt)),
-    ...timeline.decisions.map((decision) => decisionLine(timeline, decision))
-  ].join("\n")
+export const render: (timeline: Timeline) => string = WaterfallText.render
+
+/**
+ * Draws a timeline as a waterfall in SVG: one self-contained text, for a file or for the middle of a page.
+ *
+ * **Details**
+ *
+ * It has no script and refers to nothing outside of it. Keys, reasons and errors are escaped. It follows the light or dark
+ * scheme of its reader. Its `title` and `desc` say in words what the picture shows.
+ *
+ * **Gotchas**
+ *
+ * In a page whose Content-Security-Policy forbids inline styles, `svgStyle` must be allowed by its hash, or the picture is
+ * black.
+ *
+ * **Example** (Writing a picture)
+ *
+ * ```ts
+ * import { PolicyLayer, Rego, Timeline } from "@rego/core"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const [, timeline] = yield* Effect.succeed("ada").pipe(Rego.resilientWithTimeline("users.Get"))
+ *   Timeline.toSvg(timeline).startsWith("<svg xmlns=") // => true
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(PolicyLayer.defaults)))
+ * ```
+ *
+ * @category rendering
+ * @since 0.1.0
+ */
+export const toSvg: (timeline: Timeline) => string = WaterfallSvg.toSvg
+
+/**
+ * The style sheet inside every `toSvg`, the same for all, for a Content-Security-Policy that allows it by its hash.
+ *
+ * @category rendering
+ * @since 0.1.0
+ */
+export const svgStyle: string = WaterfallSvg.style
+
+// -----------------------------------------------------------------------------
+// JSON
+// -----------------------------------------------------------------------------
+
+/** The minor part grows with fields that older readers may ignore, the major part with what they must not misread. */
+const schemaVersion = "1.0"
+
+const inJson = Schema.toCodecJson(Timeline)
+const toEncoded = Schema.encodeSync(inJson)
+const fromEncoded = Schema.decodeUnknownResult(inJson, { ...parseOptions, onExcessProperty: "ignore" })
+
+/**
+ * What was given to `fromJson` is no timeline. Holds every issue, each with its path, the rule and the value.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TimelineInvalid extends Data.TaggedError("TimelineInvalid")<{
+  readonly issues: ReadonlyArray<Issue>
+}> {
+  override get message(): string {
+    return formatAll(this.issues)
+  }
+}
+
+/**
+ * The JSON form of a timeline, with the version of this form as `schemaVersion`; `fromJson` gives the same timeline back.
+ *
+ * **Details**
+ *
+ * Within a major version fields are added and never change their meaning. Stamps are milliseconds since the epoch, durations
+ * milliseconds.
+ *
+ * **Example** (There and back)
+ *
+ * ```ts
+ * import { PolicyLayer, Rego, Timeline } from "@rego/core"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const [, timeline] = yield* Effect.succeed("ada").pipe(Rego.resilientWithTimeline("users.Get"))
+ *   const text = JSON.stringify(Timeline.toJson(timeline))
+ *   yield* Timeline.fromJson(JSON.parse(text)) // => timeline
+ *   const refused = yield* Effect.flip(Timeline.fromJson({ schemaVersion: "9.0" }))
+ *   refused.message // => `schemaVersion: must be "1.0" or a later 1.x, got "9.0"`
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(PolicyLayer.defaults)))
+ * ```
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const toJson = (
+  timeline: Timeline
+): { readonly schemaVersion: string; readonly [field: string]: Schema.Json } => ({
+  schemaVersion,
+  ...toEncoded(timeline) as { readonly [field: string]: Schema.Json }
+})
+
+const versionIssue = (json: unknown): Issue | undefined => {
+  const version = Predicate.hasProperty(json, "schemaVersion") ? json.schemaVersion : undefined
+  if (typeof version === "string" && /^1\.\d+$/.test(version)) return undefined
+  return { path: ["schemaVersion"], message: `must be "${schemaVersion}" or a later 1.x, got ${show(version)}` }
+}
+
+/**
+ * Reads the JSON form of a timeline, or fails with every issue.
+ *
+ * **Details**
+ *
+ * Fields that are not known here, of a later minor version, are ignored. A major version that is not known is refused.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const fromJson = (json: unknown): Effect.Effect<Timeline, TimelineInvalid> =>
+  Effect.suspend(() => {
+    const version = versionIssue(json)
+    if (version !== undefined) return Effect.fail(new TimelineInvalid({ issues: [version] }))
+    return Result.match(fromEncoded(json), {
+      onFailure: (error) => Effect.fail(new TimelineInvalid({ issues: fromSchemaError(error) })),
+      onSuccess: Effect.succeed
+    })
+  })
+
+/**
+ * The JSON Schema of what `toJson` makes, for readers without this library.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const jsonSchema = (): { readonly [field: string]: unknown } => {
+  const { definitions, schema } = Schema.toJsonSchemaDocument(inJson, { onExcessProperty: "ignore" })
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "Timeline of rego",
+    allOf: [{
+      type: "object",
+      properties: { schemaVersion: { type: "string", pattern: "^1\\.\\d+$" } },
+      required: ["schemaVersion"]
+    }, schema],
+    ...(Object.keys(definitions).length === 0 ? {} : { $defs: definitions })
+  }
 }

@@ -5,8 +5,8 @@ import { Clock, Context, Duration, Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { AdaptiveThrottle } from "../src/AdaptiveThrottle.ts"
 import { makeRandom, seed } from "./arbitraries.ts"
-import { budgetLaws } from "./BudgetLaws.ts"
 import { callOf, decide, denialOf, failed } from "./budgetSupport.ts"
+import { budgetLaws } from "./laws.ts"
 import { call, fails, inVirtualTime, regoErrorOf, resilient, script, succeeds, under } from "./support.ts"
 
 const liveClock = Context.get(Context.empty(), Clock.Clock)

@@ -5,9 +5,9 @@ import * as BudgetShared from "@rego/core/BudgetShared"
 import { Clock, Duration, Effect, Fiber, Layer } from "effect"
 import { RateLimiter } from "effect/persistence"
 import { TestClock } from "effect/testing"
-import { budgetLaws } from "./BudgetLaws.ts"
 import { callOf, decideLater, denialOf, outcomes, permitOf } from "./budgetSupport.ts"
 import { Fibers } from "./driver/probes.ts"
+import { budgetLaws } from "./laws.ts"
 
 type Store = RateLimiter.RateLimiterStore["Service"]
 

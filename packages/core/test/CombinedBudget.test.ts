@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Budget, Outcome } from "@rego/core"
 import { Context, Deferred, Duration, Effect, Fiber, Layer } from "effect"
 import { CombinedBudget } from "../src/CombinedBudget.ts"
-import { budgetLaws } from "./BudgetLaws.ts"
 import { callOf, decide, decideLater, denialOf, grants, outcomes, permitOf, requestOf, take } from "./budgetSupport.ts"
+import { budgetLaws } from "./laws.ts"
 import { countingBudget } from "./support.ts"
 
 const bucket = (capacity: number) => Budget.tokenBucket({ capacity, refillPerSecond: 0 })

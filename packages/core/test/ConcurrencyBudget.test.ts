@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Budget } from "@rego/core"
 import type { Scope } from "effect"
 import { Deferred, Effect } from "effect"
-import { budgetLaws } from "./BudgetLaws.ts"
 import { callOf, decide, denialOf, grants, take } from "./budgetSupport.ts"
+import { budgetLaws } from "./laws.ts"
 
 const begin = (budget: Budget.Budget, calls: number) => {
   for (let i = 0; i < calls; i++) budget.onCall?.(callOf())

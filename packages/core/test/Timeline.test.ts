@@ -1,7 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Outcome, PolicyKey, Timeline } from "@rego/core"
 import { Cause, Effect, Exit, Schema } from "effect"
+import * as Arbitrary from "effect/Arbitrary"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { AttemptFacts, CallRecord } from "../src/CallRecord.ts"
+import { property } from "./arbitraries.ts"
 
 /** wall time 5,000 is 100 on the line of the clock */
 const wallOffset = 4_900
@@ -28,6 +32,24 @@ const rescued = (): CallRecord => {
   record.decide({ _tag: "BackoffScheduled", at: 130, delay: 20, retryAfter: 15 })
   record.add(attempt(1, 150, { endedAt: 160, endedBy: "returned", outcome: Outcome.success }, 0, 20), 16)
   record.end(160, Exit.succeed("ada"), wallOffset)
+  return record
+}
+
+/** A first attempt that is slow, and a hedge that answers. */
+const hedged = (): CallRecord => {
+  const record = make()
+  record.add(attempt(0, 100, { endedAt: 140, endedBy: "interrupted_loser" }), 16)
+  record.add(attempt(0, 120, { endedAt: 140, endedBy: "returned", outcome: Outcome.success }, 1), 16)
+  record.decide({
+    _tag: "Denied",
+    at: 130,
+    kind: "hedge",
+    budget: "default",
+    reason: "bucket_empty",
+    retryAfter: 250,
+    count: 1
+  })
+  record.end(140, Exit.succeed("ada"), wallOffset)
   return record
 }
 
@@ -155,14 +177,39 @@ describe("Timeline", () => {
       record.end(150, Exit.fail("no"), wallOffset)
       const lines = Timeline.render(Timeline.fromRecord(record)).split("\n")
       assert.strictEqual(lines[0], "users.Get: failure after 50ms, 2 attempts, policy live 7")
-      assert.isTrue(lines[1]?.endsWith("│ 0ms + 50ms   (timed_out)"), lines[1])
+      assert.isTrue(lines[1]?.endsWith("│ 0ms + 50ms  (timed_out)"), lines[1])
       assert.isTrue(lines[2]?.startsWith("  first hedge 1   │"), lines[2])
-      assert.isTrue(lines[2]?.endsWith("│ 20ms + 30ms   (abandoned)"), lines[2])
+      assert.isTrue(lines[2]?.endsWith("│ 20ms + 30ms  (abandoned)"), lines[2])
       assert.deepStrictEqual(lines.slice(3), [
         "  at 50ms: budget \"default\" denied a hedge: ratio_exhausted (3 times)",
         "  at 50ms: budget \"default\" denied a retry: none",
-        "  at 50ms: stopped, budget_denied"
+        "  at 50ms: stopped, budget_denied",
+        "  wasted: 30ms in 1 attempt whose answer came too late or never"
       ])
+    })
+
+    it("shows at a glance which attempt lost, which one won, and what the race cost", () => {
+      const lines = Timeline.render(Timeline.fromRecord(hedged())).split("\n")
+      assert.deepStrictEqual(lines.slice(1), [
+        `  first           │${"░".repeat(32)}│ 0ms + 40ms  (interrupted_loser)`,
+        `  first hedge 1   │${" ".repeat(16)}${"█".repeat(16)}│ 20ms + 20ms  Success (won)`,
+        "  at 30ms: budget \"default\" denied a hedge: bucket_empty, room in 250ms",
+        "  wasted: 40ms in 1 attempt whose answer came too late or never"
+      ])
+    })
+
+    it("lets no text of others move the cursor or run backwards", () => {
+      const hostile = "\u001b[2Jgone\u202Etxt"
+      const shown = Timeline.render(
+        new Timeline.Timeline({
+          ...Timeline.fromRecord(rescued()),
+          key: hostile,
+          policyRevision: hostile,
+          decisions: [{ _tag: "Denied", at: 5_010, kind: "retry", budget: hostile, reason: hostile, count: 1 }]
+        })
+      )
+      for (const character of ["\u001b", "\u202E"]) assert.notInclude(shown, character)
+      assert.include(shown, "\uFFFD[2Jgone\uFFFDtxt: success")
     })
 
     it("draws a call that took no time, and one without attempts", () => {
@@ -177,6 +224,62 @@ describe("Timeline", () => {
         Timeline.render(Timeline.fromRecord(empty)),
         "users.Get: failure after 0ms, 0 attempts, policy live 7"
       )
+    })
+  })
+
+  describe("toJson", () => {
+    const fixture = (name: string) => readFileSync(join(import.meta.dirname, name), "utf8")
+
+    it("is this text, and the text of an earlier build is read for ever", () => {
+      const file = fixture("fixtures/timeline.json")
+      const timelines = [rescued(), hedged()].map(Timeline.fromRecord)
+      assert.strictEqual(`${JSON.stringify(timelines.map(Timeline.toJson), undefined, 2)}\n`, file)
+      const read = (JSON.parse(file) as ReadonlyArray<unknown>).map((json) => Effect.runSync(Timeline.fromJson(json)))
+      assert.deepStrictEqual(read, timelines)
+    })
+
+    // the texts are compared: JSON has one zero, where numbers have two
+    property("comes back as the same timeline", { timeline: Arbitrary.schema(Timeline.Timeline) }, ({ timeline }) => {
+      const text = JSON.stringify(Timeline.toJson(timeline))
+      const read = Effect.runSync(Timeline.fromJson(JSON.parse(text)))
+      assert.instanceOf(read, Timeline.Timeline)
+      assert.strictEqual(JSON.stringify(Timeline.toJson(read)), text)
+    })
+
+    it("has a JSON Schema, which is the file of the package", () => {
+      const file = fixture("../timeline.schema.json")
+      assert.strictEqual(
+        file,
+        `${JSON.stringify(Timeline.jsonSchema(), undefined, 2)}\n`,
+        "write it anew: npm run schema"
+      )
+    })
+  })
+
+  describe("fromJson", () => {
+    const issuesOf = (json: unknown) =>
+      Effect.runSync(Effect.flip(Timeline.fromJson(json))).issues.map(({ message, path }) => [path.join("."), message])
+    const good = Timeline.toJson(Timeline.fromRecord(rescued()))
+
+    it("takes fields that a later minor version added", () => {
+      const newer = { ...good, schemaVersion: "1.7", zone: "eu", attempts: [] }
+      assert.strictEqual(Effect.runSync(Timeline.fromJson(newer)).key, "users.Get")
+    })
+
+    it("refuses another major version, and what has none", () => {
+      assert.deepStrictEqual(issuesOf({ ...good, schemaVersion: "2.0" }), [
+        ["schemaVersion", "must be \"1.0\" or a later 1.x, got \"2.0\""]
+      ])
+      for (const json of [null, "x", [], {}]) {
+        assert.deepStrictEqual(issuesOf(json), [["schemaVersion", "must be \"1.0\" or a later 1.x, got undefined"]])
+      }
+    })
+
+    it("reports every issue with its path and value", () => {
+      const [first] = good["attempts"] as ReadonlyArray<object>
+      const found = issuesOf({ ...good, result: "won", attempts: [{ ...first, endedBy: "magic", startedAt: true }] })
+      assert.sameMembers(found.map(([path]) => path), ["result", "attempts.0.endedBy", "attempts.0.startedAt"])
+      assert.include(found.find(([path]) => path === "result")?.[1], "\"won\"")
     })
   })
 

@@ -96,7 +96,8 @@ describe("API", () => {
           types: "AdmissionDenied AttemptTimedOut DeadlineExceeded PolicyMissing Reason"
         },
         Timeline: {
-          values: "AttemptRecord Decision StopReason Timeline capture captureWith fromCause render",
+          values:
+            "AttemptRecord Decision StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson jsonSchema render svgStyle toJson toSvg",
           types: "CaptureOptions Decision StopReason"
         }
       }

@@ -18,10 +18,15 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Attempt",
     "RegoError",
     "CallRecord",
+    "Waterfall",
+    "WaterfallText",
+    "WaterfallSvg",
     "Timeline",
     "Time",
     "Steps",
-    "SlidingSum"
+    "SlidingSum",
+    "MetricTable",
+    "MetricReasons"
   ],
   // policy: types, data, recipes
   [
@@ -65,7 +70,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "MetricSeries"],
   // executor
   [
     "AsyncContext",
@@ -85,6 +90,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Overrides",
     "ProviderLayer",
     "PolicyMetrics",
+    "ProviderMetrics",
     "LivePolicies",
     "LiveLayer",
     "FetchedPolicies",

@@ -4,6 +4,7 @@
 import { assert } from "@effect/vitest"
 import type { Policy, PolicyProvider } from "@rego/core"
 import { Budget, Classifier, Outcome, PolicyLayer, Rego, RegoError, Timeline } from "@rego/core"
+import { TimelineRows } from "@rego/testing"
 import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, Random, References } from "effect"
 import { TestClock } from "effect/testing"
 
@@ -79,44 +80,9 @@ export const script = <A = never, E = never>(...steps: ReadonlyArray<Step<A, E>>
 // timelines as rows
 // -----------------------------------------------------------------------------
 
-export type Row = readonly [at: number, event: string]
+export type Row = TimelineRows.Row
 
-const words = (...parts: ReadonlyArray<string | number | undefined>): string =>
-  parts.filter((part) => part !== undefined).join(" ")
-
-const attemptRows = (timeline: Timeline.Timeline, attempt: Timeline.AttemptRecord): ReadonlyArray<Row> => {
-  const { hedge, retry } = attempt.attempt
-  const name = hedge === 0 ? `${retry}` : `${retry}.${hedge}`
-  const end = attempt.endedBy === "returned" ? "end" : attempt.endedBy
-  return [
-    [attempt.startedAt, `start ${name}`],
-    [attempt.endedAt ?? timeline.endedAt, words(end, name, attempt.outcome, attempt.reason)]
-  ]
-}
-
-const decisionRow = (decision: Timeline.Decision): Row => {
-  switch (decision._tag) {
-    case "BackoffScheduled":
-      return [
-        decision.at,
-        words("wait", decision.delay, decision.retryAfter === undefined ? undefined : `asked ${decision.retryAfter}`)
-      ]
-    case "Denied":
-      return [decision.at, `${decision.kind} denied by ${decision.budget}: ${decision.reason}`]
-    case "Stopped":
-      return [decision.at, `stop ${decision.reason}`]
-  }
-}
-
-/** Everything in a timeline, with times since its start: attempts before decisions of the same instant, the result last. */
-export const rows = (timeline: Timeline.Timeline): ReadonlyArray<Row> => {
-  const attempts = timeline.attempts.flatMap((attempt) => attemptRows(timeline, attempt))
-  const events = [...attempts, ...timeline.decisions.map(decisionRow)].toSorted(([a], [b]) => a - b)
-  return [...events, [timeline.endedAt, timeline.result] as const].map(([at, event]) => [
-    at - timeline.startedAt,
-    event
-  ])
-}
+export const { rows } = TimelineRows
 
 /** The rows of a call that failed and stopped after its first attempt. */
 export const stoppedAtOnce = (reason: Timeline.StopReason, verdict = "Retryable typed_failure"): ReadonlyArray<Row> => [

@@ -38,6 +38,7 @@
 import { durationField, fromSchemaError, numberField, parseOptions, rule } from "@rego/core/internal/Issue"
 import { Duration, Schema } from "effect"
 import { ScenarioInvalid } from "./ScenarioInvalid.ts"
+import { normalQuantile } from "./Statistics.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -133,7 +134,10 @@ export const Distribution: Schema.Codec<Distribution, unknown> = Schema.Union([
     })).pipe(
       Schema.check(
         between(1, 100, "parts"),
-        rule<ReadonlyArray<{ readonly weight: number }>>((parts) => parts.some(({ weight }) => weight > 0), "parts of which one has a weight")
+        rule<ReadonlyArray<{ readonly weight: number }>>(
+          (parts) => parts.some(({ weight }) => weight > 0),
+          "parts of which one has a weight"
+        )
       )
     )
   })
@@ -156,28 +160,6 @@ export const make = (input: Input): Distribution => {
 // -----------------------------------------------------------------------------
 // quantiles
 // -----------------------------------------------------------------------------
-
-const polynomial = (coefficients: ReadonlyArray<number>, x: number): number =>
-  coefficients.reduceRight((sum, coefficient) => sum * x + coefficient, 0)
-
-const central = [
-  [3.3871327179, 50.434271938, 159.29113202, 59.10937472],
-  [1, 17.895169469, 78.757757664, 67.187563600]
-] as const
-const near = [[1.4234372777, 2.75681539, 1.3067284816, 0.17023821103], [1, 0.7370016425, 0.12021132975]] as const
-const far = [[6.657905115, 3.081226386, 0.42868294337, 0.017337203997], [1, 0.24197894225, 0.012258202635]] as const
-
-/** M. J. Wichura, "Algorithm AS 241", Applied Statistics 37 (1988), routine PPND7: seven digits. */
-export const normalQuantile = (u: number): number => {
-  const q = u - 0.5
-  if (Math.abs(q) <= 0.425) {
-    const r = 0.180625 - q * q
-    return q * polynomial(central[0], r) / polynomial(central[1], r)
-  }
-  const r = Math.sqrt(-Math.log(q < 0 ? u : 1 - u))
-  const [[above, below], shift] = r <= 5 ? [near, 1.6] as const : [far, 5] as const
-  return Math.sign(q) * polynomial(above, r - shift) / polynomial(below, r - shift)
-}
 
 type Quantile = (u: number) => number
 

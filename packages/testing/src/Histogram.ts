@@ -48,5 +48,4 @@ export class Histogram {
   }
 }
 
-const valueOf = (bucket: number): number =>
-  bucket === 0 ? 0 : lowest * Math.exp((bucket - 0.5) / perLog)
+const valueOf = (bucket: number): number => bucket === 0 ? 0 : lowest * Math.exp((bucket - 0.5) / perLog)

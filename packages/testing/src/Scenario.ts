@@ -36,7 +36,14 @@
  *
  * @since 0.1.0
  */
-import { durationField, fromSchemaError, integerField, numberField, parseOptions, rule } from "@rego/core/internal/Issue"
+import {
+  durationField,
+  fromSchemaError,
+  integerField,
+  numberField,
+  parseOptions,
+  rule
+} from "@rego/core/internal/Issue"
 import { Duration, Effect, Option, Schema } from "effect"
 import * as Distribution from "./Distribution.ts"
 import { ScenarioInvalid } from "./ScenarioInvalid.ts"

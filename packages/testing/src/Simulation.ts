@@ -9,9 +9,8 @@
  */
 import type { PolicyProvider } from "@rego/core"
 import { Attempt, RegoError } from "@rego/core"
-import type { Layer } from "effect"
+import type { Cause, Layer } from "effect"
 import { Context, Data, Duration, Effect, Exit, Fiber, Option } from "effect"
-import type { Cause } from "effect"
 import * as Distribution from "./Distribution.ts"
 import { Processes } from "./Processes.ts"
 import { hash, Stream, uniform } from "./Randomness.ts"
@@ -96,7 +95,8 @@ export class Simulation {
   private outstanding = 0
   private stopped = false
   private nextArrival: Event | undefined = undefined
-  private loadFactor = 1
+  /** what multiplies the load now */
+  private readonly loadFactors: Array<number> = []
 
   constructor(setup: Setup) {
     const { scenario, seed } = setup
@@ -139,9 +139,13 @@ export class Simulation {
     if (duration !== undefined) this.time.after(Duration.toMillis(duration), () => this.stop())
     for (const episode of episodes) {
       if (episode.type !== "load") continue
+      const { factor } = episode
       const at = Duration.toMillis(episode.at)
-      this.time.after(at, () => this.changeLoad(this.loadFactor * episode.factor))
-      this.time.after(at + Duration.toMillis(episode.for), () => this.changeLoad(this.loadFactor / episode.factor))
+      this.time.after(at, () => this.changeLoad(() => this.loadFactors.push(factor)))
+      this.time.after(
+        at + Duration.toMillis(episode.for),
+        () => this.changeLoad(() => this.loadFactors.splice(this.loadFactors.indexOf(factor), 1))
+      )
     }
     if (clients.type === "open") this.planArrival()
     else for (let client = 0; client < clients.concurrency; client++) this.startClient(client)
@@ -155,8 +159,8 @@ export class Simulation {
   // clients
   // ---------------------------------------------------------------------------
 
-  private changeLoad(factor: number): void {
-    this.loadFactor = factor
+  private changeLoad(change: () => void): void {
+    change()
     if (this.nextArrival !== undefined) this.time.cancel(this.nextArrival)
     this.planArrival()
   }
@@ -164,14 +168,13 @@ export class Simulation {
   private planArrival(): void {
     const { clients } = this.setup.scenario
     if (clients.type !== "open" || this.exhausted) return
-    const perMilli = clients.rate * this.loadFactor / 1_000
+    const perMilli = this.loadFactors.reduce((rate, factor) => rate * factor, clients.rate) / 1_000
     if (perMilli <= 0) return
     const gap = clients.arrivals === "even" ? 1 / perMilli : this.arrivals.nextGap(perMilli)
     this.nextArrival = this.time.after(gap, () => this.arrive())
   }
 
   private arrive(): void {
-    this.planArrival()
     const { arrivals, processes } = this.setup.scenario.clients as Extract<Scenario["clients"], { type: "open" }>
     const process = processes === 1
       ? 0
@@ -179,6 +182,7 @@ export class Simulation {
       ? this.issued % processes
       : Math.floor(this.arrivals.nextDoubleUnsafe() * processes)
     this.request(process, noop)
+    this.planArrival()
   }
 
   private startClient(client: number): void {

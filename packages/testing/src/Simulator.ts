@@ -67,7 +67,7 @@ import type { Scenario } from "./Scenario.ts"
 import type { Operation } from "./Simulation.ts"
 import { ServerFailed, Simulation } from "./Simulation.ts"
 import type { Report } from "./SimulationReport.ts"
-import { fromRuns, fromTally } from "./SimulationReport.ts"
+import { fromRuns, fromTally } from "./Summary.ts"
 
 export {
   /**

@@ -1,17 +1,50 @@
 /**
- * What every budget must do, whoever made it: the contract of `Budget`. Give `budgetLaws` a recipe and it registers a test
- * for each law, in virtual time.
+ * What every budget must do, whoever made it: the contract of `Budget`.
+ *
+ * **When to use**
+ *
+ * For a budget of your own. Give `make` its recipe and register a test for each law: see `Law`.
+ *
+ * **Example** (The laws of a budget)
+ *
+ * ```ts
+ * import { Budget } from "@rego/core"
+ * import { BudgetLaws, Law } from "@rego/testing"
+ * import { Effect } from "effect"
+ *
+ * // grants three at the same time, and forgets to take them back
+ * const leaky: Budget.Make = Effect.sync(() => {
+ *   let running = 0
+ *   return {
+ *     tryAcquire: () =>
+ *       ++running <= 3
+ *         ? { _tag: "Granted", permit: { settle: () => {} } }
+ *         : { _tag: "Denied", reason: "too_many" },
+ *     state: Effect.sync(() => ({ balance: 3 - running }))
+ *   }
+ * })
+ *
+ * const suite = BudgetLaws.make(leaky, { gives: "always", costs: false })
+ * const broken = await Effect.runPromise(Law.broken(suite))
+ * broken[0]?.name // => "grants again what was settled unused, where it says so"
+ * broken[0]?.message // => "grants after all were given back unused: expected 3, got 0"
+ * ```
+ *
+ * @since 0.1.0
  */
-import { assert, describe, it } from "@effect/vitest"
+import type { Budget } from "@rego/core"
+import { Outcome, PolicyKey } from "@rego/core"
 import type { Scope } from "effect"
-import { Clock, Duration, Effect } from "effect"
+import { Clock, Duration, Effect, Random } from "effect"
 import { TestClock } from "effect/testing"
-import type { Budget, Call, Decision, Make, Permit, Request } from "../src/Budget.ts"
-import * as Outcome from "../src/Outcome.ts"
-import * as PolicyKey from "../src/PolicyKey.ts"
-import { makeRandom, seed, withSeed } from "./arbitraries.ts"
+import { equals, isAtMost, isTrue, show } from "./AssertionError.ts"
+import * as Law from "./Law.ts"
 
-export interface LawOptions {
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options extends Law.SeedOptions {
   /**
    * which grants make room again when they are settled: those that were never used (default), all of them (a bound on what
    * exists at the same time), or none (a limiter that takes nothing back, a budget that holds nothing)
@@ -21,10 +54,9 @@ export interface LawOptions {
   readonly costs?: boolean | undefined
 }
 
-export interface Law {
+interface Check {
   readonly name: string
-  /** dies when the law does not hold */
-  readonly check: (make: Make, options: LawOptions) => Effect.Effect<void, never, Scope.Scope>
+  readonly check: (make: Budget.Make, options: Options) => Effect.Effect<void, never, Scope.Scope>
 }
 
 // -----------------------------------------------------------------------------
@@ -38,7 +70,7 @@ const many = 2_000
 
 const nowMillis = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
 
-const callAt = (now: number): Call => ({ key, now, random: () => 0.5 })
+const callAt = (now: number): Budget.Call => ({ key, now, random: () => 0.5 })
 
 const answerOf = <A>(ask: () => A | Effect.Effect<A>): Effect.Effect<A> =>
   Effect.suspend(() => {
@@ -46,7 +78,7 @@ const answerOf = <A>(ask: () => A | Effect.Effect<A>): Effect.Effect<A> =>
     return Effect.isEffect(answer) ? answer : Effect.succeed(answer)
   })
 
-const ask = (budget: Budget, asked: Partial<Request> = {}): Effect.Effect<Decision> =>
+const ask = (budget: Budget.Budget, asked: Partial<Budget.Request> = {}): Effect.Effect<Budget.Decision> =>
   Effect.flatMap(nowMillis, (now) =>
     answerOf(() =>
       budget.tryAcquire({
@@ -62,12 +94,12 @@ const ask = (budget: Budget, asked: Partial<Request> = {}): Effect.Effect<Decisi
 
 /** Asks `times` times, or until it is denied; gives the permits. */
 const drain = (
-  budget: Budget,
-  asked: (nth: number) => Partial<Request> = () => ({}),
+  budget: Budget.Budget,
+  asked: (nth: number) => Partial<Budget.Request> = () => ({}),
   times = many
-): Effect.Effect<ReadonlyArray<Permit>> =>
+): Effect.Effect<ReadonlyArray<Budget.Permit>> =>
   Effect.gen(function*() {
-    const permits: Array<Permit> = []
+    const permits: Array<Budget.Permit> = []
     while (permits.length < times) {
       const decision = yield* ask(budget, asked(permits.length))
       if (decision._tag === "Denied") break
@@ -77,7 +109,7 @@ const drain = (
   })
 
 /** Two of the same recipe, with the same past. */
-const twins = (make: Make): Effect.Effect<readonly [Budget, Budget], never, Scope.Scope> =>
+const twins = (make: Budget.Make): Effect.Effect<readonly [Budget.Budget, Budget.Budget], never, Scope.Scope> =>
   Effect.gen(function*() {
     const pair = [yield* make, yield* make] as const
     const now = yield* nowMillis
@@ -91,25 +123,25 @@ const twins = (make: Make): Effect.Effect<readonly [Budget, Budget], never, Scop
     return pair
   })
 
-const settle = (permits: ReadonlyArray<Permit>, use: "used" | "unused"): void => {
+const settle = (permits: ReadonlyArray<Budget.Permit>, use: "used" | "unused"): void => {
   for (const permit of permits) permit.settle(use)
 }
 
-const checkDecision = (decision: Decision): void => {
+const checkDecision = (decision: Budget.Decision): void => {
   if (decision._tag === "Granted") {
-    assert.strictEqual(typeof decision.permit.settle, "function", "a grant must hold a permit")
+    isTrue(typeof decision.permit.settle === "function", "a grant must hold a permit")
     return
   }
-  assert.strictEqual(decision._tag, "Denied", "a decision is Granted or Denied")
-  assert.isTrue(typeof decision.reason === "string" && decision.reason !== "", "a denial must have a reason")
+  isTrue(decision._tag === "Denied", `a decision must be Granted or Denied, is ${show(decision)}`)
+  isTrue(typeof decision.reason === "string" && decision.reason !== "", "a denial must have a reason")
   if (decision.retryAfter === undefined) return
-  assert.isTrue(Duration.isDuration(decision.retryAfter), "retryAfter must be a Duration")
-  assert.isAtLeast(Duration.toMillis(decision.retryAfter), 0, "retryAfter must not be negative")
+  isTrue(Duration.isDuration(decision.retryAfter), "retryAfter must be a Duration")
+  isTrue(Duration.toMillis(decision.retryAfter) >= 0, "retryAfter must not be negative")
 }
 
-const checkState = (budget: Budget): Effect.Effect<void> =>
+const checkState = (budget: Budget.Budget): Effect.Effect<void> =>
   Effect.map(budget.state, ({ balance }) => {
-    assert.isTrue(typeof balance === "number" && !Number.isNaN(balance), `the balance must be a number, is ${balance}`)
+    isTrue(typeof balance === "number" && !Number.isNaN(balance), `the balance must be a number, is ${balance}`)
   })
 
 const verdicts: ReadonlyArray<Outcome.Outcome> = [
@@ -124,31 +156,41 @@ const verdicts: ReadonlyArray<Outcome.Outcome> = [
 // laws
 // -----------------------------------------------------------------------------
 
-const answers: Law = {
+/** One thing that happens to a budget at some instant, chosen at random; grants are collected in `open`. */
+const anything = (budget: Budget.Budget, random: () => number, open: Array<Budget.Permit>): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const int = (below: number) => Math.floor(random() * below)
+    const now = (yield* nowMillis) - (random() < 0.05 ? 60_000 * random() : 0)
+    const { admit } = budget
+    switch (int(7)) {
+      case 0:
+        return yield* TestClock.adjust(int(10) === 0 ? int(60_000) : int(200))
+      case 1:
+        return budget.onCall?.(callAt(now))
+      case 2:
+        return budget.onCallEnd?.(callAt(now))
+      case 3:
+        return budget.onOutcome?.(verdicts[int(verdicts.length)]!, now)
+      case 4:
+        return open.splice(int(open.length), 1)[0]?.settle(random() < 0.5 ? "used" : "unused")
+      case 5:
+        if (admit !== undefined) return checkDecision(yield* answerOf(() => admit({ ...callAt(now), random })))
+    }
+    const cost = random() < 0.8 ? 1 : 1 + random() * 99
+    const decision = yield* ask(budget, { kind: random() < 0.5 ? "retry" : "hedge", cost, now, random })
+    checkDecision(decision)
+    if (decision._tag === "Granted") open.push(decision.permit)
+  })
+
+const answers: Check = {
   name: "answers Granted or Denied with a reason, whatever happens, and its state is a number",
   check: (make) =>
     Effect.gen(function*() {
       const budget = yield* make
-      const random = makeRandom(seed)
-      const open: Array<Permit> = []
-      const int = (below: number) => Math.floor(random() * below)
+      const generator = yield* Random.Random
+      const open: Array<Budget.Permit> = []
       for (let i = 0; i < 2_000; i++) {
-        const now = (yield* nowMillis) - (random() < 0.05 ? 60_000 * random() : 0)
-        const choice = int(7)
-        if (choice === 0) yield* TestClock.adjust(int(10) === 0 ? int(60_000) : int(200))
-        else if (choice === 1) budget.onCall?.(callAt(now))
-        else if (choice === 2) budget.onCallEnd?.(callAt(now))
-        else if (choice === 3) budget.onOutcome?.(verdicts[int(verdicts.length)]!, now)
-        else if (choice === 4) open.splice(int(open.length), 1)[0]?.settle(random() < 0.5 ? "used" : "unused")
-        else if (choice === 5 && budget.admit !== undefined) {
-          const { admit } = budget
-          checkDecision(yield* answerOf(() => admit({ ...callAt(now), random })))
-        } else {
-          const cost = random() < 0.8 ? 1 : 1 + random() * 99
-          const decision = yield* ask(budget, { kind: random() < 0.5 ? "retry" : "hedge", cost, now, random })
-          checkDecision(decision)
-          if (decision._tag === "Granted") open.push(decision.permit)
-        }
+        yield* anything(budget, () => generator.nextDoubleUnsafe(), open)
         if (i % 20 === 0) yield* checkState(budget)
       }
       settle(open, "used")
@@ -156,14 +198,14 @@ const answers: Law = {
     })
 }
 
-const settledTwice: Law = {
+const settledTwice: Check = {
   name: "takes a permit that is settled twice for settled once",
   check: (make) =>
     Effect.gen(function*() {
       const [once, twice] = yield* twins(make)
       const permits = yield* drain(once)
       const others = yield* drain(twice)
-      assert.strictEqual(permits.length, others.length)
+      equals(others.length, permits.length, "grants of two of the same recipe")
       for (const [i, permit] of permits.entries()) {
         const use = i % 2 === 0 ? "unused" : "used"
         permit.settle(use)
@@ -172,12 +214,12 @@ const settledTwice: Law = {
         others[i]!.settle("used")
         others[i]!.settle("unused")
       }
-      assert.deepStrictEqual(yield* twice.state, yield* once.state)
-      assert.strictEqual((yield* drain(twice)).length, (yield* drain(once)).length)
+      equals(yield* twice.state, yield* once.state, "the state after settling twice")
+      equals((yield* drain(twice)).length, (yield* drain(once)).length, "grants after settling twice")
     })
 }
 
-const unusedMakesRoom: Law = {
+const unusedMakesRoom: Check = {
   name: "grants again what was settled unused, where it says so",
   check: (make, { gives = "unused" }) =>
     Effect.gen(function*() {
@@ -185,12 +227,12 @@ const unusedMakesRoom: Law = {
       const first = yield* drain(budget)
       settle(first, "unused")
       const again = yield* drain(budget)
-      if (gives !== "never") assert.strictEqual(again.length, first.length)
-      else assert.isAtMost(again.length, first.length)
+      if (gives !== "never") equals(again.length, first.length, "grants after all were given back unused")
+      else isAtMost(again.length, first.length, "grants after all were given back unused")
     })
 }
 
-const usedIsSpent: Law = {
+const usedIsSpent: Check = {
   name: "does not grant at once what was used, unless it bounds what exists at the same time",
   check: (make, { gives = "unused" }) =>
     Effect.gen(function*() {
@@ -198,12 +240,12 @@ const usedIsSpent: Law = {
       const first = yield* drain(budget)
       settle(first, "used")
       const again = yield* drain(budget)
-      if (gives === "always") assert.strictEqual(again.length, first.length)
-      else if (first.length < many) assert.strictEqual(again.length, 0)
+      if (gives === "always") equals(again.length, first.length, "grants after all had ended")
+      else if (first.length < many) equals(again.length, 0, "grants after all were used")
     })
 }
 
-const timeGoesBack: Law = {
+const timeGoesBack: Check = {
   name: "never grants more when time goes back",
   check: (make) =>
     Effect.gen(function*() {
@@ -213,13 +255,13 @@ const timeGoesBack: Law = {
       const expected = (yield* drain(steady)).length
       // what it has granted stays granted, and a jump there and back is no time passed
       const granted = (yield* drain(confused, (nth) => ({ now: now - back[nth % back.length]! }))).length
-      assert.isAtMost(granted, expected)
+      isAtMost(granted, expected, "grants while time goes back")
       for (const by of back) confused.onCall?.(callAt(now - by))
-      if (expected < many) assert.isAtMost(granted + (yield* drain(confused)).length, expected)
+      if (expected < many) isAtMost(granted + (yield* drain(confused)).length, expected, "grants when time was back")
     })
 }
 
-const layersShareNothing: Law = {
+const layersShareNothing: Check = {
   name: "never sees what happened to another one of the same recipe",
   check: (make) =>
     Effect.gen(function*() {
@@ -227,11 +269,11 @@ const layersShareNothing: Law = {
       const expected = (yield* drain((yield* twins(make))[0])).length
       yield* drain(budget)
       for (let i = 0; i < 100; i++) budget.onOutcome?.(verdicts[1]!, yield* nowMillis)
-      assert.strictEqual((yield* drain(untouched)).length, expected)
+      equals((yield* drain(untouched)).length, expected, "grants of one that nobody has used")
     })
 }
 
-const costsCount: Law = {
+const costsCount: Check = {
   name: "takes for a cost of 5 what it takes for five of 1",
   check: (make, { costs = true }) =>
     Effect.gen(function*() {
@@ -240,25 +282,25 @@ const costsCount: Law = {
       const limit = (yield* drain(ones)).length
       if (limit === many) return
       const granted = (yield* drain(fives, () => ({ cost: 5 }))).length
-      assert.isAtMost(granted * 5, limit)
+      isAtMost(granted * 5, limit, "tokens granted in fives")
       // what is left over pays for single ones
-      assert.isAtMost(granted * 5 + (yield* drain(fives)).length, limit)
+      isAtMost(granted * 5 + (yield* drain(fives)).length, limit, "tokens granted in fives and ones")
     })
 }
 
-const oneAllowance: Law = {
+const oneAllowance: Check = {
   name: "grants hedges and retries together no more than retries alone",
   check: (make) =>
     Effect.gen(function*() {
       const [retries, both] = yield* twins(make)
       const limit = (yield* drain(retries)).length
       const mixed = (yield* drain(both, (nth) => ({ kind: nth % 2 === 0 ? "hedge" : "retry" }))).length
-      assert.isAtMost(mixed, limit)
-      if (limit < many) assert.isAtMost(mixed + (yield* drain(both)).length, limit)
+      isAtMost(mixed, limit, "hedges and retries")
+      if (limit < many) isAtMost(mixed + (yield* drain(both)).length, limit, "hedges, retries and retries after them")
     })
 }
 
-const atomic: Law = {
+const atomic: Check = {
   name: "grants no more to those who ask at the same time: check and take are one step",
   check: (make) =>
     Effect.gen(function*() {
@@ -270,36 +312,32 @@ const atomic: Law = {
         () => ask(crowd),
         { concurrency: "unbounded" }
       )
-      assert.isAtMost(answered.filter(({ _tag }) => _tag === "Granted").length, limit)
+      isAtMost(answered.filter(({ _tag }) => _tag === "Granted").length, limit, "grants of one instant")
     })
 }
 
-export const laws = {
+// -----------------------------------------------------------------------------
+// suite
+// -----------------------------------------------------------------------------
+
+/** The first one is first because what is shared is used up by the others. */
+const checks: ReadonlyArray<Check> = [
+  layersShareNothing,
   answers,
   settledTwice,
   unusedMakesRoom,
   usedIsSpent,
   timeGoesBack,
-  layersShareNothing,
   costsCount,
   oneAllowance,
   atomic
-} satisfies Record<string, Law>
+]
 
-/** Registers a test for each law. The recipe is run anew for each budget that a law needs. */
-export const budgetLaws = (name: string, make: Make, options: LawOptions = {}): void => {
-  describe(`laws of ${name}`, () => {
-    for (const law of Object.values(laws)) {
-      it.effect(law.name, () =>
-        // far from the start of time, so that there is a past to go back to
-        TestClock.adjust("1 hour").pipe(
-          Effect.andThen(law.check(make, options)),
-          Effect.catchDefect((defect) =>
-            Effect.die(
-              new Error(withSeed(defect instanceof Error ? defect.message : String(defect)), { cause: defect })
-            )
-          )
-        ))
-    }
-  })
-}
+/**
+ * A law for each thing that a budget must do. The recipe is run anew for each budget that a law needs.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (budget: Budget.Make, options: Options = {}): ReadonlyArray<Law.Law> =>
+  checks.map(({ check, name }) => Law.make(name, check(budget, options), options))
