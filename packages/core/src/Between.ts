@@ -8,18 +8,20 @@ import { Duration, Effect, Schedule } from "effect"
 import * as Backoff from "./Backoff.ts"
 import type { Decision, Permit, Request } from "./Budget.ts"
 import type { BetweenHost, FailedGroup } from "./CallHost.ts"
-import type { StopReason } from "./CallRecord.ts"
 import type { Waiting } from "./KillSwitch.ts"
 import { retryAfterMillis } from "./Outcome.ts"
 import { budgetDefect } from "./Questions.ts"
+import type { StopReason } from "./Reasons.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
+import type { Holder } from "./Timer.ts"
 import { Alarm } from "./Timer.ts"
 
 /** What a grant is for: the wait before the next attempt, or the attempt itself after a wait that was too long for it. */
 type Purpose = "wait" | "start"
 
 export class Between extends Alarm implements Waiting {
+  holder: Holder | undefined = undefined
   /** of the group that failed last, once another one follows it */
   previous: FailedGroup["last"]["exit"] = undefined
   waited = 0
@@ -30,9 +32,11 @@ export class Between extends Alarm implements Waiting {
   /** held through the wait, and handed to the attempt that starts after it */
   private permit: Permit | undefined = undefined
   private readonly host: BetweenHost
+  private readonly random: () => number
   constructor(host: BetweenHost) {
     super()
     this.host = host
+    this.random = host.random
   }
 
   begin(group: FailedGroup): void {
@@ -40,7 +44,7 @@ export class Between extends Alarm implements Waiting {
     const floor = Retry.floorOf(group.outcome)
     this.group = group
     if (Schedule.isSchedule(backoff)) return this.askSchedule(backoff, group, floor)
-    this.plan(group, Backoff.delayMillis(backoff, group.retry, this.waited, this.host.random, floor))
+    this.plan(group, Backoff.delayMillis(backoff, group.retry, this.waited, this.random, floor))
   }
 
   /** Built at the first failure, once for the call. */
@@ -63,9 +67,15 @@ export class Between extends Alarm implements Waiting {
   }
 
   private plan(group: FailedGroup, delay: number): void {
-    const { binding, random } = this.host
+    const { binding } = this.host
     const now = this.host.now()
-    const wait = Retry.wait({ plan: binding.plan, outcome: group.outcome, delay, left: this.left(now), random })
+    const wait = Retry.wait({
+      plan: binding.plan,
+      outcome: group.outcome,
+      delay,
+      left: this.left(now),
+      random: this.random
+    })
     if (typeof wait !== "number") return this.stop(wait)
     this.wait = wait
     this.askBudget("wait", now)
@@ -80,10 +90,10 @@ export class Between extends Alarm implements Waiting {
   // ---------------------------------------------------------------------------
 
   private askBudget(purpose: Purpose, now: number): void {
-    const { binding: { budget, key, plan, state }, bounds, questions, random } = this.host
+    const { binding: { budget, key, plan, state }, bounds, questions } = this.host
     if (state.abandoned >= bounds.maxAbandoned) return this.stop("abandoned")
     const attempt = { retry: this.group!.retry + 1, hedge: 0 }
-    const request: Request = { key, kind: "retry", cost: plan.retryCost, attempt, now, random }
+    const request: Request = { key, kind: "retry", cost: plan.retryCost, attempt, now, random: this.random }
     const asked = questions.acquire(budget, request)
     if (!Effect.isEffect(asked)) {
       return this.host.ended

@@ -6,10 +6,14 @@
  *
  * @internal
  */
-import type { Cause, Exit } from "effect"
-import type { Id } from "./Attempt.ts"
+import type { Cause, Clock, Exit } from "effect"
+import { Option } from "effect"
+import type { Noted } from "./Attempt.ts"
+import type { Deadline } from "./Deadline.ts"
 import type { Outcome } from "./Outcome.ts"
 import type { PolicyKey } from "./PolicyKey.ts"
+import type { DenialReason, StopReason } from "./Reasons.ts"
+import { denialOf } from "./Reasons.ts"
 
 export const endedBy = ["returned", "timed_out", "interrupted_loser", "interrupted_caller", "abandoned"] as const
 export type EndedBy = typeof endedBy[number]
@@ -20,26 +24,7 @@ export type Result = typeof results[number]
 export const policySources = ["local", "live", "stale", "lkg", "bundled", "missing"] as const
 export type PolicySource = typeof policySources[number]
 
-export const stopReasons = [
-  "non_retryable",
-  "abort",
-  "no_retries",
-  "attempts_exhausted",
-  "not_replayable",
-  "not_idempotent",
-  "switched_off",
-  "schedule_done",
-  "schedule_defect",
-  "retry_after_too_long",
-  "deadline_would_pass",
-  "deadline_exceeded",
-  "budget_denied",
-  "abandoned",
-  "admission_denied",
-  "policy_missing",
-  "interrupted"
-] as const
-export type StopReason = typeof stopReasons[number]
+export const outcomes = ["Success", "Retryable", "NonRetryable", "Abort"] as const
 
 /** Times are milliseconds on the monotonic line of the call's clock. */
 export type Decision =
@@ -50,29 +35,82 @@ export type Decision =
     readonly kind: "retry" | "hedge"
     /** absent where a rule refused before any budget was asked */
     readonly budget?: string
-    readonly reason: string
+    readonly reason: DenialReason
+    /** the words of a budget of the user's */
+    readonly detail?: string
     readonly retryAfter?: number
     readonly count: number
   }
   | { readonly _tag: "Stopped"; readonly at: number; readonly reason: StopReason }
 
-export class AttemptFacts implements Id {
+/** What an attempt takes from its call when it starts. */
+export interface CallSoFar {
+  readonly binding: { readonly key: PolicyKey }
+  readonly clock: Clock.Clock
+  /** index of the retry group */
+  readonly retry: number
+  /** how the group before ended, and what was waited since */
+  readonly previous: Exit.Exit<unknown, unknown> | undefined
+  readonly delayBefore: number | undefined
+}
+
+/**
+ * What is known of an attempt. One object for the record and for what the effect can read of itself: it keeps nothing of
+ * its call, so that what outlives the attempt may hold it.
+ */
+export class AttemptFacts implements Noted, Deadline {
   /** `undefined` while it runs */
   endedAt: number | undefined = undefined
   endedBy: EndedBy = "abandoned"
   outcome: Outcome | undefined = undefined
   cause: Cause.Cause<unknown> | undefined = undefined
+  readonly key: PolicyKey
   readonly retry: number
   readonly hedge: number
   readonly startedAt: number
-  readonly backoffBefore: number
-  constructor(retry: number, hedge: number, startedAt: number, backoffBefore: number) {
-    this.retry = retry
+  /** when it must have ended, `Infinity` for never */
+  readonly at: number
+  readonly clock: Clock.Clock
+  readonly backoffBefore: number | undefined
+  private readonly last: Exit.Exit<unknown, unknown> | undefined
+  constructor(call: CallSoFar, hedge: number, startedAt: number, at: number) {
+    this.key = call.binding.key
+    this.retry = call.retry
     this.hedge = hedge
     this.startedAt = startedAt
-    this.backoffBefore = backoffBefore
+    this.at = at
+    this.clock = call.clock
+    this.backoffBefore = hedge === 0 ? call.delayBefore : undefined
+    this.last = call.previous
+  }
+
+  /** Until it is over for its call. */
+  get active(): boolean {
+    return this.endedAt === undefined
+  }
+
+  get previous(): Option.Option<Exit.Exit<unknown, unknown>> {
+    return Option.fromUndefinedOr(this.last)
+  }
+
+  note(name: string, value: string): void {
+    if (this.active) annotate(this, name, value)
   }
 }
+
+/** Names are written in code, and are few. */
+const maxAttributes = 16
+
+/** Beside the facts, because nearly no attempt has any, and a field would cost every one of them. */
+const attributes = new WeakMap<AttemptFacts, Map<string, string>>()
+
+export const annotate = (facts: AttemptFacts, name: string, value: string): void => {
+  const known = attributes.get(facts)
+  if (known === undefined) attributes.set(facts, new Map([[name, value]]))
+  else if (known.has(name) || known.size < maxAttributes) known.set(name, value)
+}
+
+export const annotationsOf = (facts: AttemptFacts): ReadonlyMap<string, string> | undefined => attributes.get(facts)
 
 export interface PolicyFacts {
   readonly revision: string
@@ -139,7 +177,7 @@ export class CallRecord {
       _tag: "Denied",
       at,
       kind,
-      reason,
+      ...denialOf(reason),
       count,
       ...(budget === undefined ? {} : { budget }),
       ...(retryAfter === undefined ? {} : { retryAfter })

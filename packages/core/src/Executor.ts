@@ -35,7 +35,7 @@ import type { Awaited, Binding, Bindings, Bounds } from "./Bindings.ts"
 import { reportOnce } from "./Bindings.ts"
 import type * as Budget from "./Budget.ts"
 import type { AttemptHost, BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
-import type { EndedBy, StopReason } from "./CallRecord.ts"
+import type { EndedBy } from "./CallRecord.ts"
 import { CallRecord } from "./CallRecord.ts"
 import * as Classifier from "./Classifier.ts"
 import { Cleanup } from "./Cleanup.ts"
@@ -46,6 +46,7 @@ import { show } from "./Issue.ts"
 import type { Kind, Waiting } from "./KillSwitch.ts"
 import * as Outcome from "./Outcome.ts"
 import { freePass, Questions } from "./Questions.ts"
+import type { StopReason } from "./Reasons.ts"
 import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
@@ -66,9 +67,6 @@ type AnyExit = Exit.Exit<any, any>
 type Resume = (effect: Effect.Effect<any, any>) => void
 
 const noOptions: CallOptions = {}
-
-/** Never written to: the first attempt of a group replaces it. */
-const noAttempts: Array<AttemptRun> = []
 
 const callerGone = Outcome.abort({ reason: "caller_interrupted" })
 
@@ -98,8 +96,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   private attempts = 0
   private admitted = false
-  /** the attempts of the current retry group, in the order of their hedge index */
-  private group: Array<AttemptRun> = noAttempts
+  /** the first attempt of the current retry group; its hedges follow in the order of their index */
+  private first: AttemptRun | undefined = undefined
   private hedger: GroupHedger | undefined = undefined
   private trigger: Hedge.Delays | ScheduleSteps<Hedge.State> | undefined = undefined
   /** definite outcomes that arrived in this tick while others still run: the best of them wins, not the first */
@@ -147,7 +145,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   groupStartedAt(): number {
-    return this.group[0]!.facts.startedAt
+    return this.first!.facts.startedAt
   }
 
   get bounds(): Bounds {
@@ -189,8 +187,15 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     return this.between?.previous
   }
 
-  get delayBefore(): number {
-    return this.between?.waited ?? 0
+  get delayBefore(): number | undefined {
+    return this.between?.waited
+  }
+
+  /** Most groups are one attempt, for which no array is made. */
+  private get group(): ReadonlyArray<AttemptRun> {
+    const group: Array<AttemptRun> = []
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) group.push(attempt)
+    return group
   }
 
   /** Made when there is more to say than one attempt, or when somebody may read it. */
@@ -200,7 +205,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   private openRecord(): CallRecord {
     const record = new CallRecord(this.binding.key, this.binding.facts, this.startedAt)
-    for (const attempt of this.group) record.add(attempt.facts, this.bounds.maxAttemptRecords)
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
+      record.add(attempt.facts, this.bounds.maxAttemptRecords)
+    }
     return record
   }
 
@@ -279,7 +286,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   private startGroup(permit: Budget.Permit | undefined, now: number): void {
     const { trigger } = this
-    this.group = noAttempts
+    this.first = undefined
     if (trigger !== undefined) {
       this.asyncContext ??= capture()
       this.hedger = new GroupHedger(this, trigger)
@@ -308,20 +315,24 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   private add(attempt: AttemptRun): void {
     if (this.attempts++ > 0) this.record.add(attempt.facts, this.bounds.maxAttemptRecords)
-    if (this.group.length === 0) this.group = [attempt]
-    else this.group.push(attempt)
+    let last = this.first
+    while (last?.next !== undefined) last = last.next
+    if (last === undefined) this.first = attempt
+    else last.next = attempt
   }
 
   private run(attempt: AttemptRun): void {
-    let context = Context.add(this.context, CurrentAttempt, attempt.visible)
-    if (attempt.endsAt !== Infinity) context = Context.add(context, CurrentDeadline, attempt.visible)
+    const visible = Option.some(attempt.facts)
+    let context = Context.add(this.context, CurrentAttempt, visible)
+    if (attempt.endsAt !== Infinity) context = Context.add(context, CurrentDeadline, visible)
     if (attempt.scope !== undefined) context = Context.add(context, Scope.Scope, attempt.scope)
-    if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, attempt.visible)
+    if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, visible)
     this.binding.state.running++
     const fiber = Effect.runForkWith(context)(this.self)
     attempt.fiber = fiber
     const exit = fiber.pollUnsafe()
-    if (exit === undefined) fiber.addObserver((late) => attempt.onFiberExit(late))
+    // Bound, not an arrow: half the bytes for each attempt in flight.
+    if (exit === undefined) fiber.addObserver(attempt.onFiberExit.bind(attempt))
     else attempt.onFiberExit(exit)
   }
 
@@ -330,10 +341,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const { clock, context } = this
     const { overall, perAttempt } = this.binding.plan
     this.asyncContext ??= capture()
-    if (attempt.endsAt < this.deadline) attempt.armShared(clock, context, perAttempt, startedAt)
-    else if (startedAt === this.startedAt && this.ownsDeadline) {
-      attempt.armShared(clock, context, overall, startedAt)
-    } else attempt.armOwn(clock, context, attempt.endsAt - startedAt)
+    if (attempt.endsAt < this.deadline) attempt.armShared(clock, context, perAttempt)
+    else if (startedAt === this.startedAt && this.ownsDeadline) attempt.armShared(clock, context, overall)
+    else attempt.armOwn(clock, context, attempt.endsAt - startedAt)
   }
 
   /** Whether the deadline is the policy's, and not one of an enclosing call. */
@@ -395,17 +405,17 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private interruptAttempt(attempt: AttemptRun): void {
     const { fiber } = attempt
     fiber?.interruptUnsafe(this.fiberId)
-    if (fiber === undefined || attempt.fiberExit !== undefined || attempt.abandoned || attempt.awaited) return
-    attempt.abandoned = true
-    this.cleanup.abandoned.push(attempt)
+    if (fiber === undefined || attempt.fiberExit !== undefined || attempt.left !== undefined) return
+    attempt.left = "abandoned"
+    this.cleanup.abandon(attempt)
     this.binding.state.abandoned++
     this.supervisor.add(fiber)
   }
 
   private onLateEnd(attempt: AttemptRun): void {
-    if (attempt.abandoned) this.binding.state.abandoned--
+    if (attempt.left === "abandoned") this.binding.state.abandoned--
     this.release(attempt)
-    if (attempt.awaited) this.cleanup.oneLess()
+    if (attempt.left === "awaited") this.cleanup.oneLess()
   }
 
   // ---------------------------------------------------------------------------
@@ -450,7 +460,10 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private idle(): boolean {
-    return this.group.every((attempt) => attempt.exit !== undefined)
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
+      if (attempt.exit === undefined) return false
+    }
+    return true
   }
 
   /** Waits for the attempts still running, and where no retry would follow for a hedge that starts at once. */
@@ -501,15 +514,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   groupFailed(): void {
     this.hedger?.close()
-    const last = this.group[0]!
-    const outcome = this.group.length === 1
-      ? last.retryable!
-      : Retry.combine(this.group.map((attempt) => attempt.retryable!))
+    const last = this.first!
+    const group = this.group
+    const outcome = Retry.combine(group.map((attempt) => attempt.retryable!))
     const stop = Retry.refusal({
       plan: this.binding.plan,
       retry: this.retry,
       outcome,
-      mayStillRun: this.group.some((attempt) => attempt.timedOut),
+      mayStillRun: group.some((attempt) => attempt.timedOut),
       replayable: this.replayable(),
       idempotent: this.idempotent(),
       switchedOff: this.switchedOff("retry")
@@ -525,7 +537,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   next(permit: Budget.Permit | undefined): void {
     // Only now is it sure that the last exit is not returned: a wait may still end the call with it.
-    for (const attempt of this.group) this.release(attempt)
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) this.release(attempt)
     if (this.ended) return this.settle(permit, "unused")
     this.countHedges(undefined)
     this.written ??= this.openRecord()
@@ -547,7 +559,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   onDeadline(): void {
-    const last = this.group[0]
+    const last = this.first
     if (last === undefined) this.deadlinePassed()
     else this.conclude(last, "deadline_would_pass")
   }
@@ -606,8 +618,10 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private endGroup(returned: AttemptRun | undefined, running: "interrupted_loser" | "timed_out", now: number): void {
-    for (const attempt of this.group) if (!attempt.settled) this.cut(attempt, running, now)
-    for (const attempt of this.group) {
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
+      if (!attempt.settled) this.cut(attempt, running, now)
+    }
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
       if (attempt.fiberExit === undefined) this.interruptAttempt(attempt)
       else if (attempt !== returned || attempt.timedOut) this.release(attempt)
       else if (attempt.scope?.state._tag === "Open") this.cleanup.keep(attempt.scope, this.parentScope!)
@@ -623,11 +637,11 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const now = this.now()
     this.endParts()
     this.reportAbort(now)
-    for (const attempt of this.group) {
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
       if (attempt.fiberExit !== undefined) this.release(attempt)
-      else if (!attempt.abandoned) {
+      else if (attempt.left === undefined) {
         this.cut(attempt, "interrupted_caller", now)
-        attempt.awaited = true
+        attempt.left = "awaited"
         this.cleanup.oneMore()
         this.interruptAttempt(attempt)
       }
@@ -642,7 +656,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
    * knows of hedges itself: what was granted for one is settled when it ends.
    */
   private reportAbort(now: number): void {
-    const first = this.group[0]
+    const { first } = this
     if (first !== undefined && first.exit === undefined) this.tellOutcome(callerGone, now)
   }
 
@@ -661,8 +675,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private countHedges(returned: AttemptRun | undefined): void {
+    if (this.first?.next === undefined) return
     const hedges = this.group.length - 1
-    if (hedges <= 0) return
     const now = this.now()
     const won = returned?.retryable === undefined ? returned?.facts.hedge ?? 0 : 0
     this.binding.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
@@ -728,7 +742,7 @@ export const execute = (
     const fiber = Fiber.getCurrent()!
     const bindings = bindingsOf(fiber.context)
     const call = new Call(
-      self as Effect.Effect<any, any>,
+      bindings.surround(self as Effect.Effect<any, any>),
       key,
       options ?? noOptions,
       bindings,

@@ -3,6 +3,8 @@
  */
 export * as BudgetLaws from "./BudgetLaws.ts"
 export * as Distribution from "./Distribution.ts"
+export * as Downstream from "./Downstream.ts"
+export * as Fault from "./Fault.ts"
 export * as Law from "./Law.ts"
 export * as Scenario from "./Scenario.ts"
 export * as Scenarios from "./Scenarios.ts"

@@ -12,7 +12,7 @@ const house: House = {
     // what the others are made of
     ["AssertionError"],
     // the testing kit
-    ["TimelineRows", "Law", "BudgetLaws"],
+    ["TimelineRows", "Downstream", "Fault", "Law", "BudgetLaws"],
     // the simulator: numbers and data
     [
       "ScenarioInvalid",
@@ -79,6 +79,14 @@ describe("API of @rego/testing", () => {
     assert.deepStrictEqual(apiOf(publicModules, (name) => sources[name]!), {
       BudgetLaws: { values: "make", types: "Options" },
       Distribution: { values: "Distribution make mean quantile", types: "Distribution Input Shape" },
+      Downstream: {
+        values: "answer die fail hang make run",
+        types: "Arrival Downstream Step StepOptions"
+      },
+      Fault: {
+        values: "Faults answer at defect error hang latency layer",
+        types: "Delay Fault Instead LayerOptions Options"
+      },
       Law: { values: "broken", types: "Broken Law SeedOptions" },
       Scenario: {
         values: "Scenario decode lastEnd make",
