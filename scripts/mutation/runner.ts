@@ -29,7 +29,7 @@ const NONE = "none"
 /** Mutants in one process: what hangs or leaks goes with it. */
 const CHUNK = 40
 
-const STALL_MILLIS = 120_000
+const STALL_MILLIS = 40_000
 
 const fileOf = (tests: ReadonlyArray<string>, log: string, id: string, hitLimit: number): string => `
 import { appendFileSync } from "node:fs"
