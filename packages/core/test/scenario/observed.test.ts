@@ -138,11 +138,18 @@ const makeTracer = () => {
   return { spans, tracer }
 }
 
-const throwing = Tracer.make({
-  span: () => {
-    throw new Error("tracer")
-  }
-})
+/** Fails when a span is made, or later, when it ends. */
+const throwing = (when: "made" | "ended") =>
+  Tracer.make({
+    span: (options) => {
+      if (when === "made") throw new Error("tracer")
+      return Object.assign(new Tracer.NativeSpan(options), {
+        end: () => {
+          throw new Error("tracer")
+        }
+      })
+    }
+  })
 
 const observed = (...observers: ReadonlyArray<Observer.Observer>): Watch => (self) =>
   Effect.provideService(self, Observer.CurrentObservers, new Set(observers))
@@ -181,7 +188,9 @@ describe("the result of a call", () => {
           observed(Observer.spans("attempts")),
           observed(Observer.spans("call")),
           (self) => Effect.withSpan(self, "caller"),
-          (self) => Effect.withTracer(self, throwing),
+          (self) => Effect.withTracer(self, throwing("made")),
+          (self) => Effect.withTracer(self, throwing("ended")),
+          (self) => observed(Observer.spans("event"))(Effect.withSpan(self, "caller")),
           (self) => Effect.flatMap(Timeline.capture(self), ([exit]) => exit)
         ]
         const plain = yield* run(scenario, quiet)
