@@ -54,10 +54,10 @@ export class Cleanup {
   /** Ends what an attempt that is not returned has left, once its fiber has ended. */
   release(attempt: AttemptRun): void {
     const exit = attempt.fiberExit
-    if (exit === undefined || attempt.released) return
-    attempt.released = true
+    if (exit === undefined || attempt.left === "released") return
     // What was given up before is not waited for, and so are not its scope and its value.
     const awaited = this.waiting && attempt.left !== "abandoned"
+    attempt.left = "released"
     const success = exit._tag === "Success"
     const closing = attempt.scope && Scope.closeUnsafe(attempt.scope, success ? Exit.interrupt() : exit)
     if (closing !== undefined) this.background(closing, awaited)
