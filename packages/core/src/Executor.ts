@@ -34,7 +34,7 @@ import { Between } from "./Between.ts"
 import type { Awaited, Binding, Bindings, Bounds } from "./Bindings.ts"
 import { reportOnce } from "./Bindings.ts"
 import type * as Budget from "./Budget.ts"
-import type { AttemptHost, BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
+import type { AttemptHost, BetweenHost, CleanupHost, Denial, HedgerHost } from "./CallHost.ts"
 import type { EndedBy } from "./CallRecord.ts"
 import { CallRecord } from "./CallRecord.ts"
 import * as Classifier from "./Classifier.ts"
@@ -77,7 +77,7 @@ const EnclosingHedge: Context.Reference<Option.Option<Attempt>> = Context.Refere
 )
 
 /** The call is also the effect that cancels it, so that nothing is made for the interruption of a call that ends. */
-class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, HedgerHost {
+class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, CleanupHost, HedgerHost {
   binding: Binding
   readonly context: Context.Context<never>
   readonly clock: Clock.Clock
@@ -174,12 +174,11 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   get cleanup(): Cleanup {
-    return this.cleaning ??= new Cleanup(
-      this.context,
-      this.supervisor,
-      this.options.onDiscard,
-      (defect) => this.reportDefect("finalizer", defect)
-    )
+    return this.cleaning ??= new Cleanup(this)
+  }
+
+  get onDiscard(): CallOptions["onDiscard"] {
+    return this.options.onDiscard
   }
 
   get random(): () => number {
@@ -466,10 +465,12 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private idle(): boolean {
-    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
-      if (attempt.exit === undefined) return false
-    }
-    return true
+    return !this.some((attempt) => attempt.exit === undefined)
+  }
+
+  private some(test: (attempt: AttemptRun) => boolean): boolean {
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) if (test(attempt)) return true
+    return false
   }
 
   /** Waits for the attempts still running, and where no retry would follow for a hedge that starts at once. */
@@ -491,10 +492,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   /** Whether an attempt of the group has a definite outcome, the given one aside. */
   private hasArrived(besides?: AttemptRun): boolean {
-    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
-      if (attempt !== besides && attempt.definite) return true
-    }
-    return false
+    return this.some((attempt) => attempt !== besides && attempt.definite)
   }
 
   /** Those of one tick: the best of them wins, not the first. */
@@ -529,13 +527,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   groupFailed(): void {
     this.hedger?.close()
     const last = this.first!
-    const group = this.group
-    const outcome = Retry.combine(group.map((attempt) => attempt.retryable!))
+    const outcome = last.next === undefined
+      ? last.retryable!
+      : Retry.combine(this.group.map((attempt) => attempt.retryable!))
     const stop = Retry.refusal({
       plan: this.binding.plan,
       retry: this.retry,
       outcome,
-      mayStillRun: group.some((attempt) => attempt.timedOut),
+      mayStillRun: this.some((attempt) => attempt.timedOut),
       replayable: this.replayable(),
       idempotent: this.idempotent(),
       switchedOff: this.switchedOff("retry")

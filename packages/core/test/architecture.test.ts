@@ -27,6 +27,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Time",
     "Steps",
     "SlidingSum",
+    "Line",
     "MetricTable",
     "MetricReasons"
   ],
