@@ -24,11 +24,27 @@ const house: House = {
       "Arbitraries",
       "ObserverLaws"
     ],
-    // the simulator
-    [],
+    // the simulator: numbers and data
+    [
+      "ScenarioInvalid",
+      "Randomness",
+      "Statistics",
+      "Histogram",
+      "VirtualTime",
+      "Distribution",
+      "Scenario",
+      "Scenarios"
+    ],
+    // its world, and what is counted of it
+    ["ServerModel", "Processes", "Tally", "Simulation"],
+    // what users see of it
+    ["SimulationReport", "SimulationChart", "Summary", "Simulator"],
     ["index"]
   ],
-  isAllowed: (_, from) => /^(?:effect|effect\/Function|effect\/Arbitrary|effect\/testing|@rego\/core)$/.test(from)
+  isAllowed: (_, from) =>
+    /^(?:effect|effect\/Function|effect\/Arbitrary|effect\/testing|@rego\/core|@rego\/core\/internal\/Issue)$/.test(
+      from
+    )
 }
 
 const sources = readModules(join(folder, "src"))
@@ -75,6 +91,7 @@ describe("API of @rego/testing", () => {
       Arbitraries: { values: "backoff event outcome policy timeline trigger", types: "" },
       BudgetLaws: { values: "make", types: "Options" },
       ClassifierLaws: { values: "make", types: "Options" },
+      Distribution: { values: "Distribution make mean quantile", types: "Distribution Input Shape" },
       Downstream: {
         values: "answer die fail hang make run",
         types: "Arrival Downstream Step StepOptions"
@@ -87,6 +104,20 @@ describe("API of @rego/testing", () => {
       ObserverLaws: { values: "make", types: "" },
       PolicySourceLaws: { values: "make", types: "Options" },
       Law: { values: "broken", types: "Broken Law SeedOptions" },
+      Scenario: {
+        values: "Scenario decode lastEnd make",
+        types: "ClosedInput EpisodeInput Input OpenInput Scenario ServerInput"
+      },
+      Scenarios: {
+        values: "longTail metastable overload partialOutage rollingRestart shipped slowReplica steady totalOutage",
+        types: ""
+      },
+      SimulationChart: { values: "latency load", types: "Reports" },
+      SimulationReport: {
+        values: "format formatEstimate metrics table toJson unitOf",
+        types: "Counts LoadOverTime Metric Report Run"
+      },
+      Simulator: { values: "classifier simulate", types: "Options" },
       TimelineRows: {
         values: "anytime between difference expectRows expectTimeline rows",
         types: "Between Expected Row"
