@@ -8,6 +8,7 @@ import type { Clock, Context, Duration, Effect, Exit, Scope } from "effect"
 import type { AttemptRun } from "./AttemptRun.ts"
 import type { Binding, Bounds } from "./Bindings.ts"
 import type { Permit } from "./Budget.ts"
+import type { CallEvents } from "./CallEvents.ts"
 import type { CallSoFar } from "./CallRecord.ts"
 import type { Cleanup } from "./Cleanup.ts"
 import type { Kind, Waiting } from "./KillSwitch.ts"
@@ -34,6 +35,8 @@ export interface CallHost {
   readonly deadline: number
   readonly random: () => number
   readonly ended: boolean
+  /** `undefined` where nobody listens */
+  readonly events: CallEvents | undefined
   /** both are made when a call first needs them: one that succeeds at once needs neither */
   readonly questions: Questions
   readonly cleanup: Cleanup

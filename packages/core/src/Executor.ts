@@ -34,6 +34,8 @@ import { Between } from "./Between.ts"
 import type { Awaited, Binding, Bindings, Bounds } from "./Bindings.ts"
 import { reportOnce } from "./Bindings.ts"
 import type * as Budget from "./Budget.ts"
+import type { CallEvents } from "./CallEvents.ts"
+import { eventsOf } from "./CallEvents.ts"
 import type { AttemptHost, BetweenHost, CleanupHost, Denial, HedgerHost } from "./CallHost.ts"
 import type { EndedBy } from "./CallRecord.ts"
 import { CallRecord } from "./CallRecord.ts"
@@ -68,6 +70,8 @@ type Resume = (effect: Effect.Effect<any, any>) => void
 
 const noOptions: CallOptions = {}
 
+const firstAttempt = { retry: 0, hedge: 0 }
+
 const callerGone = Outcome.abort({ reason: "caller_interrupted" })
 
 /** The hedge that runs the current code, however deep below it. */
@@ -93,6 +97,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   private resume: Resume | undefined
   private readonly withTimeline: boolean
   private readonly startedAt: number
+  /** `undefined` where nobody listens */
+  readonly events: CallEvents | undefined
 
   private attempts = 0
   /** the first attempt of the current retry group; its hedges follow in the order of their index */
@@ -130,6 +136,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     // JavaScript may pass anything, and a call never fails because of its key.
     this.binding = bindings.get(typeof key === "string" ? key : String(key), context)
     this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(context, this.clock))
+    this.events = eventsOf(fiber, this, this.startedAt)
   }
 
   asEffect(): Effect.Effect<void> {
@@ -221,7 +228,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
 
   begin(now: number = this.startedAt): void {
     const { budget, notReady } = this.binding
-    if (notReady !== undefined) return this.awaitPolicy(notReady)
+    if (notReady !== undefined && notReady !== "missing") return this.awaitPolicy(notReady)
+    this.events?.policyResolved(now, this.startedAt)
+    if (notReady !== undefined) return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
     if (now >= this.deadline) return this.deadlinePassed()
     if (budget.admit === undefined) return this.admit(undefined, now)
     const asked = this.questions.admit(budget, this.asCall(now))
@@ -230,7 +239,11 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   }
 
   private onAdmission(decision: Budget.Decision, now: number): void {
-    if (decision._tag === "Granted") return this.admit(decision.permit, now)
+    if (decision._tag === "Granted") {
+      this.events?.granted(now, "call", firstAttempt)
+      return this.admit(decision.permit, now)
+    }
+    this.events?.denied(now, "call", firstAttempt, { budget: this.binding.plan.budget, ...decision })
     this.fail({
       _tag: "AdmissionDenied",
       budget: this.binding.plan.budget,
@@ -240,8 +253,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   }
 
   /** A policy that was on its way is there, or will not be. The wait counts: the call began when it was made. */
-  private awaitPolicy(awaited: "missing" | Awaited): void {
-    if (awaited === "missing") return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
+  private awaitPolicy(awaited: Awaited): void {
     this.questions.run(awaited.policy, () => {
       this.binding = this.bindings.get(this.binding.key, this.context)
       this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(this.context, this.clock))
@@ -323,6 +335,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     while (last?.next !== undefined) last = last.next
     if (last === undefined) this.first = attempt
     else last.next = attempt
+    this.events?.attemptStarted(attempt)
   }
 
   private run(attempt: AttemptRun): void {
@@ -332,6 +345,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     if (attempt.scope !== undefined) context = Context.add(context, Scope.Scope, attempt.scope)
     if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, visible)
     this.binding.state.running++
+    if (this.events !== undefined) context = this.events.inAttempt(context, attempt)
     const fiber = Effect.runForkWith(context)(this.self)
     attempt.fiber = fiber
     const exit = fiber.pollUnsafe()
@@ -413,12 +427,16 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     attempt.left = "abandoned"
     this.cleanup.abandon(attempt)
     this.binding.state.abandoned++
+    this.events?.abandoned(attempt)
     this.supervisor.add(fiber)
   }
 
   private onLateEnd(attempt: AttemptRun): void {
     const { left } = attempt
-    if (left === "abandoned") this.binding.state.abandoned--
+    if (left === "abandoned") {
+      this.binding.state.abandoned--
+      this.events?.abandonedEnded(attempt)
+    }
     this.release(attempt)
     if (left === "awaited") this.cleanup.oneLess()
   }
@@ -433,6 +451,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     const endedAt = attempt.facts.endedAt!
     attempt.facts.outcome = outcome
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
+    this.events?.attemptEnded(attempt)
     if (!this.isSecondAnswer(attempt, outcome)) this.tellOutcome(outcome, endedAt)
     this.binding.hedging?.onOutcome(outcome, startedAt, endedAt)
     if (this.ended) return
@@ -564,7 +583,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   }
 
   recordBackoff(delay: number, retryAfter: number | undefined): void {
-    this.record.backoff(this.now(), delay, retryAfter)
+    const now = this.now()
+    this.record.backoff(now, delay, retryAfter)
+    this.events?.backoff(now, delay, retryAfter)
   }
 
   recordDenied(kind: "retry" | "hedge", { budget, reason, retryAfter }: Denial, count: number): void {
@@ -573,8 +594,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
 
   onDeadline(): void {
     const last = this.first
-    if (last === undefined) this.deadlinePassed()
-    else this.conclude(last, "deadline_would_pass")
+    if (last === undefined) return this.deadlinePassed()
+    this.events?.deadlinePassed(this.now(), this.attempts)
+    this.conclude(last, "deadline_would_pass")
   }
 
   // ---------------------------------------------------------------------------
@@ -595,6 +617,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   }
 
   private deadlinePassed(): void {
+    this.events?.deadlinePassed(this.now(), this.attempts)
     this.fail({
       _tag: "DeadlineExceeded",
       overall: this.ownsDeadline ? Duration.millis(this.binding.plan.overall) : undefined,
@@ -622,6 +645,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     let result: AnyExit
     try {
       this.endParts()
+      this.events?.returns(returned)
       this.endGroup(returned, running, now)
       this.closeRecord(now, stop, exit)
       result = this.result(exit)
@@ -686,6 +710,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   private cut(attempt: AttemptRun, endedBy: EndedBy, now: number): void {
     attempt.settle(endedBy, now)
     this.binding.hedging?.onCut(now - attempt.facts.startedAt, now)
+    this.events?.attemptEnded(attempt)
   }
 
   private countHedges(returned: AttemptRun | undefined): void {
@@ -693,7 +718,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     const hedges = this.group.length - 1
     const now = this.now()
     const won = returned?.retryable === undefined ? returned?.facts.hedge ?? 0 : 0
-    this.binding.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
+    const saved = this.binding.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
+    this.events?.groupEnded(now, this.group, won, saved)
   }
 
   private closeRecord(now: number, stop: StopReason | undefined, exit: AnyExit | "interrupted"): void {
@@ -701,10 +727,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     if (stop !== undefined) this.record.decide({ _tag: "Stopped", at: now, reason: stop })
     if (this.retry >= 0) this.tellCall("onCallEnd", now)
     const collector = Context.get(this.context, Timeline.CurrentCollector)
+    const { events } = this
+    const isRead = collector !== undefined || events !== undefined || this.withTimeline
     // Nobody can read the record of such a success: only a failure carries it.
-    if (collector === undefined && !this.withTimeline && exit !== "interrupted" && exit._tag === "Success") return
-    this.record.end(now, exit, this.clock.currentTimeMillisUnsafe() - now)
+    if (!isRead && exit !== "interrupted" && exit._tag === "Success") return
+    this.record.end(now, exit, events?.wallOffset ?? this.clock.currentTimeMillisUnsafe() - now)
     collector?.add(this.record)
+    events?.callEnded(this.record, stop, exit === "interrupted" ? Exit.interrupt(this.fiberId) : exit)
   }
 
   private result(exit: AnyExit): AnyExit {

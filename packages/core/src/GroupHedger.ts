@@ -189,6 +189,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     // Late timers happen on a busy host: what would start now would be cut at once.
     if (!this.mayAsk() || this.host.now() >= this.host.deadline) return
     this.asking = "budget"
+    this.host.events?.hedgeDue(this.host.now(), { retry: this.host.retry, hedge: this.launched })
     const unfit = this.unfit()
     if (unfit !== undefined) return this.refused({ reason: unfit })
     const { binding: { hedgeBudget, key, plan }, random, retry } = this.host
@@ -218,6 +219,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     const late = this.closed || now >= this.host.deadline
     if (!late && this.notBefore - now < oneMicrosecond) {
       this.state.onStarted(now)
+      this.host.events?.hedgeStarted(now, { retry: this.host.retry, hedge })
       return this.host.start(hedge, permit, now)
     }
     this.asking = undefined
@@ -230,6 +232,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     this.asking = undefined
     this.state.onDenied()
     this.denials = [...this.denials ?? [], denial]
+    this.host.events?.denied(this.host.now(), "hedge", { retry: this.host.retry, hedge: this.launched }, denial)
     if (this.idle) this.host.groupFailed()
     else this.armNext(this.host.now())
   }

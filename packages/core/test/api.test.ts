@@ -99,10 +99,18 @@ describe("API", () => {
           values: "RegoError isRegoError",
           types: "AdmissionDenied AttemptTimedOut DeadlineExceeded PolicyMissing Reason"
         },
+        RegoLogs: {
+          values: "layer make",
+          types: "Level Options"
+        },
+        RegoMetrics: {
+          values: "instruments layer make prometheusName",
+          types: "Instrument Options"
+        },
         Timeline: {
           values:
-            "AttemptRecord Decision DenialReason Event StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson jsonSchema render svgStyle toJson toSvg",
-          types: "CaptureOptions Decision DenialReason Event StopReason"
+            "AttemptRecord Decision DenialReason Event StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson fromSpans jsonSchema render svgStyle toJson toSvg",
+          types: "CaptureOptions Decision DenialReason Event SpanLike StopReason"
         }
       }
     )

@@ -20,6 +20,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Reasons",
     "CallRecord",
     "Event",
+    "SpanTimeline",
     "Waterfall",
     "WaterfallText",
     "WaterfallSvg",
@@ -63,6 +64,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // services
   [
     "AsyncContext",
+    "MetricSeries",
     "Mailbox",
     "Observer",
     "PolicySource",
@@ -76,13 +78,15 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "MetricSeries"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "CallLog"],
   // executor
   [
     "Timer",
     "AttemptRun",
     "Cleanup",
     "CallHost",
+    "CallSpans",
+    "CallEvents",
     "Questions",
     "ScheduleSteps",
     "Between",
@@ -96,6 +100,8 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "ProviderLayer",
     "PolicyMetrics",
     "ProviderMetrics",
+    "RegoMetrics",
+    "RegoLogs",
     "LivePolicies",
     "LiveLayer",
     "FetchedPolicies",
