@@ -3,6 +3,7 @@ import type { Step } from "./lib/steps.ts"
 import { runAll } from "./lib/steps.ts"
 
 const steps: ReadonlyArray<Step> = [
+  { name: "supply", script: "scripts/supply.ts", args: ["--audit"] },
   { name: "pack", script: "scripts/pack.ts", args: [] }
 ]
 

@@ -10,6 +10,7 @@ interface Mutant {
   readonly mutatorName: string
   readonly replacement: string
   readonly status: "Killed" | "Survived" | "NoCoverage" | "Timeout" | "CompileError" | "RuntimeError" | "Ignored"
+  readonly statusReason?: string
   readonly location: { readonly start: Place; readonly end: Place }
 }
 
@@ -62,21 +63,26 @@ const survivorOf = (source: string) => {
   }
 }
 
+/** A test file that cannot even be loaded fails as a test does; Stryker keeps the two apart. */
+const keptTestsFromLoading = ({ status, statusReason = "" }: Mutant): boolean =>
+  status === "RuntimeError" && statusReason.startsWith("An error occurred outside of a test run") &&
+  !/Failed to (?:resolve|load)|Cannot find (?:module|package)/.test(statusReason)
+
 /** Throws when a mutant ended in an error of the tools: then nothing is known about it. */
 export const resultOf = (report: StrykerReport, tests: ReadonlyArray<string>): ModuleResult => {
   const [file] = Object.values(report.files)
   if (file === undefined) throw new Error("no file was mutated")
-  const of = (...statuses: ReadonlyArray<Mutant["status"]>) =>
-    file.mutants.filter(({ status }) => statuses.includes(status))
-  const errors = of("CompileError", "RuntimeError")
-  if (errors.length > 0) throw new Error(`${errors.length} mutants ended in an error`)
+  const { mutants, source } = file
+  const killed = mutants.filter((mutant) => mutant.status === "Killed" || keptTestsFromLoading(mutant))
+  const errors = mutants.filter((mutant) => mutant.status.endsWith("Error") && !keptTestsFromLoading(mutant))
+  if (errors.length > 0) throw new Error(`${errors.length} mutants ended in an error: ${errors[0]?.statusReason}`)
   return {
     tests,
-    mutants: file.mutants.length,
-    killed: of("Killed").length,
-    timedOut: of("Timeout").length,
-    survivors: of("Survived", "NoCoverage")
-      .map(survivorOf(file.source))
+    mutants: mutants.length,
+    killed: killed.length,
+    timedOut: mutants.filter(({ status }) => status === "Timeout").length,
+    survivors: mutants.filter(({ status }) => status === "Survived" || status === "NoCoverage")
+      .map(survivorOf(source))
       .toSorted((a, b) => a.line - b.line)
   }
 }

@@ -69,7 +69,7 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   RegoError: ["Rego", "Executor"],
   ResilientClient: ["scenario/clients"],
   ResilientService: ["scenario/clients"],
-  Retry: ["Rego", "scenario/upstream"],
+  Retry: ["Rego", "scenario/upstream", "driver/hedging"],
   Rollout: live,
   ScheduleSteps: ["Steps", "Hedge"],
   SlidingSum: ["RatioBudget", "AdaptiveThrottle", "HedgeState"],

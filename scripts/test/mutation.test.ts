@@ -7,11 +7,13 @@ const mutant = (
   status: string,
   start: readonly [number, number],
   end: readonly [number, number],
-  replacement: string
+  replacement: string,
+  statusReason = ""
 ) => ({
   mutatorName: "Any",
   replacement,
   status,
+  statusReason,
   location: { start: { line: start[0], column: start[1] }, end: { line: end[0], column: end[1] } }
 })
 
@@ -35,6 +37,11 @@ describe("mutation", () => {
           { line: 2, change: "a < 2 || a > 3 => a <= 2 && a > 3" }
         ]
       })
+    })
+
+    it("counts a mutant that keeps a test file from loading as killed", () => {
+      const reason = "An error occurred outside of a test run: Plan.test.ts: Invalid Input: undefined"
+      assert.strictEqual(resultOf(reportOf(mutant("RuntimeError", [1, 1], [1, 2], "x", reason)), []).killed, 1)
     })
 
     it("makes nothing of a run whose mutants failed to start", () => {

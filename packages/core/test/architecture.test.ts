@@ -28,6 +28,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Time",
     "Steps",
     "SlidingSum",
+    "Line",
     "MetricTable",
     "MetricReasons"
   ],
@@ -63,6 +64,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // services
   [
     "AsyncContext",
+    "MetricSeries",
     "Mailbox",
     "Observer",
     "PolicySource",
@@ -76,7 +78,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "MetricSeries"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "CallLog"],
   // executor
   [
     "Timer",
@@ -98,6 +100,8 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "ProviderLayer",
     "PolicyMetrics",
     "ProviderMetrics",
+    "RegoMetrics",
+    "RegoLogs",
     "LivePolicies",
     "LiveLayer",
     "FetchedPolicies",
