@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import Eleventy, { type Config, type MarkdownIt, type Token } from "@11ty/eleventy"
+import { type Config, Eleventy, type MarkdownIt, type Token } from "@11ty/eleventy"
 import { copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { join, relative, resolve } from "node:path"
 import { build as bundle } from "vite"
@@ -56,7 +56,9 @@ const configure = (config: Config, all: ReadonlyArray<Page>, entries: Array<Entr
   const groups = navigation()
   config.setUseGitIgnore(false)
   for (const page of all) {
-    config.addTemplate(`packages/site/pages/${page.url.replace(/html$/, "md")}`, page.text, { permalink: `/${page.url}` })
+    config.addTemplate(`packages/site/pages/${page.url.replace(/html$/, "md")}`, page.text, {
+      permalink: `/${page.url}`
+    })
   }
   config.amendLibrary("md", (markdown) => amend(markdown, (url) => byUrl.get(url.replace(/\/$/, "/index.html"))!))
   config.addTransform("frame", function(body) {

@@ -38,7 +38,7 @@ declare module "@11ty/eleventy" {
     readonly addWatchTarget: (path: string) => void
   }
 
-  export default class Eleventy {
+  export class Eleventy {
     constructor(input: string, output: string, options: {
       readonly quietMode?: boolean
       readonly configPath?: string | false

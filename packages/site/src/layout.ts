@@ -8,9 +8,9 @@ import type { Group } from "./places.ts"
 
 const entities: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", "\"": "&quot;" }
 
-export const escape = (text: string): string => text.replaceAll(/[&<>"]/g, (sign) => entities[sign]!)
+const escape = (text: string): string => text.replaceAll(/[&<>"]/g, (sign) => entities[sign]!)
 
-export const titleOf = (body: string): string =>
+const titleOf = (body: string): string =>
   (/<h1[^>]*>(?<title>[^]*?)<\/h1>/.exec(body)?.groups?.["title"] ?? "Rego").replaceAll(/<[^>]+>/g, "")
 
 export interface Frame {
@@ -22,7 +22,9 @@ export interface Frame {
 const menu = (groups: ReadonlyArray<Group>, to: (url: string) => string, current: string): string =>
   groups.map(({ entries, title }) => {
     const items = entries.map((entry) =>
-      `<li><a href="${to(entry.url)}"${entry.url === current ? " aria-current=\"page\"" : ""}>${escape(entry.title)}</a></li>`
+      `<li><a href="${to(entry.url)}"${entry.url === current ? " aria-current=\"page\"" : ""}>${
+        escape(entry.title)
+      }</a></li>`
     )
     return `<h2>${escape(title)}</h2>\n<ul>${items.join("")}</ul>`
   }).join("\n")

@@ -27,7 +27,7 @@ const read = (file: string): string => readFileSync(join(root, file), "utf8")
 const isDocument = (file: string): boolean => file in elsewhere || (file.startsWith("docs/") && file.endsWith(".md"))
 
 /** The address of a file of the repository: of its page, or of the page that shows its text. */
-export const urlOf = (file: string): string => {
+const urlOf = (file: string): string => {
   if (file in elsewhere) return elsewhere[file]!
   if (!isDocument(file)) return `source/${file === "" ? "index" : file}.html`
   return file.slice("docs/".length).replace(/(^|\/)README\.md$/, "$1index.md").replace(/\.md$/, ".html")

@@ -51,7 +51,7 @@ const nameOf = (signature: string): string =>
   /^(?:abstract )?(?:const|function|class|interface|type|namespace) (\w+)/.exec(signature)?.[1] ??
     /\b(\w+)\s*\}/.exec(signature)?.[1] ?? ""
 
-export const declarationsOf = (text: string): Array<Declaration> => {
+const declarationsOf = (text: string): Array<Declaration> => {
   const found = new Map<string, Declaration>()
   for (const match of text.matchAll(documented)) {
     const raw = withoutStars(match.groups!["comment"]!)
@@ -127,5 +127,7 @@ export const renderIndex = (modules: ReadonlyArray<Module>): string => {
   const rows = modules.map((it) =>
     `| [${it.name}](${urlOf(it).slice("api/".length)}) | ${firstSentence(it.comment).replaceAll("|", "\\|")} |`
   )
-  return `# API reference\n\nMade from the comments of the sources.\n\n| module | what it is |\n| --- | --- |\n${rows.join("\n")}\n`
+  return `# API reference\n\nMade from the comments of the sources.\n\n| module | what it is |\n| --- | --- |\n${
+    rows.join("\n")
+  }\n`
 }

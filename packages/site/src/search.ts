@@ -16,7 +16,14 @@ export interface Entry {
 export const options: Options<Entry> = {
   fields: ["title", "page", "text"],
   storeFields: ["title", "page"],
-  searchOptions: { boost: { title: 4, page: 2 }, prefix: true, fuzzy: 0.15, combineWith: "AND" }
+  searchOptions: {
+    boost: { title: 4, page: 2 },
+    prefix: true,
+    fuzzy: 0.15,
+    combineWith: "AND",
+    // a page before its sections, what explains before what lists
+    boostDocument: (id: string) => (id.includes("#") ? 1 : 3) * (id.startsWith("api/") ? 0.5 : 1)
+  }
 }
 
 /** How many results are shown. */

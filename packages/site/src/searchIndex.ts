@@ -14,10 +14,10 @@ export const entriesOf = (url: string, body: string): Array<Entry> => {
   const parts = body.split(/(?=<h[1-3] id=")/)
   const page = plain(/<h1[^>]*>([^]*?)<\/h1>/.exec(body)?.[1] ?? url)
   return parts.flatMap((part) => {
-    const heading = /^<h[1-3] id="(?<id>[^"]*)"[^>]*>(?<title>[^]*?)<\/h[1-3]>/.exec(part)?.groups
+    const heading = /^<h(?<level>[1-3]) id="(?<id>[^"]*)"[^>]*>(?<title>[^]*?)<\/h[1-3]>/.exec(part)?.groups
     const text = plain(part.replace(/^<h[1-3][^]*?<\/h[1-3]>/, ""))
     if (heading === undefined && text === "") return []
-    const id = heading?.["id"] === undefined ? url : `${url}#${heading["id"]}`
+    const id = heading === undefined || heading["level"] === "1" ? url : `${url}#${heading["id"]}`
     return [{ id, page, title: plain(heading?.["title"] ?? page), text }]
   })
 }
