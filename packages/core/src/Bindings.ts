@@ -51,7 +51,9 @@ export interface Awaited {
 /** What outlives a change of the policy. */
 export interface KeyState {
   readonly key: PolicyKey.PolicyKey
-  /** attempts that were given up and still run */
+  /** attempts whose fiber has not ended */
+  running: number
+  /** those of them that were given up */
   abandoned: number
   /** made when the key hedges first */
   hedging: HedgeState | undefined
@@ -90,6 +92,7 @@ export class Bindings {
   private readonly policies: Policies
   private readonly states = new Map<string, KeyState>()
   private readonly overflowKeys = new Set<string>()
+  private readonly watchers = new Set<(binding: Binding) => void>()
   readonly bounds: Bounds
   readonly supervisor: Supervisor
   readonly switches: KillSwitch
@@ -174,6 +177,7 @@ export class Bindings {
     if (known !== undefined) return known
     const state: KeyState = {
       key,
+      running: 0,
       abandoned: 0,
       hedging: undefined,
       reported: new Set(),
@@ -188,8 +192,18 @@ export class Bindings {
     const known = this.keys.get(state.key)
     if (known !== undefined) return known
     const binding = this.policies.bind(state, context)
-    if (binding.passing !== true) this.keys.set(state.key, binding)
+    if (binding.passing !== true) {
+      this.keys.set(state.key, binding)
+      for (const watcher of this.watchers) watcher(binding)
+    }
     return binding
+  }
+
+  /** Hears of every key that is bound, now and after each change of the policies. The answer ends it. */
+  watch(watcher: (binding: Binding) => void): () => void {
+    for (const binding of this.keys.values()) watcher(binding)
+    this.watchers.add(watcher)
+    return () => this.watchers.delete(watcher)
   }
 
   /** Other spellings of a key are remembered as well, within the same bound. */

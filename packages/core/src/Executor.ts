@@ -317,6 +317,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     if (attempt.endsAt !== Infinity) context = Context.add(context, CurrentDeadline, attempt.visible)
     if (attempt.scope !== undefined) context = Context.add(context, Scope.Scope, attempt.scope)
     if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, attempt.visible)
+    this.binding.state.running++
     const fiber = Effect.runForkWith(context)(this.self)
     attempt.fiber = fiber
     const exit = fiber.pollUnsafe()
@@ -346,6 +347,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   onFiberExit(attempt: AttemptRun, exit: AnyExit): void {
     attempt.fiberExit = exit
+    this.binding.state.running--
     try {
       const late = attempt.settled
       if (!late) attempt.settle("returned", this.now())

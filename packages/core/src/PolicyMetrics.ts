@@ -3,19 +3,11 @@
  *
  * @internal
  */
-import { Metric } from "effect"
-
-const age = Metric.gauge("rego.policy.age", {
-  description: "seconds since the source last confirmed the policies in force"
-})
-
-const rejected = Metric.counter("rego.policy.rejected", {
-  description: "documents that were refused",
-  incremental: true
-})
+import { counter, gauge } from "./MetricSeries.ts"
+import { instruments } from "./MetricTable.ts"
 
 /** One line for each source. */
 export const of = (source: string) => ({
-  age: Metric.withAttributes(age, { source }),
-  rejected: Metric.withAttributes(rejected, { source })
+  age: gauge(instruments.policyAge, [source]),
+  rejected: counter(instruments.policyRejected, [source])
 })

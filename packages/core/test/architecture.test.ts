@@ -24,7 +24,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Timeline",
     "Time",
     "Steps",
-    "SlidingSum"
+    "SlidingSum",
+    "MetricTable",
+    "MetricReasons"
   ],
   // policy: types, data, recipes
   [
@@ -68,7 +70,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "MetricSeries"],
   // executor
   [
     "AsyncContext",
@@ -88,6 +90,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Overrides",
     "ProviderLayer",
     "PolicyMetrics",
+    "ProviderMetrics",
     "LivePolicies",
     "LiveLayer",
     "FetchedPolicies",
