@@ -8,7 +8,7 @@ import { PolicyProvider, Timeline } from "@rego/core"
 import type { Row } from "@rego/core/internal/Waterfall"
 import { make, millis, policyOf } from "@rego/core/internal/Waterfall"
 import { DateTime, Duration, Option } from "effect"
-import { html, Html } from "./Html.ts"
+import { Html, html } from "./Html.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -43,7 +43,8 @@ export interface ListPage {
 // style
 // -----------------------------------------------------------------------------
 
-export const style = `:root{color-scheme:light dark;--ink:#1f2430;--soft:#5c6475;--line:#e2e5ec;--ground:#fff;--raised:#f6f7fa;` +
+export const style =
+  `:root{color-scheme:light dark;--ink:#1f2430;--soft:#5c6475;--line:#e2e5ec;--ground:#fff;--raised:#f6f7fa;` +
   `--link:#2456b8;--success:#1f7a4d;--failure:#c03a2b;--timeout:#b26a00;--lost:#8b93a5}` +
   `@media (prefers-color-scheme:dark){:root{--ink:#e6e9f0;--soft:#a2abbd;--line:#2f3543;--ground:#151922;--raised:#1c212d;` +
   `--link:#8ab4ff;--success:#4fc08d;--failure:#ff7b6b;--timeout:#f0a840}}` +
@@ -77,7 +78,8 @@ const page = (title: string, body: Html): string =>
 `.text
 
 /** Stamps come from clocks; one that is out of range is shown as it is. */
-const instant = (at: number): string => Option.match(DateTime.make(at), { onNone: () => String(at), onSome: DateTime.formatIso })
+const instant = (at: number): string =>
+  Option.match(DateTime.make(at), { onNone: () => String(at), onSome: DateTime.formatIso })
 
 const tag = (result: string): Html => html`<span class="tag ${result}">${result}</span>`
 
@@ -94,9 +96,9 @@ const maxBars = 8
 const mini = (timeline: Timeline.Timeline): Html => {
   const { duration, rows, title } = make(timeline)
   const shown = rows.slice(0, maxBars)
-  return html`<svg class="mini" role="img" width="180" height="${Math.max(1, shown.length) * 6 + 2}"><title>${title}</title>${
-    shown.map((row, i) => bar(row, i, duration))
-  }</svg>`
+  return html`<svg class="mini" role="img" width="180" height="${
+    Math.max(1, shown.length) * 6 + 2
+  }"><title>${title}</title>${shown.map((row, i) => bar(row, i, duration))}</svg>`
 }
 
 /** Line by line, because what is escaped loses its line breaks. */
@@ -116,11 +118,13 @@ const lastError = ({ attempts }: Timeline.Timeline): string =>
 
 const callRow = (name: string) => ({ id, timeline }: Observer.RecentCall): Html => {
   const error = lastError(timeline)
-  return html`<tr><td class="mono soft">${instant(timeline.endedAt)}</td><td><a href="${name}/${id}">${timeline.key}</a></td><td>${
-    tag(timeline.result)
-  }</td><td class="number">${millis(timeline.endedAt - timeline.startedAt)}</td><td class="number">${timeline.attempts.length}</td><td>${
-    mini(timeline)
-  }</td><td class="mono">${stopReason(timeline)}</td><td class="error" title="${error}">${error}</td></tr>`
+  return html`<tr><td class="mono soft">${
+    instant(timeline.endedAt)
+  }</td><td><a href="${name}/${id}">${timeline.key}</a></td><td>${tag(timeline.result)}</td><td class="number">${
+    millis(timeline.endedAt - timeline.startedAt)
+  }</td><td class="number">${timeline.attempts.length}</td><td>${mini(timeline)}</td><td class="mono">${
+    stopReason(timeline)
+  }</td><td class="error" title="${error}">${error}</td></tr>`
 }
 
 const options = (chosen: string, choices: Readonly<Record<string, string>>): ReadonlyArray<Html> =>
@@ -148,9 +152,11 @@ const keyRow = ({ abandoned, budget, hedging, key }: PolicyProvider.KeyStatistic
 
 const statusPart = ({ keys, policy }: Status): Html =>
   html`<h2>Policies</h2><pre>${lines(PolicyProvider.render(policy))}</pre>${
-    keys.length === 0 ? undefined : html`<h2>Keys of these calls</h2><div class="scroll"><table><thead><tr><th>key</th><th>budget</th><th class="number">balance</th><th class="number">hedges</th><th class="number">won</th><th class="number">wasted</th><th class="number">denied</th><th class="number">saved</th><th class="number">abandoned</th></tr></thead><tbody>${
-      keys.map(keyRow)
-    }</tbody></table></div>`
+    keys.length === 0 ?
+      undefined :
+      html`<h2>Keys of these calls</h2><div class="scroll"><table><thead><tr><th>key</th><th>budget</th><th class="number">balance</th><th class="number">hedges</th><th class="number">won</th><th class="number">wasted</th><th class="number">denied</th><th class="number">saved</th><th class="number">abandoned</th></tr></thead><tbody>${
+        keys.map(keyRow)
+      }</tbody></table></div>`
   }`
 
 const callTable = ({ calls, name }: ListPage): Html =>
@@ -165,9 +171,9 @@ export const listPage = (list: ListPage): string =>
     "rego: recent calls",
     html`<main><h1>Recent calls</h1><p class="soft">${list.calls.length} shown of ${list.seen} that have ended · <a href="${list.name}.json">JSON</a></p>${
       filter(list.query)
-    }${list.problem === undefined ? undefined : html`<p class="problem" role="alert">${list.problem}</p>`}${callTable(list)}${
-      list.status === undefined ? undefined : statusPart(list.status)
-    }</main>`
+    }${list.problem === undefined ? undefined : html`<p class="problem" role="alert">${list.problem}</p>`}${
+      callTable(list)
+    }${list.status === undefined ? undefined : statusPart(list.status)}</main>`
   )
 
 // -----------------------------------------------------------------------------
@@ -190,9 +196,9 @@ const facts = (timeline: Timeline.Timeline): Html =>
 export const callPage = (name: string, { id, timeline }: Observer.RecentCall): string =>
   page(
     `rego: ${timeline.key}`,
-    html`<main><p><a href="../${name}">Recent calls</a></p><h1>${timeline.key}</h1><p class="soft">call ${id} · <a href="${id}.json">JSON</a> · <a href="${id}.svg">SVG</a></p><figure>${
-      new Html(Timeline.toSvg(timeline))
-    }</figure>${facts(timeline)}<h2>As text</h2><pre>${lines(Timeline.render(timeline))}</pre></main>`
+    html`<main><p><a href="../${name}">Recent calls</a></p><h1>${timeline.key}</h1><p class="soft">call ${id} · <a href="${id}.json">JSON</a> · <a href="${id}.svg">SVG</a></p><figure>${new Html(
+      Timeline.toSvg(timeline)
+    )}</figure>${facts(timeline)}<h2>As text</h2><pre>${lines(Timeline.render(timeline))}</pre></main>`
   )
 
 export const missingPage = (name: string): string =>

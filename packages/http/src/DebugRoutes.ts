@@ -92,8 +92,9 @@ const hashOf = (style: string): Effect.Effect<string> =>
 
 /** Neither stored nor guessed at, and nothing in it may load, run or frame anything. */
 const headersWith = (styles: ReadonlyArray<string>): Record<string, string> => ({
-  "content-security-policy":
-    `default-src 'none'; style-src ${styles.join(" ")}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`,
+  "content-security-policy": `default-src 'none'; style-src ${
+    styles.join(" ")
+  }; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`,
   "cache-control": "no-store",
   "referrer-policy": "no-referrer",
   "x-content-type-options": "nosniff",
@@ -125,7 +126,9 @@ const isResult = (text: string): text is Timeline.Timeline["result"] =>
 const filterOf = ({ key, order, result, slower }: DebugPage.Query): Observer.RecentFilter | string => {
   const slowerThan = slower === "" ? Option.some(Duration.zero) : durationOf(slower)
   if (Option.isNone(slowerThan)) return `slower must be a duration such as "250 millis", got ${JSON.stringify(slower)}`
-  if (result !== "" && !isResult(result)) return `result must be one of those in the list, got ${JSON.stringify(result)}`
+  if (result !== "" && !isResult(result)) {
+    return `result must be one of those in the list, got ${JSON.stringify(result)}`
+  }
   if (order !== "latest" && order !== "slowest") return `order must be latest or slowest, got ${JSON.stringify(order)}`
   return { key, order, slowerThan: slowerThan.value, ...result === "" ? {} : { result } }
 }
@@ -162,10 +165,11 @@ const make = Effect.fnUntraced(function*({ limit = 200, path = "/debug/rego", re
   const given = yield* policyProvider
   const provider = Effect.map(policyProvider, Option.orElse(() => given))
 
-  const page = (html: string, status = 200): Response => HttpServerResponse.html(html).pipe(
-    HttpServerResponse.setHeaders(pageHeaders),
-    HttpServerResponse.setStatus(status)
-  )
+  const page = (html: string, status = 200): Response =>
+    HttpServerResponse.html(html).pipe(
+      HttpServerResponse.setHeaders(pageHeaders),
+      HttpServerResponse.setStatus(status)
+    )
   const json = (body: unknown, status = 200): Response =>
     HttpServerResponse.jsonUnsafe(body, { status, headers: headersWith(["'none'"]) })
 
@@ -205,7 +209,8 @@ const make = Effect.fnUntraced(function*({ limit = 200, path = "/debug/rego", re
     const { id = "" } = yield* HttpRouter.params
     const { format, plain = "" } = /^(?<plain>[\w-]+)(?<format>\.json|\.svg)?$/.exec(id)?.groups ?? {}
     return Option.match(yield* recent.find(plain), {
-      onNone: () => format === ".json" ? json({ problem: "no such call" }, 404) : page(DebugPage.missingPage(name), 404),
+      onNone: () =>
+        format === ".json" ? json({ problem: "no such call" }, 404) : page(DebugPage.missingPage(name), 404),
       onSome: (call) => shown(call, format)
     })
   })
@@ -222,7 +227,9 @@ const check = (options: Options): Options => {
   if (!/^(?:\/[\w.~-]+)+$/.test(path)) {
     throw new RangeError(`DebugRoutes: path must be like "/debug/rego", got ${JSON.stringify(path)}`)
   }
-  if (!Number.isInteger(limit) || limit < 1) throw new RangeError(`DebugRoutes: limit must be an integer from 1, got ${limit}`)
+  if (!Number.isInteger(limit) || limit < 1) {
+    throw new RangeError(`DebugRoutes: limit must be an integer from 1, got ${limit}`)
+  }
   return options
 }
 

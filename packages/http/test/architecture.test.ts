@@ -10,13 +10,24 @@ const folder = join(import.meta.dirname, "..")
 const house: House = {
   storeys: [
     // what is read from requests, responses and errors
-    ["HttpDate", "RateLimit", "ServerHints", "Idempotency", "HttpKey", "Bodies", "TransportFailure", "RetriedBelow", "Html"],
+    [
+      "HttpDate",
+      "RateLimit",
+      "ServerHints",
+      "Idempotency",
+      "HttpKey",
+      "Bodies",
+      "TransportFailure",
+      "RetriedBelow",
+      "Html"
+    ],
     // what it means
     ["HttpClassifier"],
     // clients, and pages for operators
     ["Settings", "HttpRego", "ResilientFetch", "DebugPage", "DebugRoutes", "index"]
   ],
-  isAllowed: (_, from) => /^(?:effect|effect\/Function|effect\/http(?:\/\w+)?|@rego\/core(?:\/internal\/Waterfall)?)$/.test(from)
+  isAllowed: (_, from) =>
+    /^(?:effect|effect\/Function|effect\/http(?:\/\w+)?|@rego\/core(?:\/internal\/Waterfall)?)$/.test(from)
 }
 
 const sources = readModules(join(folder, "src"))

@@ -30,7 +30,10 @@ export const open: Effect.Effect<BrowserContext, never, Scope.Scope> = Effect.ge
   const browser = yield* Effect.acquireRelease(
     Effect.promise(() =>
       // in a container there is neither a second user for the sandbox nor room in /dev/shm
-      chromium.launch({ executablePath: pathOf(executable) ?? executable, args: ["--no-sandbox", "--disable-dev-shm-usage"] })
+      chromium.launch({
+        executablePath: pathOf(executable) ?? executable,
+        args: ["--no-sandbox", "--disable-dev-shm-usage"]
+      })
     ),
     (browser) => Effect.promise(() => browser.close())
   )
