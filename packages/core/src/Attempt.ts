@@ -23,7 +23,7 @@
  * @since 0.1.0
  */
 import type { Exit } from "effect"
-import { Context, Option } from "effect"
+import { Context, Effect, Option } from "effect"
 import type { PolicyKey } from "./PolicyKey.ts"
 
 /**
@@ -63,6 +63,59 @@ export const CurrentAttempt: Context.Reference<Option.Option<Attempt>> = Context
   "@rego/core/Attempt/CurrentAttempt",
   { defaultValue: Option.none<Attempt> }
 )
+
+/**
+ * What is run in place of the effect of each attempt; it may run the effect, and has the types of it. `PolicyProvider.around`
+ * puts one in force.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Around {
+  <A, E, R>(self: Effect.Effect<A, E, R>, attempt: Attempt): Effect.Effect<A, E, R>
+}
+
+/**
+ * The attempt of the driver, which keeps what is written on it.
+ *
+ * @internal
+ */
+export interface Noted extends Attempt {
+  readonly note: (name: string, value: string) => void
+}
+
+/**
+ * Writes an attribute on the record of the attempt that runs the current code: which replica was asked, which fault was
+ * injected. It is in the timeline of the call.
+ *
+ * **Details**
+ *
+ * Does nothing outside of a call, and nothing when the attempt is over. An attempt keeps the first 16 names; a name that is
+ * written again gets the new value.
+ *
+ * **Example** (Which replica was asked)
+ *
+ * ```ts
+ * import { Attempt, PolicyLayer, Rego } from "@rego/core"
+ * import { Effect } from "effect"
+ *
+ * const read = Effect.as(Attempt.annotate("replica", "eu-2"), "ada")
+ *
+ * const program = Effect.gen(function*() {
+ *   const [, timeline] = yield* read.pipe(Rego.resilientWithTimeline("users.Get"))
+ *   timeline.attempts[0]?.attributes // => { replica: "eu-2" }
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(PolicyLayer.defaults)))
+ * ```
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const annotate = (name: string, value: string): Effect.Effect<void> =>
+  Effect.map(CurrentAttempt, (attempt) => {
+    if (Option.isSome(attempt) && "note" in attempt.value) (attempt.value as Noted).note(name, value)
+  })
 
 /**
  * `primary`, `retry 2`, `hedge 1`, `retry 2, hedge 1`.

@@ -7,35 +7,42 @@
  */
 import type { Clock, Exit, Fiber } from "effect"
 import { Option, Scope } from "effect"
-import type { Attempt } from "./Attempt.ts"
+import type { Noted } from "./Attempt.ts"
 import type { Permit } from "./Budget.ts"
 import type { AttemptHost } from "./CallHost.ts"
-import { AttemptFacts } from "./CallRecord.ts"
+import { annotate, AttemptFacts } from "./CallRecord.ts"
 import type { Deadline } from "./Deadline.ts"
 import type { Retryable } from "./Outcome.ts"
 import type { PolicyKey } from "./PolicyKey.ts"
 import { Alarm } from "./Timer.ts"
 
 /** What the effect reads of its attempt; turned off when the attempt is over for its call. */
-class Visible implements Attempt, Deadline {
+class Visible implements Noted, Deadline {
   active = true
   readonly key: PolicyKey
-  readonly retry: number
-  readonly hedge: number
   /** when it must have ended, `Infinity` for never */
   readonly at: number
   readonly clock: Clock.Clock
+  private readonly facts: AttemptFacts
   private readonly last: Exit.Exit<unknown, unknown> | undefined
-  constructor(host: AttemptHost, hedge: number, at: number) {
+  constructor(host: AttemptHost, facts: AttemptFacts, at: number) {
     this.key = host.binding.key
-    this.retry = host.retry
-    this.hedge = hedge
+    this.facts = facts
     this.at = at
     this.clock = host.clock
     this.last = host.previous
   }
+  get retry(): number {
+    return this.facts.retry
+  }
+  get hedge(): number {
+    return this.facts.hedge
+  }
   get previous(): Option.Option<Exit.Exit<unknown, unknown>> {
     return Option.fromUndefinedOr(this.last)
+  }
+  note(name: string, value: string): void {
+    if (this.active) annotate(this.facts, name, value)
   }
 }
 
@@ -60,7 +67,7 @@ export class AttemptRun extends Alarm {
     super()
     this.host = host
     this.facts = new AttemptFacts(host.retry, hedge, startedAt, hedge === 0 ? host.delayBefore : 0)
-    this.visible = Option.some(new Visible(host, hedge, endsAt)) as Option.Some<Visible>
+    this.visible = Option.some(new Visible(host, this.facts, endsAt)) as Option.Some<Visible>
     this.scope = host.parentScope === undefined ? undefined : Scope.makeUnsafe(host.parentScope.strategy)
     this.permit = permit
   }

@@ -8,7 +8,9 @@
  * @internal
  */
 import type { Cause, Context, Schedule } from "effect"
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
+import type { Around } from "./Attempt.ts"
+import { CurrentAttempt } from "./Attempt.ts"
 import type { Budget } from "./Budget.ts"
 import type { PolicyFacts } from "./CallRecord.ts"
 import type * as Classifier from "./Classifier.ts"
@@ -96,6 +98,7 @@ export class Bindings {
   readonly bounds: Bounds
   readonly supervisor: Supervisor
   readonly switches: KillSwitch
+  private around: Around | undefined = undefined
 
   constructor(options: Options) {
     this.policies = options.policies
@@ -107,6 +110,20 @@ export class Bindings {
   /** The hot path is one look-up. */
   get(text: PolicyKey.Input, context: Context.Context<never>): Binding {
     return this.byText.get(text) ?? this.firstSight(text, context)
+  }
+
+  /** The same, with something around each attempt; what is around it already stays outside. */
+  withAround(around: Around): Bindings {
+    const outer = this.around
+    const both: Around = outer === undefined ? around : (self, attempt) => outer(around(self, attempt), attempt)
+    // Everything is shared, what comes later too.
+    return Object.assign(Object.create(this) as Bindings, { around: both })
+  }
+
+  /** Costs a call nothing but a look at a field, unless something is around its attempts. */
+  surround(self: Effect.Effect<any, any>): Effect.Effect<any, any> {
+    const { around } = this
+    return around === undefined ? self : within(around, self)
   }
 
   /** The policies are others from now on. Calls that have begun keep the binding that they have. */
@@ -216,6 +233,9 @@ export class Bindings {
     return binding
   }
 }
+
+const within = (around: Around, self: Effect.Effect<any, any>): Effect.Effect<any, any> =>
+  Effect.flatMap(CurrentAttempt, (attempt) => Option.isSome(attempt) ? around(self, attempt.value) : self)
 
 // -----------------------------------------------------------------------------
 // reports

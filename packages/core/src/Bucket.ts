@@ -4,13 +4,16 @@
  * @internal
  */
 import { Duration } from "effect"
-import type { Decision } from "./Budget.ts"
+import type { Decision, Permit } from "./Budget.ts"
 import { Grant } from "./Permit.ts"
 
 /** Sums of tenths are not exact in binary: ten refills of 0.1 must make a whole token. */
 const epsilon = 1e-9
 
 class BucketGrant extends Grant {
+  readonly _tag = "Granted"
+  readonly permit: Permit = this
+  protected settled = false
   /** what of the cost can still be given back */
   refundable: number
   private readonly bucket: Bucket
@@ -32,6 +35,9 @@ export class Bucket {
   /** grants that are not settled yet and can still be given back, oldest first */
   private readonly waiting = new Set<BucketGrant>()
   private held = 0
+  /** the wait that was said last: those who are refused at the same time hear the same one */
+  private said = Duration.zero
+  private saidMillis = 0
   constructor(capacity: number, start: number, refillPerSecond: number) {
     this.capacity = capacity
     this.tokens = Math.min(capacity, start)
@@ -86,8 +92,12 @@ export class Bucket {
   /** How long until it holds the cost; unknown where it never will. */
   wait(cost: number, kept = 0): Duration.Duration | undefined {
     const needed = cost + kept
-    return this.perMilli === 0 || needed > this.capacity
-      ? undefined
-      : Duration.millis(Math.ceil((needed - this.tokens) / this.perMilli))
+    if (this.perMilli === 0 || needed > this.capacity) return undefined
+    const millis = Math.ceil((needed - this.tokens) / this.perMilli)
+    if (millis !== this.saidMillis) {
+      this.said = Duration.millis(millis)
+      this.saidMillis = millis
+    }
+    return this.said
   }
 }

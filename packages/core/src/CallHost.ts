@@ -8,11 +8,11 @@ import type { Clock, Context, Duration, Exit, Scope } from "effect"
 import type { AttemptRun } from "./AttemptRun.ts"
 import type { Binding, Bounds } from "./Bindings.ts"
 import type { Permit } from "./Budget.ts"
-import type { StopReason } from "./CallRecord.ts"
 import type { Cleanup } from "./Cleanup.ts"
 import type { Kind, Waiting } from "./KillSwitch.ts"
 import type { Retryable } from "./Outcome.ts"
 import type { Questions } from "./Questions.ts"
+import type { StopReason } from "./Reasons.ts"
 import type { Supervisor } from "./Supervisor.ts"
 
 export interface Denial {

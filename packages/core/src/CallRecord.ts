@@ -10,6 +10,8 @@ import type { Cause, Exit } from "effect"
 import type { Id } from "./Attempt.ts"
 import type { Outcome } from "./Outcome.ts"
 import type { PolicyKey } from "./PolicyKey.ts"
+import type { DenialReason, StopReason } from "./Reasons.ts"
+import { denialOf } from "./Reasons.ts"
 
 export const endedBy = ["returned", "timed_out", "interrupted_loser", "interrupted_caller", "abandoned"] as const
 export type EndedBy = typeof endedBy[number]
@@ -20,26 +22,7 @@ export type Result = typeof results[number]
 export const policySources = ["local", "live", "stale", "lkg", "bundled", "missing"] as const
 export type PolicySource = typeof policySources[number]
 
-export const stopReasons = [
-  "non_retryable",
-  "abort",
-  "no_retries",
-  "attempts_exhausted",
-  "not_replayable",
-  "not_idempotent",
-  "switched_off",
-  "schedule_done",
-  "schedule_defect",
-  "retry_after_too_long",
-  "deadline_would_pass",
-  "deadline_exceeded",
-  "budget_denied",
-  "abandoned",
-  "admission_denied",
-  "policy_missing",
-  "interrupted"
-] as const
-export type StopReason = typeof stopReasons[number]
+export const outcomes = ["Success", "Retryable", "NonRetryable", "Abort"] as const
 
 /** Times are milliseconds on the monotonic line of the call's clock. */
 export type Decision =
@@ -50,7 +33,9 @@ export type Decision =
     readonly kind: "retry" | "hedge"
     /** absent where a rule refused before any budget was asked */
     readonly budget?: string
-    readonly reason: string
+    readonly reason: DenialReason
+    /** the words of a budget of the user's */
+    readonly detail?: string
     readonly retryAfter?: number
     readonly count: number
   }
@@ -73,6 +58,20 @@ export class AttemptFacts implements Id {
     this.backoffBefore = backoffBefore
   }
 }
+
+/** Names are written in code, and are few. */
+const maxAttributes = 16
+
+/** Beside the facts, because nearly no attempt has any, and a field would cost every one of them. */
+const attributes = new WeakMap<AttemptFacts, Map<string, string>>()
+
+export const annotate = (facts: AttemptFacts, name: string, value: string): void => {
+  const known = attributes.get(facts)
+  if (known === undefined) attributes.set(facts, new Map([[name, value]]))
+  else if (known.has(name) || known.size < maxAttributes) known.set(name, value)
+}
+
+export const annotationsOf = (facts: AttemptFacts): ReadonlyMap<string, string> | undefined => attributes.get(facts)
 
 export interface PolicyFacts {
   readonly revision: string
@@ -139,7 +138,7 @@ export class CallRecord {
       _tag: "Denied",
       at,
       kind,
-      reason,
+      ...denialOf(reason),
       count,
       ...(budget === undefined ? {} : { budget }),
       ...(retryAfter === undefined ? {} : { retryAfter })

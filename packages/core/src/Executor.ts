@@ -35,7 +35,7 @@ import type { Awaited, Binding, Bindings, Bounds } from "./Bindings.ts"
 import { reportOnce } from "./Bindings.ts"
 import type * as Budget from "./Budget.ts"
 import type { AttemptHost, BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
-import type { EndedBy, StopReason } from "./CallRecord.ts"
+import type { EndedBy } from "./CallRecord.ts"
 import { CallRecord } from "./CallRecord.ts"
 import * as Classifier from "./Classifier.ts"
 import { Cleanup } from "./Cleanup.ts"
@@ -46,6 +46,7 @@ import { show } from "./Issue.ts"
 import type { Kind, Waiting } from "./KillSwitch.ts"
 import * as Outcome from "./Outcome.ts"
 import { freePass, Questions } from "./Questions.ts"
+import type { StopReason } from "./Reasons.ts"
 import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
@@ -728,7 +729,7 @@ export const execute = (
     const fiber = Fiber.getCurrent()!
     const bindings = bindingsOf(fiber.context)
     const call = new Call(
-      self as Effect.Effect<any, any>,
+      bindings.surround(self as Effect.Effect<any, any>),
       key,
       options ?? noOptions,
       bindings,

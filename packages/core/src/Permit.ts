@@ -5,17 +5,21 @@
  */
 import type { Permit } from "./Budget.ts"
 
-/** A grant and its permit in one: a budget is asked in every failing call. */
+/**
+ * A grant and its permit in one: a budget is asked in every failing call. Its fields are those of the classes that extend
+ * it: those of a base class are made in a step of their own, which is a third of what a grant costs.
+ */
 export abstract class Grant implements Permit {
-  readonly _tag = "Granted"
-  readonly permit: Permit
-  private settled = false
-  constructor() {
-    this.permit = this
+  abstract readonly _tag: "Granted"
+  abstract readonly permit: Permit
+  protected abstract settled: boolean
+
+  /** Bound when it is read, because users take it out of its permit: a grant that carries a function of its own is dear. */
+  get settle(): (use: "used" | "unused") => void {
+    return this.settleOnce.bind(this)
   }
 
-  /** A function of its own, because users take it out of its permit. */
-  readonly settle = (use: "used" | "unused"): void => {
+  private settleOnce(use: "used" | "unused"): void {
     if (this.settled) return
     this.settled = true
     this.onSettled(use)
@@ -25,6 +29,9 @@ export abstract class Grant implements Permit {
 }
 
 class CallbackGrant extends Grant {
+  readonly _tag = "Granted"
+  readonly permit: Permit = this
+  protected settled = false
   private readonly callback: (use: "used" | "unused") => void
   constructor(callback: (use: "used" | "unused") => void) {
     super()

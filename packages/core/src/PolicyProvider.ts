@@ -22,8 +22,9 @@
  *
  * @since 0.1.0
  */
-import type { Effect, Stream } from "effect"
-import { Context, DateTime, Duration, Option } from "effect"
+import type { Stream } from "effect"
+import { Context, DateTime, Duration, Effect, Layer, Option } from "effect"
+import type { Around } from "./Attempt.ts"
 import type { Bindings } from "./Bindings.ts"
 import type { PolicySource } from "./CallRecord.ts"
 import type * as Hedge from "./Hedge.ts"
@@ -206,6 +207,58 @@ export class PolicyProvider extends Context.Service<PolicyProvider, {
   /** what the driver works with; made by `PolicyLayer` only */
   readonly "~@rego/core/PolicyProvider": Bindings
 }>()("@rego/core/PolicyProvider") {}
+
+// -----------------------------------------------------------------------------
+// layers
+// -----------------------------------------------------------------------------
+
+/**
+ * The provider that is there already, with something around every attempt of every call that uses it.
+ *
+ * **When to use**
+ *
+ * For faults in a test or an exercise: `Fault` of `@rego/testing` is made of it. Calls pay nothing for it where it is not
+ * provided.
+ *
+ * **Details**
+ *
+ * It runs in the fiber of the attempt, inside its timeout, and the classifier judges its exit. One that throws is a defect
+ * of the attempt. A second one is inside of the first.
+ *
+ * **Example** (A dependency that is slow)
+ *
+ * ```ts
+ * import { PolicyLayer, PolicyProvider, Rego } from "@rego/core"
+ * import { Clock, Effect, Fiber, Layer } from "effect"
+ * import { TestClock } from "effect/testing"
+ *
+ * const Slow = PolicyProvider.around((self) => Effect.delay(self, "1 second"))
+ *
+ * const test = Effect.gen(function*() {
+ *   const call = yield* Clock.currentTimeMillis.pipe(
+ *     Rego.resilient("users.Get"),
+ *     Effect.forkChild({ startImmediately: true })
+ *   )
+ *   yield* TestClock.adjust("1 second")
+ *   yield* Fiber.join(call) // => 1_000
+ * })
+ *
+ * const Policies = Slow.pipe(Layer.provide(PolicyLayer.defaults))
+ * await Effect.runPromise(test.pipe(Effect.provide([Policies, TestClock.layer()])))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const around = (around: Around): Layer.Layer<PolicyProvider, never, PolicyProvider> =>
+  Layer.effect(
+    PolicyProvider,
+    Effect.map(PolicyProvider, (provider) =>
+      PolicyProvider.of({
+        ...provider,
+        "~@rego/core/PolicyProvider": provider["~@rego/core/PolicyProvider"].withAround(around)
+      }))
+  )
 
 // -----------------------------------------------------------------------------
 // rendering

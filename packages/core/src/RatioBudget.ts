@@ -5,7 +5,7 @@
  */
 import { Clock, Duration, Effect } from "effect"
 import { Bucket } from "./Bucket.ts"
-import type { Budget, Decision, RatioOptions, Request } from "./Budget.ts"
+import type { Budget, Decision, Permit, RatioOptions, Request } from "./Budget.ts"
 import { isAnswer } from "./Classifier.ts"
 import { Grant } from "./Permit.ts"
 import { SlidingSum } from "./SlidingSum.ts"
@@ -20,6 +20,9 @@ const epsilon = 1e-9
 
 /** Paid from the deposits of the window, in a slot of it. */
 class RatioGrant extends Grant {
+  readonly _tag = "Granted"
+  readonly permit: Permit = this
+  protected settled = false
   private readonly budget: RatioBudget
   private readonly extras: SlidingSum
   private readonly slot: number
@@ -57,6 +60,7 @@ export class RatioBudget implements Budget {
   private kept = 0
   private now = -Infinity
   private slot = -Infinity
+  private slotEndsAt = -Infinity
   private refilledAt = -Infinity
 
   constructor(options: Options) {
@@ -75,6 +79,7 @@ export class RatioBudget implements Budget {
     this.maxCost = this.ratio > 0 ? undefined : options.reserve?.burst ?? 10
     this.window = options.window ?? Duration.seconds(10)
     this.slotMillis = Duration.toMillis(this.window) / slots
+    this.slotEndsAt = -Infinity
     this.keep = options.keepForRetries ?? 0.2
     this.kept = this.keep * (options.reserve?.burst ?? 10)
   }
@@ -107,7 +112,9 @@ export class RatioBudget implements Budget {
     if (now <= this.now) return
     if (this.now === -Infinity) this.refilledAt = now
     this.now = now
+    if (now < this.slotEndsAt) return
     this.slot = Math.floor(now / this.slotMillis)
+    this.slotEndsAt = (this.slot + 1) * this.slotMillis
     this.deposits.advance(this.slot)
   }
 

@@ -5,10 +5,10 @@
  * @internal
  */
 import * as Backoff from "./Backoff.ts"
-import type { StopReason } from "./CallRecord.ts"
 import type { Outcome, Retryable } from "./Outcome.ts"
 import { retryAfterMillis } from "./Outcome.ts"
 import type { Plan } from "./Plan.ts"
+import type { StopReason } from "./Reasons.ts"
 
 // -----------------------------------------------------------------------------
 // the verdict of a group

@@ -30,9 +30,11 @@
 import type { Exit } from "effect"
 import { Cause, Context, Data, Effect, Predicate, Result, Schema } from "effect"
 import type { AttemptFacts, CallRecord, Decision as DecisionFacts } from "./CallRecord.ts"
-import { Collector, endedBy, policySources, results, stopReasons } from "./CallRecord.ts"
+import { annotationsOf, Collector, endedBy, outcomes, policySources, results } from "./CallRecord.ts"
+import * as Events from "./Event.ts"
 import type { Issue } from "./Issue.ts"
 import { formatAll, fromSchemaError, parseOptions, show } from "./Issue.ts"
+import * as Reasons from "./Reasons.ts"
 import * as WaterfallSvg from "./WaterfallSvg.ts"
 import * as WaterfallText from "./WaterfallText.ts"
 
@@ -46,13 +48,28 @@ import * as WaterfallText from "./WaterfallText.ts"
  * @category models
  * @since 0.1.0
  */
-export const StopReason = Schema.Literals(stopReasons)
+export const StopReason: Schema.Codec<StopReason> = Reasons.StopReason
 
 /**
  * @category models
  * @since 0.1.0
  */
-export type StopReason = typeof StopReason.Type
+export type StopReason = Reasons.StopReason
+
+/**
+ * Why an extra attempt, or a call, was refused. The list is closed and safe as a metric label; what a budget of the user's
+ * says is `"other"`, and its own words stand apart.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const DenialReason: Schema.Codec<DenialReason> = Reasons.DenialReason
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type DenialReason = Reasons.DenialReason
 
 /**
  * One started attempt. Stamps are milliseconds since the epoch, fractions included.
@@ -71,11 +88,13 @@ export class AttemptRecord extends Schema.Class<AttemptRecord>("@rego/core/Attem
   startedAt: Schema.Number,
   endedAt: Schema.optionalKey(Schema.Number),
   endedBy: Schema.Literals(endedBy),
-  outcome: Schema.optionalKey(Schema.Literals(["Success", "Retryable", "NonRetryable", "Abort"])),
+  outcome: Schema.optionalKey(Schema.Literals(outcomes)),
   reason: Schema.optionalKey(Schema.String),
   error: Schema.optionalKey(Schema.String),
   /** milliseconds waited before it */
-  backoffBefore: Schema.optionalKey(Schema.Number)
+  backoffBefore: Schema.optionalKey(Schema.Number),
+  /** what `Attempt.annotate` wrote, such as `fault` for one that was injected */
+  attributes: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
 }) {}
 
 /**
@@ -94,7 +113,9 @@ export const Decision = Schema.Union([
     at: Schema.Number,
     kind: Schema.Literals(["retry", "hedge"]),
     budget: Schema.optionalKey(Schema.String),
-    reason: Schema.String,
+    reason: DenialReason,
+    /** the words of a budget of the user's */
+    detail: Schema.optionalKey(Schema.String),
     retryAfter: Schema.optionalKey(Schema.Number),
     count: Schema.Int
   }),
@@ -127,6 +148,26 @@ export class Timeline extends Schema.Class<Timeline>("@rego/core/Timeline")({
   attributes: Schema.Record(Schema.String, Schema.String)
 }) {}
 
+/**
+ * One thing that happened in a call. Plain data with a schema; durations are milliseconds.
+ *
+ * **Details**
+ *
+ * The events of a call come in the order in which they happened, `PolicyResolved` first and `CallEnded` last. Two come from
+ * elsewhere: `AbandonedEnded` after the end of its call, when an attempt that was given up has stopped, and
+ * `PolicySwapped`, which belongs to no call. `docs/reasons.md` lists all of them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Event = Events.Event
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Event = Events.Event
+
 // -----------------------------------------------------------------------------
 // from records
 // -----------------------------------------------------------------------------
@@ -135,6 +176,11 @@ const maxErrorLength = 200
 
 /** A terminal would obey them. */
 const controlCharacters = /\p{Cc}/gu
+
+const onOneLine = (text: string): string => {
+  const line = (text.split("\n", 1)[0] ?? "").replaceAll(controlCharacters, "")
+  return line.length > maxErrorLength ? `${line.slice(0, maxErrorLength)}…` : line
+}
 
 const summarize = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)
@@ -145,12 +191,18 @@ const summarize = (cause: Cause.Cause<unknown>): string => {
     : typeof error === "string"
     ? error
     : show(error)
-  const line = (text.split("\n", 1)[0] ?? "").replaceAll(controlCharacters, "")
-  return line.length > maxErrorLength ? `${line.slice(0, maxErrorLength)}…` : line
+  return onOneLine(text)
 }
 
-/** An error whose own `toString` or `message` throws must not break the reader of a timeline. */
-const errorOf = (cause: Cause.Cause<unknown>): string => {
+const shortened = (attributes: ReadonlyMap<string, string>): Record<string, string> =>
+  Object.fromEntries(Array.from(attributes, ([name, value]) => [onOneLine(String(name)), onOneLine(String(value))]))
+
+/**
+ * An error whose own `toString` or `message` throws must not break the reader of a timeline.
+ *
+ * @internal
+ */
+export const errorOf = (cause: Cause.Cause<unknown>): string => {
   try {
     return summarize(cause)
   } catch {
@@ -176,6 +228,8 @@ const toAttemptRecord = (facts: AttemptFacts, offset: number): AttemptRecord => 
   if (outcome !== undefined && outcome._tag !== "Success") record.reason = outcome.reason
   if (cause !== undefined) record.error = errorOf(cause)
   if (backoffBefore > 0) record.backoffBefore = backoffBefore
+  const written = annotationsOf(facts)
+  if (written !== undefined) record.attributes = shortened(written)
   return record
 }
 

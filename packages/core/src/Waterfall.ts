@@ -19,7 +19,7 @@ export interface Row {
   readonly fate: Fate
   /** its answer ended a group in which others still ran */
   readonly won: boolean
-  /** the verdict of the classifier, and what ended the attempt where it was not the attempt itself */
+  /** the verdict of the classifier, what ended the attempt where it was not the attempt itself, and its attributes */
   readonly verdict: string
   readonly error: string | undefined
 }
@@ -94,7 +94,8 @@ const hasWon = (timeline: Timeline, attempt: AttemptRecord): boolean =>
 
 const verdictOf = (attempt: AttemptRecord, won: boolean): string => {
   const how = attempt.endedBy === "returned" ? won ? ["(won)"] : [] : [`(${attempt.endedBy})`]
-  return printable([attempt.outcome, attempt.reason, ...how].filter((part) => part !== undefined).join(" "))
+  const notes = Object.entries(attempt.attributes ?? {}).map(([name, value]) => `${name}=${value}`)
+  return printable([attempt.outcome, attempt.reason, ...how, ...notes].filter((part) => part !== undefined).join(" "))
 }
 
 const rowOf = (timeline: Timeline, attempt: AttemptRecord): Row => {
@@ -124,10 +125,11 @@ const wastedIn = ({ attempts, endedAt }: Timeline): string | undefined => {
 // -----------------------------------------------------------------------------
 
 const deniedText = (decision: Extract<Decision, { readonly _tag: "Denied" }>): string => {
-  const { budget, count, kind, reason, retryAfter } = decision
+  const { budget, count, kind, retryAfter } = decision
   const who = budget === undefined ? "" : `budget ${JSON.stringify(budget)} `
   const times = count > 1 ? ` (${count} times)` : ""
   const later = retryAfter === undefined || !Number.isFinite(retryAfter) ? "" : `, room in ${millis(retryAfter)}`
+  const reason = decision.detail ?? decision.reason
   return `${who}denied a ${kind}: ${reason}${later}${times}`
 }
 

@@ -39,6 +39,7 @@ describe("Bucket", () => {
     const bucket = new Bucket(10, 0, 3)
     assert.deepStrictEqual(bucket.wait(1), Duration.millis(334))
     assert.deepStrictEqual(bucket.wait(1, 2), Duration.seconds(1))
+    assert.deepStrictEqual(bucket.wait(1), Duration.millis(334))
     assert.isUndefined(bucket.wait(9, 2))
     assert.isUndefined(new Bucket(10, 0, 0).wait(1))
   })

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import type { Decision } from "../src/Budget.ts"
 import { granted, settledOnce } from "../src/Permit.ts"
 import { permitOf } from "./budgetSupport.ts"
 
@@ -14,6 +15,24 @@ describe("Permit", () => {
         assert.deepStrictEqual(heard, [first])
       })
     }
+
+    it("is settled once by functions that were taken out of it, however many", () => {
+      const heard: Array<string> = []
+      const permit = permitOf(settledOnce((use) => heard.push(use)))
+      const { settle } = permit
+      const { settle: again } = permit
+      settle("unused")
+      again("used")
+      permit.settle("used")
+      assert.deepStrictEqual(heard, ["unused"])
+    })
+
+    it("keeps its permit when a wrapper copies the decision", () => {
+      const heard: Array<string> = []
+      const decision: Decision = { ...settledOnce((use) => heard.push(use)) }
+      permitOf(decision).settle("used")
+      assert.deepStrictEqual(heard, ["used"])
+    })
 
     it("does not hear again when it is settled while it hears", () => {
       let heard = 0

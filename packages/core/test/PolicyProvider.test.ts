@@ -1,8 +1,20 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Backoff, Budget, PolicyKey, PolicyLayer, PolicyProvider, Rego, Timeline } from "@rego/core"
+import type { Policy } from "@rego/core"
+import { Attempt, Backoff, Budget, Hedge, PolicyKey, PolicyLayer, PolicyProvider, Rego, Timeline } from "@rego/core"
 import { Effect, Layer, Option } from "effect"
 import type { Line, Policies } from "./support.ts"
-import { under } from "./support.ts"
+import {
+  assertDiesWith,
+  assertSucceedsWith,
+  call,
+  fails,
+  hangs,
+  key,
+  policiesOf,
+  script,
+  succeeds,
+  under
+} from "./support.ts"
 
 /** The keys under which calls end up, by the texts of their call sites. */
 const keysOf = (layer: Policies, texts: ReadonlyArray<string>, log?: Array<Line>) =>
@@ -162,5 +174,94 @@ describe("PolicyProvider", () => {
       Effect.gen(function*() {
         assert.strictEqual(yield* statesOf(thousand.map((i) => `users${" ".repeat(i % 500)}.Get`), 10), 1)
       }))
+  })
+
+  describe("around", () => {
+    const underFault = (policy: Policy.Input, ...arounds: ReadonlyArray<Attempt.Around>): Policies =>
+      arounds.reduce<Policies>(
+        (layer, each) => PolicyProvider.around(each).pipe(Layer.provide(layer)),
+        policiesOf(policy)
+      )
+
+    it.effect("stands around each attempt, hedges too, and is told which one it is", () =>
+      Effect.gen(function*() {
+        const seen: Array<string> = []
+        const effect = script(fails("503"), hangs, succeeds("ada", 10))
+        const policy = {
+          retry: { backoff: Backoff.none },
+          hedge: { trigger: Hedge.after("1 second") },
+          idempotent: true
+        }
+        const layer = underFault(policy, (self, attempt) => {
+          seen.push(`${attempt.key} ${Attempt.format(attempt)}`)
+          return self
+        })
+        const { exit } = yield* call(effect.effect, { layer })
+        assertSucceedsWith(exit, "ada")
+        assert.deepStrictEqual(seen, ["svc.Method primary", "svc.Method retry 1", "svc.Method retry 1, hedge 1"])
+      }))
+
+    it.effect("is inside the timeout of the attempt, and its exit is what the classifier judges", () =>
+      Effect.gen(function*() {
+        const effect = script(succeeds("ada"))
+        const policy = {
+          retry: { maxAttempts: 2, backoff: Backoff.none },
+          timeout: { perAttempt: "1 second" },
+          idempotent: true
+        } as const
+        const layer = underFault(policy, (self, { retry }) => retry === 0 ? Effect.delay(self, "2 seconds") : self)
+        const { rows } = yield* call(effect.effect, { layer })
+        assert.deepStrictEqual(rows, [
+          [0, "start 0"],
+          [1_000, "timed_out 0 Retryable attempt_timeout"],
+          [1_000, "start 1"],
+          [1_000, "end 1 Success"],
+          [1_000, "success"]
+        ])
+        assert.strictEqual(effect.runs, 1)
+      }))
+
+    it.effect("is inside of one that was there before", () =>
+      Effect.gen(function*() {
+        const order: Array<string> = []
+        const named = (name: string): Attempt.Around => (self) =>
+          Effect.tap(self, () => Effect.sync(() => order.push(name)))
+        yield* call(Effect.void, { layer: underFault({}, named("first"), named("second")) })
+        assert.deepStrictEqual(order, ["second", "first"])
+      }))
+
+    it.effect("is a defect of the attempt when it throws", () =>
+      Effect.gen(function*() {
+        const bug = new Error("bug")
+        const layer = underFault({}, () => {
+          throw bug
+        })
+        const { exit, rows } = yield* call(Effect.succeed("ada"), { layer })
+        assertDiesWith(exit, bug)
+        assert.deepStrictEqual(rows[1], [0, "end 0 NonRetryable defect"])
+      }))
+
+    it.effect("leaves the calls alone that use the provider it was made from, and shares its state with them", () =>
+      Effect.gen(function*() {
+        const provider = yield* PolicyProvider.PolicyProvider
+        const surrounded = yield* Layer.build(PolicyProvider.around(() => Effect.die("around")))
+        yield* Effect.succeed("ada").pipe(Rego.resilient(key))
+        const exit = yield* Effect.exit(Effect.provide(Rego.resilient(Effect.succeed("ada"), "other.Key"), surrounded))
+        assertDiesWith(exit, "around")
+        assert.isTrue(Option.isSome(yield* provider.statistics("other.Key")))
+      }).pipe(Effect.provide(policiesOf({}))))
+
+    it.effect("hears of policies that come later", () =>
+      Effect.gen(function*() {
+        const surrounded = yield* Layer.build(PolicyProvider.around((self) => self))
+        const attempts = Effect.map(
+          Timeline.capture(Effect.fail("503").pipe(Rego.resilient(key), Effect.provide(surrounded))),
+          ([, [timeline]]) => timeline?.attempts.length
+        )
+        assert.strictEqual(yield* attempts, 2)
+        const provider = yield* PolicyProvider.PolicyProvider
+        yield* provider.override(key, "off", { for: "1 minute" })
+        assert.strictEqual(yield* attempts, 1)
+      }).pipe(Effect.provide(policiesOf({ retry: { maxAttempts: 2, backoff: Backoff.none } }))))
   })
 })

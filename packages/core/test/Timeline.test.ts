@@ -205,7 +205,15 @@ describe("Timeline", () => {
           ...Timeline.fromRecord(rescued()),
           key: hostile,
           policyRevision: hostile,
-          decisions: [{ _tag: "Denied", at: 5_010, kind: "retry", budget: hostile, reason: hostile, count: 1 }]
+          decisions: [{
+            _tag: "Denied",
+            at: 5_010,
+            kind: "retry",
+            budget: hostile,
+            reason: "other",
+            detail: hostile,
+            count: 1
+          }]
         })
       )
       for (const character of ["\u001b", "\u202E"]) assert.notInclude(shown, character)

@@ -46,7 +46,7 @@ const withText = (text: string): Timeline.Timeline =>
     key: text,
     policyRevision: text,
     attempts: race.attempts.map((it) => new Timeline.AttemptRecord({ ...it, reason: text, error: text })),
-    decisions: [{ _tag: "Denied", at: 5_010, kind: "hedge", budget: text, reason: text, count: 1 }],
+    decisions: [{ _tag: "Denied", at: 5_010, kind: "hedge", budget: text, reason: "other", detail: text, count: 1 }],
     attributes: { override: text, policyAge: text, droppedAttempts: text }
   })
 

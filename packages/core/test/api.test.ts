@@ -13,8 +13,8 @@ describe("API", () => {
       apiOf(Object.keys(Core), sourceOf),
       {
         Attempt: {
-          values: "CurrentAttempt format",
-          types: "Attempt Id"
+          values: "CurrentAttempt annotate format",
+          types: "Around Attempt Id"
         },
         Backoff: {
           values: "Backoff BackoffFromJson constant decorrelated exponential isBackoff none toSchedule",
@@ -54,6 +54,10 @@ describe("API", () => {
           values: "makeUnsafe",
           types: "Latency Snapshot"
         },
+        Observer: {
+          values: "CurrentObservers flush layer make spans statistics",
+          types: "Observer Spans Statistics"
+        },
         Outcome: {
           values: "abort isOutcome nonRetryable retryable success",
           types: "Abort Attributes NonRetryable Outcome Retryable Success"
@@ -75,7 +79,7 @@ describe("API", () => {
           types: "FetchOptions Limits LiveOptions OnMissing Options"
         },
         PolicyProvider: {
-          values: "PolicyProvider render renderChange",
+          values: "PolicyProvider around render renderChange",
           types:
             "Change Difference KeyStatistics Overridden Override OverrideOptions PolicyChange PolicyStatus Rejection SwitchedOff"
         },
@@ -97,8 +101,8 @@ describe("API", () => {
         },
         Timeline: {
           values:
-            "AttemptRecord Decision StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson jsonSchema render svgStyle toJson toSvg",
-          types: "CaptureOptions Decision StopReason"
+            "AttemptRecord Decision DenialReason Event StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson jsonSchema render svgStyle toJson toSvg",
+          types: "CaptureOptions Decision DenialReason Event StopReason"
         }
       }
     )

@@ -17,7 +17,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Outcome",
     "Attempt",
     "RegoError",
+    "Reasons",
     "CallRecord",
+    "Event",
     "Waterfall",
     "WaterfallText",
     "WaterfallSvg",
@@ -59,6 +61,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   ],
   // services
   [
+    "AsyncContext",
+    "Mailbox",
+    "Observer",
     "PolicySource",
     "LastKnownGood",
     "Supervisor",
@@ -73,7 +78,6 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "MetricSeries"],
   // executor
   [
-    "AsyncContext",
     "Timer",
     "AttemptRun",
     "Cleanup",

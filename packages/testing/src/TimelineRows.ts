@@ -14,6 +14,7 @@
  * | --- | --- |
  * | `start 0`, `start 1`, `start 1.1` | the first attempt began, the first retry, the first hedge of that retry |
  * | `end 0 Retryable typed_failure` | an attempt returned, with its verdict and the reason of it |
+ * | `end 0 Success fault=delay_2s` | the same with an attribute of the attempt (`Attempt.annotate`) |
  * | `timed_out 0 Retryable attempt_timeout` | another end than by itself: also `interrupted_loser`, `interrupted_caller`, `abandoned` |
  * | `wait 2000`, `wait 2000 asked 1500` | a backoff, and what the server asked for |
  * | `retry denied by default: empty` | a budget or a rule refused an extra attempt |
@@ -120,10 +121,11 @@ const words = (...parts: ReadonlyArray<string | number | undefined>): string =>
 const attemptRows = (timeline: Timeline.Timeline, attempt: Timeline.AttemptRecord): ReadonlyArray<Row> => {
   const { hedge, retry } = attempt.attempt
   const name = hedge === 0 ? `${retry}` : `${retry}.${hedge}`
+  const notes = Object.entries(attempt.attributes ?? {}).map(([key, value]) => `${key}=${value}`)
   const end = attempt.endedBy === "returned" ? "end" : attempt.endedBy
   return [
     [attempt.startedAt, `start ${name}`],
-    [attempt.endedAt ?? timeline.endedAt, words(end, name, attempt.outcome, attempt.reason)]
+    [attempt.endedAt ?? timeline.endedAt, words(end, name, attempt.outcome, attempt.reason, ...notes)]
   ]
 }
 
@@ -135,7 +137,7 @@ const decisionRow = (decision: Timeline.Decision): Row => {
         words("wait", decision.delay, decision.retryAfter === undefined ? undefined : `asked ${decision.retryAfter}`)
       ]
     case "Denied":
-      return [decision.at, `${decision.kind} denied by ${decision.budget}: ${decision.reason}`]
+      return [decision.at, `${decision.kind} denied by ${decision.budget}: ${decision.detail ?? decision.reason}`]
     case "Stopped":
       return [decision.at, `stop ${decision.reason}`]
   }
@@ -162,13 +164,15 @@ export const rows = (timeline: Timeline.Timeline): ReadonlyArray<Row> => {
 
 const isBetween = (at: Expected[0]): at is Between => typeof at === "object" && "min" in at
 
-const isAt = (wanted: Expected[0], at: number): boolean =>
+/** @internal */
+export const isAt = (wanted: Expected[0], at: number): boolean =>
   isBetween(wanted) ? at >= wanted.min && at <= wanted.max : at === Duration.toMillis(wanted)
 
 const matches = ([at, event]: Expected, [actualAt, actual]: Row): boolean =>
   isAt(at, actualAt) && (typeof event === "string" ? event === actual : event.test(actual))
 
-const showAt = (at: Expected[0]): string => {
+/** @internal */
+export const showAt = (at: Expected[0]): string => {
   if (typeof at === "number") return String(at)
   if (isBetween(at)) return at === anytime ? "anytime" : `between(${at.min}, ${at.max})`
   return typeof at === "string" ? JSON.stringify(at) : Duration.format(Duration.fromInputUnsafe(at))

@@ -28,7 +28,7 @@ const timeline = new Timeline.Timeline({
   ],
   decisions: [
     { _tag: "BackoffScheduled", at: 1_500, delay: 500, retryAfter: 400 },
-    { _tag: "Denied", at: 2_500, kind: "hedge", budget: "default", reason: "empty", count: 1 }
+    { _tag: "Denied", at: 2_500, kind: "hedge", budget: "default", reason: "other", detail: "empty", count: 1 }
   ],
   result: "success",
   attributes: {}

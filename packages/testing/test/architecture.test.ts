@@ -12,7 +12,7 @@ const house: House = {
     // what the others are made of
     ["AssertionError"],
     // the testing kit
-    ["TimelineRows", "Law", "BudgetLaws"],
+    ["TimelineRows", "Downstream", "Law", "BudgetLaws"],
     // the simulator
     [],
     ["index"]
@@ -62,6 +62,10 @@ describe("API of @rego/testing", () => {
   it("has these names", () => {
     assert.deepStrictEqual(apiOf(publicModules, (name) => sources[name]!), {
       BudgetLaws: { values: "make", types: "Options" },
+      Downstream: {
+        values: "answer die fail hang make run",
+        types: "Arrival Downstream Step StepOptions"
+      },
       Law: { values: "broken", types: "Broken Law SeedOptions" },
       TimelineRows: {
         values: "anytime between difference expectRows expectTimeline rows",

@@ -575,7 +575,7 @@ describe("Executor", () => {
         assert.deepStrictEqual(s.startedAt, [0, 30])
         assert.strictEqual(counts.asked, 3)
         assert.deepStrictEqual(ran.timeline.decisions, [
-          { _tag: "Denied", at: 31, kind: "hedge", budget: "own", reason: "counted", count: 2 }
+          { _tag: "Denied", at: 31, kind: "hedge", budget: "own", reason: "other", detail: "counted", count: 2 }
         ])
       }))
 

@@ -514,7 +514,7 @@ describe("a denial", () => {
       })
       assertFailsWith(ran.exit, "503")
       assert.deepStrictEqual(ran.timeline.decisions.map(({ at: _, ...decision }) => decision), [
-        { _tag: "Denied", kind: "retry", budget: "own", reason: "spent", count: 1, retryAfter: 3_000 },
+        { _tag: "Denied", kind: "retry", budget: "own", reason: "other", detail: "spent", count: 1, retryAfter: 3_000 },
         { _tag: "Stopped", reason: "budget_denied" }
       ])
     }))

@@ -1,0 +1,178 @@
+/**
+ * What one observer is still to be told, in order and within a bound. Calls put notices in and never wait; a fiber that is
+ * there only while there is something to tell takes them out.
+ *
+ * @internal
+ */
+import { Cause, Clock, Context, Duration, Effect, Fiber, Metric } from "effect"
+import type { AsyncContext } from "./AsyncContext.ts"
+import { capture } from "./AsyncContext.ts"
+import { liveClock, nowMillis } from "./Time.ts"
+
+/** Something to tell: made by the call, turned into what the observer gets when it is told. */
+export interface Notice<O> {
+  readonly tell: (observer: O) => unknown
+}
+
+export interface Options {
+  readonly name: string
+  readonly capacity: number
+}
+
+const droppedNotices = Metric.counter("rego.observer.dropped", {
+  description: "events and timelines that an observer was too slow for",
+  incremental: true
+})
+
+/** Where others may go first. Where time stands still there is one slice. */
+const sliceMillis = 0.5
+
+const shutdownTimeout = Duration.seconds(2)
+
+const isPromise = (u: unknown): u is PromiseLike<unknown> =>
+  typeof u === "object" && u !== null && "then" in u && typeof u.then === "function"
+
+export class Mailbox<O> {
+  dropped = 0
+  failed = 0
+  private items: Array<Notice<O>> = []
+  /** what the fiber works on; `next` is the place of the one it tells next */
+  private batch: Array<Notice<O>> = []
+  private next = 0
+  private pushed = 0
+  private told = 0
+  private waiters: Array<{ readonly until: number; readonly resume: () => void }> = []
+  private fiber: Fiber.Fiber<void> | undefined = undefined
+  /** layers that have the observer; after the last of them has closed nobody waits for it any more */
+  private owners = 0
+  private closed = false
+  private context: Context.Context<never> = Context.empty()
+  private asyncContext: AsyncContext | undefined = undefined
+  private readonly observer: O
+  private readonly options: Options
+  private readonly counter: Metric.Counter<number>
+
+  constructor(observer: O, options: Options) {
+    this.observer = observer
+    this.options = options
+    this.counter = Metric.withAttributes(droppedNotices, { observer: options.name })
+  }
+
+  get waiting(): number {
+    return this.pushed - this.told
+  }
+
+  push(notice: Notice<O>): void {
+    if (this.closed || this.waiting >= this.options.capacity) return this.drop(1)
+    this.items.push(notice)
+    this.pushed++
+    this.wake()
+  }
+
+  private drop(count: number): void {
+    this.dropped += count
+    this.counter.updateUnsafe(count, this.context)
+  }
+
+  /** It begins in another turn: nothing of an observer runs while a call does. */
+  private wake(): void {
+    if (this.fiber !== undefined) return
+    if (this.asyncContext === undefined) this.fork()
+    else this.asyncContext.runInAsyncScope(this.fork, this, undefined)
+  }
+
+  private fork(): void {
+    this.fiber = Effect.runForkWith(this.context)(Effect.andThen(Effect.yieldNow, this.drain))
+  }
+
+  private readonly drain: Effect.Effect<void> = Clock.clockWith((clock) => {
+    const end = nowMillis(clock) + sliceMillis
+    for (let notice = this.take(); notice !== undefined; notice = this.take()) {
+      const rest = this.tell(notice)
+      if (rest !== undefined) return Effect.andThen(rest, Effect.suspend(() => this.onTold(this.drain)))
+      this.onTold(undefined)
+      if (nowMillis(clock) >= end) return Effect.andThen(Effect.yieldNow, this.drain)
+    }
+    this.fiber = undefined
+    return Effect.void
+  })
+
+  private take(): Notice<O> | undefined {
+    if (this.next === this.batch.length) {
+      this.batch = this.items
+      this.items = []
+      this.next = 0
+    }
+    return this.next < this.batch.length ? this.batch[this.next++] : undefined
+  }
+
+  private onTold<A>(then: A): A {
+    this.told++
+    while (this.waiters.length > 0 && this.waiters[0]!.until <= this.told) this.waiters.shift()!.resume()
+    return then
+  }
+
+  /** What is still to be done for it, if it takes time. */
+  private tell(notice: Notice<O>): Effect.Effect<unknown> | undefined {
+    try {
+      const rest = notice.tell(this.observer)
+      if (Effect.isEffect(rest)) return this.guard(rest as Effect.Effect<unknown>)
+      // An async function is no Effect, and its rejection must not end the process.
+      return isPromise(rest) ? this.guard(Effect.promise(() => Promise.resolve(rest))) : undefined
+    } catch (defect) {
+      this.fail(Cause.die(defect))
+      return undefined
+    }
+  }
+
+  private guard(rest: Effect.Effect<unknown>): Effect.Effect<unknown> {
+    return Effect.catchCause(rest, (cause) => Effect.sync(() => this.fail(cause)))
+  }
+
+  /** Said once: an observer that fails may fail with every event. */
+  private fail(cause: Cause.Cause<unknown>): void {
+    if (this.failed++ > 0) return
+    const line = Effect.logError(`rego: a defect in the observer ${this.options.name} changes no call`, cause)
+    Effect.runForkWith(this.context)(line)
+  }
+
+  /** Ends when everything that waited when it was asked for has been told. */
+  readonly flush: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (this.waiting === 0) return resume(Effect.void)
+    this.waiters.push({ until: this.pushed, resume: () => resume(Effect.void) })
+  })
+
+  /** A layer has the observer from now on: what is told is told in the layer's context. */
+  open(context: Context.Context<never>): void {
+    this.owners++
+    this.closed = false
+    this.context = context
+    this.asyncContext = capture()
+  }
+
+  /** Tells what waits, for a bounded time, on the live clock: under `TestClock` nobody would move the time any more. */
+  readonly close: Effect.Effect<void> = Effect.suspend(() => {
+    if (--this.owners > 0) return Effect.void
+    return this.flush.pipe(
+      Effect.timeoutOption(shutdownTimeout),
+      Effect.provideService(Clock.Clock, liveClock),
+      Effect.andThen(Effect.suspend(() => this.owners > 0 ? Effect.void : this.end()))
+    )
+  })
+
+  private end(): Effect.Effect<void> {
+    this.closed = true
+    const { fiber, waiting } = this
+    if (waiting === 0) return Effect.void
+    this.items = []
+    this.batch = []
+    this.next = 0
+    this.told = this.pushed
+    this.fiber = undefined
+    fiber?.interruptUnsafe()
+    this.drop(waiting)
+    return Effect.logWarning(
+      `rego: the observer ${this.options.name} was left after ${Duration.format(shutdownTimeout)}, ${waiting} untold`
+    )
+  }
+}

@@ -1,0 +1,313 @@
+/**
+ * Somebody who is told what happens in calls: each event while it happens, and the timeline when a call has ended.
+ *
+ * **When to use**
+ *
+ * For logs, metrics and alarms of your own. `Timeline.capture` is simpler where only the calls of one program count.
+ *
+ * **Details**
+ *
+ * An observer never delays or changes a call. It is told in a fiber of its own, in another turn of the event loop, from a
+ * queue of 4,096 notices: one that is slow, hangs, throws or dies loses notices, and they are counted
+ * (`Observer.statistics`, and the metric `rego.observer.dropped`). The events of a call arrive in order, its timeline after
+ * them. A call without observers makes no events at all.
+ *
+ * **Example** (Counting attempts that failed)
+ *
+ * ```ts
+ * import { Observer, PolicyLayer, Rego } from "@rego/core"
+ * import { Effect, Layer } from "effect"
+ *
+ * const seen: Array<string> = []
+ * const Observers = Observer.layer([{
+ *   name: "failures",
+ *   onEvent: (event) => {
+ *     if (event._tag === "AttemptEnded" && event.outcome === "Retryable") seen.push(`${event.key} ${event.error}`)
+ *   }
+ * }])
+ *
+ * let calls = 0
+ * const flaky = Effect.suspend(() => ++calls === 1 ? Effect.fail("503") : Effect.succeed("ada"))
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* flaky.pipe(Rego.resilient("users.Get"))
+ *   yield* Observer.flush
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(Layer.merge(PolicyLayer.defaults, Observers))))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type { Scope } from "effect"
+import { Context, Effect, Layer } from "effect"
+import type { CallRecord } from "./CallRecord.ts"
+import type { Notice } from "./Mailbox.ts"
+import { Mailbox } from "./Mailbox.ts"
+import * as Timeline from "./Timeline.ts"
+
+// -----------------------------------------------------------------------------
+// model
+// -----------------------------------------------------------------------------
+
+/**
+ * How much of a call is shown as spans:
+ *
+ * - `"attempts"`: a span for the call, and one for each attempt, whatever tracer is there;
+ * - `"call"`: a span for the call;
+ * - `"event"`: no span; one event on the span of the caller, if there is one;
+ * - `"auto"`: `"attempts"` where a tracer is installed, otherwise `"event"`;
+ * - `"off"`: nothing.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Spans = "attempts" | "call" | "event" | "auto" | "off"
+
+/**
+ * What an observer returns is ignored, unless it is an Effect: it is run before the observer is told the next thing.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Observer {
+  /** for logs and metrics. Default `"observer"` */
+  readonly name?: string | undefined
+  /** notices that may wait for it, from 1; further ones are dropped and counted. Default 4,096 */
+  readonly capacity?: number | undefined
+  readonly onEvent?: ((event: Timeline.Event) => void | Effect.Effect<void>) | undefined
+  /** told after the events of the call */
+  readonly onCallEnd?: ((timeline: Timeline.Timeline) => void | Effect.Effect<void>) | undefined
+  /** made by `Observer.spans` only */
+  readonly "~@rego/core/Observer/spans"?: Spans | undefined
+}
+
+const none: ReadonlySet<Observer> = new Set()
+
+/**
+ * The observers of the calls made here. A call reads them once, when it begins.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const CurrentObservers: Context.Reference<ReadonlySet<Observer>> = Context.Reference(
+  "@rego/core/Observer/CurrentObservers",
+  { defaultValue: () => none }
+)
+
+// -----------------------------------------------------------------------------
+// mailboxes
+// -----------------------------------------------------------------------------
+
+const defaultCapacity = 4_096
+
+const isCapacity = (capacity: unknown): capacity is number => Number.isSafeInteger(capacity) && Number(capacity) >= 1
+
+const check = (observer: Observer): Observer => {
+  const { capacity } = observer
+  if (capacity === undefined || isCapacity(capacity)) return observer
+  throw new RangeError(`Observer: capacity must be an integer from 1, got ${capacity}`)
+}
+
+const mailboxes = new WeakMap<Observer, Mailbox<Observer>>()
+
+const mailboxOf = (observer: Observer): Mailbox<Observer> => {
+  const known = mailboxes.get(observer)
+  if (known !== undefined) return known
+  const { capacity, name } = observer
+  const mailbox = new Mailbox(observer, {
+    name: name ?? "observer",
+    capacity: isCapacity(capacity) ? capacity : defaultCapacity
+  })
+  mailboxes.set(observer, mailbox)
+  return mailbox
+}
+
+// -----------------------------------------------------------------------------
+// sinks
+// -----------------------------------------------------------------------------
+
+/**
+ * Those who hear of a call, sorted by what they want. Made once for each set of observers.
+ *
+ * @internal
+ */
+export interface Sinks {
+  readonly events: ReadonlyArray<Mailbox<Observer>>
+  readonly ends: ReadonlyArray<Mailbox<Observer>>
+  readonly spans: Spans
+}
+
+const sinks = new WeakMap<ReadonlySet<Observer>, Sinks>()
+
+/** @internal */
+export const sinksOf = (observers: ReadonlySet<Observer>): Sinks => {
+  const known = sinks.get(observers)
+  if (known !== undefined) return known
+  const all = [...observers]
+  const made: Sinks = {
+    events: all.filter(({ onEvent }) => onEvent !== undefined).map(mailboxOf),
+    ends: all.filter(({ onCallEnd }) => onCallEnd !== undefined).map(mailboxOf),
+    spans: all.map((observer) => observer["~@rego/core/Observer/spans"]).findLast((level) => level !== undefined) ??
+      "auto"
+  }
+  sinks.set(observers, made)
+  return made
+}
+
+/**
+ * An event on its way. What it says of an error is put into words when it is told, not while the call runs.
+ *
+ * @internal
+ */
+export class EventNotice implements Notice<Observer> {
+  private event: Timeline.Event
+  private cause: Parameters<typeof Timeline.errorOf>[0] | undefined
+  constructor(event: Timeline.Event, cause?: Parameters<typeof Timeline.errorOf>[0]) {
+    this.event = event
+    this.cause = cause
+  }
+
+  tell(observer: Observer): unknown {
+    if (this.cause !== undefined) {
+      this.event = { ...this.event, error: Timeline.errorOf(this.cause) } as Timeline.Event
+      this.cause = undefined
+    }
+    return observer.onEvent?.(this.event)
+  }
+}
+
+/** @internal */
+export class EndNotice implements Notice<Observer> {
+  private timeline: Timeline.Timeline | undefined = undefined
+  private readonly record: CallRecord
+  constructor(record: CallRecord) {
+    this.record = record
+  }
+
+  tell(observer: Observer): unknown {
+    this.timeline ??= Timeline.fromRecord(this.record)
+    return observer.onCallEnd?.(this.timeline)
+  }
+}
+
+// -----------------------------------------------------------------------------
+// constructors
+// -----------------------------------------------------------------------------
+
+/**
+ * An observer whose options are checked: throws a `RangeError` when `capacity` is no integer from 1. Plain objects do as
+ * well; `layer` checks them.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Omit<Observer, "~@rego/core/Observer/spans">): Observer => check({ ...options })
+
+/**
+ * Says how much of a call is shown as spans, in place of the default `"auto"`. Of several the last counts.
+ *
+ * **Example** (No spans of ours)
+ *
+ * ```ts
+ * import { Observer } from "@rego/core"
+ *
+ * const Quiet = Observer.layer([Observer.spans("off")], { mergeWithExisting: true })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const spans = (level: Spans): Observer => ({ name: "spans", "~@rego/core/Observer/spans": level })
+
+// -----------------------------------------------------------------------------
+// layers
+// -----------------------------------------------------------------------------
+
+/** Owns the observer for as long as the scope lasts: then what waits is told, for at most two seconds. */
+const own = (observer: Observer): Effect.Effect<Observer, never, Scope.Scope> =>
+  Effect.flatMap(Effect.context<never>(), (context) => {
+    const mailbox = mailboxOf(check(observer))
+    return Effect.as(
+      Effect.acquireRelease(Effect.sync(() => mailbox.open(context)), () => mailbox.close),
+      observer
+    )
+  })
+
+type AnyObserver = Observer | Effect.Effect<Observer, any, any>
+
+/**
+ * Sets the observers of all calls made under the layer. Replaces those that were set outside, unless
+ * `mergeWithExisting` is true, as `Logger.layer` does.
+ *
+ * **Details**
+ *
+ * An Effect among them is run when the layer is built, in the scope of the layer. When the layer closes, what still waits
+ * is told for at most two seconds of real time; what is left then is dropped and counted.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <const Observers extends ReadonlyArray<AnyObserver>>(
+  observers: Observers,
+  options?: { readonly mergeWithExisting?: boolean | undefined } | undefined
+): Layer.Layer<
+  never,
+  Observers extends readonly [] ? never : Effect.Error<Observers[number]>,
+  Exclude<Observers extends readonly [] ? never : Effect.Services<Observers[number]>, Scope.Scope>
+> =>
+  Layer.effect(
+    CurrentObservers,
+    Effect.withFiber((fiber) =>
+      Effect.gen(function*() {
+        const current = new Set(options?.mergeWithExisting === true ? fiber.getRef(CurrentObservers) : [])
+        for (const observer of observers as ReadonlyArray<AnyObserver>) {
+          current.add(yield* own(Effect.isEffect(observer) ? yield* observer : observer))
+        }
+        return current
+      })
+    )
+  ) as never
+
+// -----------------------------------------------------------------------------
+// inspecting
+// -----------------------------------------------------------------------------
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Statistics {
+  /** notices that wait now */
+  readonly waiting: number
+  /** notices that were dropped because too many waited, or because its layer had closed */
+  readonly dropped: number
+  /** notices at which it threw, failed or died; the first is logged */
+  readonly failed: number
+}
+
+/**
+ * How an observer keeps up.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const statistics = (observer: Observer): Effect.Effect<Statistics> =>
+  Effect.sync(() => {
+    const { dropped, failed, waiting } = mailboxOf(observer)
+    return { waiting, dropped, failed }
+  })
+
+/**
+ * Ends when the current observers have been told everything that has happened so far: for tests, and before a program ends.
+ * It waits for ever for one that hangs.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const flush: Effect.Effect<void> = Effect.withFiber((fiber) =>
+  Effect.forEach(fiber.getRef(CurrentObservers), (observer) => mailboxOf(observer).flush, {
+    concurrency: "unbounded",
+    discard: true
+  })
+)

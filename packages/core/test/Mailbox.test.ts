@@ -1,0 +1,187 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Context, Deferred, Effect, Exit, Fiber, Metric, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import { Mailbox } from "../src/Mailbox.ts"
+import type { Line } from "./support.ts"
+import { withLog } from "./support.ts"
+
+interface Told {
+  readonly told: Array<number>
+}
+
+const number = (n: number) => ({ tell: ({ told }: Told) => void told.push(n) })
+
+const make = (capacity = 10, name = "slow") => {
+  const observer: Told = { told: [] }
+  return { observer, mailbox: new Mailbox(observer, { name, capacity }) }
+}
+
+const boom = new Error("boom")
+const throws = {
+  tell: () => {
+    throw boom
+  }
+}
+
+describe("Mailbox", () => {
+  it.effect("tells in another turn, in the order in which notices came", () =>
+    Effect.gen(function*() {
+      const { mailbox, observer } = make()
+      for (const n of [1, 2, 3]) mailbox.push(number(n))
+      assert.deepStrictEqual(observer.told, [])
+      assert.strictEqual(mailbox.waiting, 3)
+      yield* mailbox.flush
+      assert.deepStrictEqual(observer.told, [1, 2, 3])
+      assert.strictEqual(mailbox.waiting, 0)
+      mailbox.push(number(4))
+      yield* mailbox.flush
+      assert.deepStrictEqual(observer.told, [1, 2, 3, 4])
+    }))
+
+  it.effect("drops what does not fit, and counts it in a number and in a metric", () =>
+    Effect.gen(function*() {
+      const { mailbox, observer } = make(2)
+      mailbox.open(yield* Effect.context<never>())
+      for (const n of [1, 2, 3, 4]) mailbox.push(number(n))
+      yield* mailbox.flush
+      assert.deepStrictEqual(observer.told, [1, 2])
+      assert.strictEqual(mailbox.dropped, 2)
+      const snapshot = yield* Metric.snapshot
+      const counter = snapshot.find(({ id }) => id === "rego.observer.dropped")
+      assert.deepStrictEqual(counter?.attributes, { observer: "slow" })
+      assert.include(counter?.state, { count: 2 })
+      mailbox.push(number(5))
+      yield* mailbox.flush
+      assert.deepStrictEqual(observer.told, [1, 2, 5])
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+
+  it.effect("reports the first defect, whatever form it has, and goes on", () =>
+    Effect.gen(function*() {
+      const lines: Array<Line> = []
+      const { mailbox, observer } = make()
+      yield* withLog(
+        Effect.gen(function*() {
+          mailbox.open(yield* Effect.context<never>())
+          mailbox.push(throws)
+          mailbox.push({ tell: () => Effect.die(boom) })
+          mailbox.push({ tell: () => Promise.reject(boom) })
+          mailbox.push(number(1))
+          yield* mailbox.flush
+        }),
+        lines
+      )
+      assert.deepStrictEqual(observer.told, [1])
+      assert.strictEqual(mailbox.failed, 3)
+      assert.deepStrictEqual(lines, [{
+        level: "Error",
+        message: "rego: a defect in the observer slow changes no call",
+        cause: Cause.die(boom)
+      }])
+    }))
+
+  it.effect("runs an Effect that is returned before it tells the next thing", () =>
+    Effect.gen(function*() {
+      const { mailbox, observer } = make()
+      const gate = Deferred.makeUnsafe<void>()
+      mailbox.push({ tell: ({ told }) => Effect.andThen(Deferred.await(gate), Effect.sync(() => told.push(1))) })
+      mailbox.push(number(2))
+      yield* Effect.yieldNow
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(observer.told, [])
+      yield* Deferred.succeed(gate, undefined)
+      yield* mailbox.flush
+      assert.deepStrictEqual(observer.told, [1, 2])
+    }))
+
+  it.effect("keeps to its bound while an observer hangs, and takes what fits", () =>
+    Effect.gen(function*() {
+      const { mailbox } = make(3)
+      mailbox.push({ tell: () => Effect.never })
+      yield* Effect.yieldNow
+      yield* Effect.yieldNow
+      for (let n = 0; n < 100; n++) mailbox.push(number(n))
+      assert.strictEqual(mailbox.waiting, 3)
+      assert.strictEqual(mailbox.dropped, 98)
+    }))
+
+  it.live("lets others go first between two slices", () =>
+    Effect.gen(function*() {
+      const { mailbox, observer } = make(1_000)
+      let end = 0
+      const busy = (n: number) => ({
+        tell: ({ told }: Told) => {
+          end = performance.now() + 1
+          while (performance.now() < end);
+          told.push(n)
+        }
+      })
+      for (let n = 0; n < 20; n++) mailbox.push(busy(n))
+      let turns = 0
+      const others = yield* Effect.forkChild(
+        Effect.forever(Effect.andThen(Effect.sync(() => void turns++), Effect.yieldNow))
+      )
+      yield* mailbox.flush
+      yield* Fiber.interrupt(others)
+      assert.strictEqual(observer.told.length, 20)
+      assert.isAtLeast(turns, 5)
+    }))
+
+  describe("close", () => {
+    it.effect("tells what waits", () =>
+      Effect.gen(function*() {
+        const { mailbox, observer } = make()
+        mailbox.open(Context.empty())
+        mailbox.push(number(1))
+        yield* mailbox.close
+        assert.deepStrictEqual(observer.told, [1])
+        mailbox.push(number(2))
+        assert.strictEqual(mailbox.dropped, 1)
+        assert.strictEqual(mailbox.waiting, 0)
+      }))
+
+    it.effect("leaves an observer that hangs after two seconds of real time, says so, and counts what it dropped", () =>
+      Effect.gen(function*() {
+        const { mailbox, observer } = make()
+        const lines: Array<Line> = []
+        let interrupted = false
+        const scope = yield* Scope.make()
+        yield* withLog(
+          Effect.gen(function*() {
+            mailbox.open(yield* Effect.context<never>())
+            yield* Scope.addFinalizer(scope, mailbox.close)
+            mailbox.push({
+              tell: () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => void (interrupted = true)))
+            })
+            mailbox.push(number(1))
+            yield* Scope.close(scope, Exit.void)
+          }),
+          lines
+        )
+        assert.isTrue(interrupted)
+        assert.deepStrictEqual(observer.told, [])
+        assert.strictEqual(mailbox.dropped, 2)
+        assert.strictEqual(mailbox.waiting, 0)
+        assert.deepStrictEqual(lines.map(({ message }) => message), [
+          "rego: the observer slow was left after 2s, 2 untold"
+        ])
+        yield* TestClock.adjust("1 minute")
+      }))
+
+    it.effect("waits for the last of the layers that have the observer", () =>
+      Effect.gen(function*() {
+        const { mailbox, observer } = make()
+        mailbox.open(Context.empty())
+        mailbox.open(Context.empty())
+        yield* mailbox.close
+        mailbox.push(number(1))
+        yield* mailbox.close
+        assert.deepStrictEqual(observer.told, [1])
+        mailbox.push(number(2))
+        assert.strictEqual(mailbox.dropped, 1)
+        mailbox.open(Context.empty())
+        mailbox.push(number(3))
+        yield* mailbox.flush
+        assert.deepStrictEqual(observer.told, [1, 3])
+      }))
+  })
+})
