@@ -6,31 +6,8 @@
  */
 import { Duration, Effect, Option } from "effect"
 import { parseDuration } from "./Issue.ts"
+import type { RecentCall, RecentFilter, RecentOptions } from "./Observer.ts"
 import type { Timeline } from "./Timeline.ts"
-
-// -----------------------------------------------------------------------------
-// model
-// -----------------------------------------------------------------------------
-
-export interface RecentOptions {
-  readonly capacity?: number | undefined
-  readonly slowerThan?: Duration.Input | undefined
-  readonly keepFailed?: number | undefined
-  readonly keepSlowest?: number | undefined
-}
-
-export interface RecentCall {
-  readonly id: string
-  readonly timeline: Timeline
-}
-
-export interface RecentFilter {
-  readonly key?: string | undefined
-  readonly result?: Timeline["result"] | undefined
-  readonly slowerThan?: Duration.Input | undefined
-  readonly order?: "latest" | "slowest" | undefined
-  readonly limit?: number | undefined
-}
 
 const durationOf = ({ timeline }: RecentCall): number => timeline.endedAt - timeline.startedAt
 

@@ -63,6 +63,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   [
     "AsyncContext",
     "Mailbox",
+    "RecentCalls",
     "Observer",
     "PolicySource",
     "LastKnownGood",

@@ -5,9 +5,9 @@
  */
 import { kinds, outcomes, results } from "../src/CallMetrics.ts"
 import { policySources } from "../src/CallRecord.ts"
-import { stopReasons } from "../src/CallRecord.ts"
 import type { Instrument } from "../src/MetricTable.ts"
 import { prometheusName, table } from "../src/MetricTable.ts"
+import { texts } from "../src/Reasons.ts"
 
 /** Of the scrape, and of no metric. */
 const targets = ["job", "instance"]
@@ -30,7 +30,7 @@ const closed = ({ name }: Instrument, label: string): ReadonlyArray<string> | un
   if (label === "outcome") return outcomes
   if (label === "kind") return name === "rego.budget.denied" ? ["call", "retry", "hedge"] : kinds
   if (label === "state") return policySources
-  return label === "reason" && name === "rego.call.stopped" ? stopReasons : undefined
+  return label === "reason" && name === "rego.call.stopped" ? Object.keys(texts.stop) : undefined
 }
 
 const labelsOf = (name: string): ReadonlyArray<string> => [

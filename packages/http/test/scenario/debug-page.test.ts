@@ -131,7 +131,6 @@ describe.skipIf(missing)("the debug page in a browser", () => {
       const visit = (path: string) =>
         Effect.promise(async () => {
           await page.goto(`${url}/debug/rego${path}`)
-          assert.notInclude(await page.title(), "owned\"")
           assert.notStrictEqual(await page.title(), "owned", path)
           // nothing that was written became an element
           assert.strictEqual(await page.locator("script, img, iframe, object, embed, foreignObject").count(), 0, path)
