@@ -20,6 +20,7 @@ export interface Query {
   readonly result: string
   readonly slower: string
   readonly order: string
+  readonly limit: string
 }
 
 export interface Status {
@@ -60,7 +61,8 @@ export const style =
   `:focus-visible{outline:2px solid var(--link);outline-offset:1px}` +
   `.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}th{font-size:12px;font-weight:600;color:var(--soft);text-align:left}` +
   `th,td{padding:7px 12px 7px 0;border-bottom:1px solid var(--line);vertical-align:middle}td.number,th.number{text-align:right;` +
-  `font-variant-numeric:tabular-nums}td.error{max-width:380px;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;color:var(--soft)}` +
+  `font-variant-numeric:tabular-nums}td.time{white-space:nowrap}table.facts{width:auto}table.facts th{padding-right:32px}` +
+  `td.error{max-width:380px;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;color:var(--soft)}` +
   `.tag{display:inline-block;padding:1px 8px;border-radius:99px;border:1px solid currentColor;font-size:12px}` +
   `.tag.success{color:var(--success)}.tag.failure,.tag.defect{color:var(--failure)}.tag.interrupted{color:var(--soft)}` +
   `.problem{color:var(--failure);font-weight:600}svg.mini{display:block}svg.mini .success{fill:var(--success)}` +
@@ -118,7 +120,7 @@ const lastError = ({ attempts }: Timeline.Timeline): string =>
 
 const callRow = (name: string) => ({ id, timeline }: Observer.RecentCall): Html => {
   const error = lastError(timeline)
-  return html`<tr><td class="mono soft">${
+  return html`<tr><td class="time mono soft">${
     instant(timeline.endedAt)
   }</td><td><a href="${name}/${id}">${timeline.key}</a></td><td>${tag(timeline.result)}</td><td class="number">${
     millis(timeline.endedAt - timeline.startedAt)
@@ -169,7 +171,7 @@ const callTable = ({ calls, name }: ListPage): Html =>
 export const listPage = (list: ListPage): string =>
   page(
     "rego: recent calls",
-    html`<main><h1>Recent calls</h1><p class="soft">${list.calls.length} shown of ${list.seen} that have ended · <a href="${list.name}.json">JSON</a></p>${
+    html`<main><h1>Recent calls</h1><p class="soft">${list.calls.length} shown of ${list.seen} that have ended · <a href="${list.name}.json">JSON</a> · <a href="${list.name}.txt">text</a></p>${
       filter(list.query)
     }${list.problem === undefined ? undefined : html`<p class="problem" role="alert">${list.problem}</p>`}${
       callTable(list)
@@ -183,10 +185,10 @@ export const listPage = (list: ListPage): string =>
 const fact = (name: string, value: Html | string): Html => html`<tr><th>${name}</th><td class="mono">${value}</td></tr>`
 
 const facts = (timeline: Timeline.Timeline): Html =>
-  html`<div class="scroll"><table><tbody>${[
+  html`<div class="scroll"><table class="facts"><tbody>${[
     fact("result", tag(timeline.result)),
     fact("took", millis(timeline.endedAt - timeline.startedAt)),
-    fact("stopped", stopReason(timeline) || "no: it has its answer"),
+    fact("stopped", stopReason(timeline) || (timeline.result === "success" ? "no: it has its answer" : "")),
     fact("policy", policyOf(timeline)),
     fact("started", instant(timeline.startedAt)),
     fact("ended", instant(timeline.endedAt))
@@ -196,7 +198,7 @@ const facts = (timeline: Timeline.Timeline): Html =>
 export const callPage = (name: string, { id, timeline }: Observer.RecentCall): string =>
   page(
     `rego: ${timeline.key}`,
-    html`<main><p><a href="../${name}">Recent calls</a></p><h1>${timeline.key}</h1><p class="soft">call ${id} · <a href="${id}.json">JSON</a> · <a href="${id}.svg">SVG</a></p><figure>${new Html(
+    html`<main><p><a href="../${name}">Recent calls</a></p><h1>${timeline.key}</h1><p class="soft">call ${id} · <a href="${id}.json">JSON</a> · <a href="${id}.txt">text</a> · <a href="${id}.svg">SVG</a></p><figure>${new Html(
       Timeline.toSvg(timeline)
     )}</figure>${facts(timeline)}<h2>As text</h2><pre>${lines(Timeline.render(timeline))}</pre></main>`
   )

@@ -7,9 +7,10 @@
  * | request | what it answers with |
  * | --- | --- |
  * | `GET /debug/rego` | the list: a page without script. `?key=`, `?result=`, `?slower=`, `?order=slowest` filter and sort it |
- * | `GET /debug/rego.json` | the same as JSON, with the same parameters |
+ * | | `?limit=` shows fewer |
+ * | `GET /debug/rego.json`, `/debug/rego.txt` | the same as JSON, and as waterfalls for a terminal, with the same parameters |
  * | `GET /debug/rego/:id` | one call: its waterfall, and what was decided |
- * | `GET /debug/rego/:id.json`, `/debug/rego/:id.svg` | its timeline as `Timeline.fromJson` reads it; its waterfall |
+ * | `GET /debug/rego/:id.json`, `.txt`, `.svg` | its timeline as `Timeline.fromJson` reads it; its waterfall |
  *
  * What it shows is what `Observer.recent` keeps. Where a `PolicyLayer` is provided as well, it shows the policies in force,
  * and the budgets and hedges of the keys that it lists.
@@ -112,7 +113,8 @@ const queryOf = ({ searchParams }: URL): DebugPage.Query => ({
   key: searchParams.get("key") ?? "",
   result: searchParams.get("result") ?? "",
   slower: (searchParams.get("slower") ?? "").trim(),
-  order: searchParams.get("order") ?? "latest"
+  order: searchParams.get("order") ?? "latest",
+  limit: searchParams.get("limit") ?? ""
 })
 
 /** A bare number is milliseconds. */
@@ -123,14 +125,24 @@ const isResult = (text: string): text is Timeline.Timeline["result"] =>
   text === "success" || text === "failure" || text === "defect" || text === "interrupted"
 
 /** The filter, or what is wrong with it. */
-const filterOf = ({ key, order, result, slower }: DebugPage.Query): Observer.RecentFilter | string => {
+const filterOf = (
+  { key, limit, order, result, slower }: DebugPage.Query,
+  maxLimit: number
+): Observer.RecentFilter | string => {
   const slowerThan = slower === "" ? Option.some(Duration.zero) : durationOf(slower)
   if (Option.isNone(slowerThan)) return `slower must be a duration such as "250 millis", got ${JSON.stringify(slower)}`
   if (result !== "" && !isResult(result)) {
     return `result must be one of those in the list, got ${JSON.stringify(result)}`
   }
   if (order !== "latest" && order !== "slowest") return `order must be latest or slowest, got ${JSON.stringify(order)}`
-  return { key, order, slowerThan: slowerThan.value, ...result === "" ? {} : { result } }
+  if (!/^(?:[1-9]\d{0,5})?$/.test(limit)) return `limit must be an integer from 1, got ${JSON.stringify(limit)}`
+  return {
+    key,
+    order,
+    slowerThan: slowerThan.value,
+    limit: Math.min(Number(limit === "" ? maxLimit : limit), maxLimit),
+    ...result === "" ? {} : { result }
+  }
 }
 
 // -----------------------------------------------------------------------------
@@ -153,6 +165,8 @@ const statusOf = Effect.fnUntraced(function*(
 
 const inJson = ({ id, timeline }: Observer.RecentCall) => ({ id, ...Timeline.toJson(timeline) })
 
+const inText = ({ id, timeline }: Observer.RecentCall): string => `${id}  ${Timeline.render(timeline)}`
+
 // -----------------------------------------------------------------------------
 // routes
 // -----------------------------------------------------------------------------
@@ -172,11 +186,13 @@ const make = Effect.fnUntraced(function*({ limit = 200, path = "/debug/rego", re
     )
   const json = (body: unknown, status = 200): Response =>
     HttpServerResponse.jsonUnsafe(body, { status, headers: headersWith(["'none'"]) })
+  const text = (body: string, status = 200): Response =>
+    HttpServerResponse.text(body, { status, headers: headersWith(["'none'"]) })
 
   const find = Effect.fnUntraced(function*(request: Request) {
     const query = queryOf(urlOf(request))
-    const filter = filterOf(query)
-    const calls = typeof filter === "string" ? [] : yield* recent.calls({ ...filter, limit })
+    const filter = filterOf(query, limit)
+    const calls = typeof filter === "string" ? [] : yield* recent.calls(filter)
     return { query, problem: typeof filter === "string" ? filter : undefined, calls, seen: yield* recent.seen }
   })
 
@@ -191,10 +207,17 @@ const make = Effect.fnUntraced(function*({ limit = 200, path = "/debug/rego", re
     return problem === undefined ? json({ seen, calls: calls.map(inJson) }) : json({ problem }, 400)
   })
 
+  const listText = Effect.fnUntraced(function*(request: Request) {
+    const { calls, problem } = yield* find(request)
+    return problem === undefined ? text(`${calls.map(inText).join("\n\n")}\n`) : text(`${problem}\n`, 400)
+  })
+
   const shown = (call: Observer.RecentCall, format: string | undefined): Response => {
     switch (format) {
       case ".json":
         return json(inJson(call))
+      case ".txt":
+        return text(`${inText(call)}\n`)
       case ".svg":
         return HttpServerResponse.text(Timeline.toSvg(call.timeline), {
           contentType: "image/svg+xml",
@@ -207,7 +230,7 @@ const make = Effect.fnUntraced(function*({ limit = 200, path = "/debug/rego", re
 
   const one = Effect.fnUntraced(function*() {
     const { id = "" } = yield* HttpRouter.params
-    const { format, plain = "" } = /^(?<plain>[\w-]+)(?<format>\.json|\.svg)?$/.exec(id)?.groups ?? {}
+    const { format, plain = "" } = /^(?<plain>[\w-]+)(?<format>\.json|\.svg|\.txt)?$/.exec(id)?.groups ?? {}
     return Option.match(yield* recent.find(plain), {
       onNone: () =>
         format === ".json" ? json({ problem: "no such call" }, 404) : page(DebugPage.missingPage(name), 404),
@@ -218,6 +241,7 @@ const make = Effect.fnUntraced(function*({ limit = 200, path = "/debug/rego", re
   return [
     HttpRouter.route("GET", path, list),
     HttpRouter.route("GET", `${path}.json`, listJson),
+    HttpRouter.route("GET", `${path}.txt`, listText),
     HttpRouter.route("GET", `${path}/:id`, one())
   ]
 })

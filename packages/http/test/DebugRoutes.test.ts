@@ -35,7 +35,7 @@ const strangeIn = (html: string): ReadonlyArray<string> => {
     / (?:on\w+|style|src)(?:=|$)/i.test((groups?.["attributes"] ?? "").replaceAll(/="[^"]*"/g, "="))
   )
   const raw = html.replace("<!doctype html>", "").replaceAll(element, "")
-  return [...elements.map(([text]) => text), ...raw.match(/[<\u001b\u202E]/g) ?? []]
+  return [...elements.map(([text]) => text), ...raw.replaceAll("\n", "").match(/[<\p{Cc}\u202E]/gu) ?? []]
 }
 
 describe("DebugRoutes", () => {
@@ -57,6 +57,7 @@ describe("DebugRoutes", () => {
       ["the duration", "?slower=500+millis&key=.Get", ["stock.Get"]],
       ["the duration in milliseconds", "?slower=400&result=success", ["prices.Get"]],
       ["slowest first", "?order=slowest&key=.Get", ["stock.Get", "prices.Get", "users.Get"]],
+      ["fewer", "?key=.Get&limit=2", ["stock.Get", "prices.Get"]],
       ["an empty form", "?key=.get&result=&slower=&order=latest", ["stock.Get", "prices.Get", "users.Get"]]
     ]
     for (const [what, query, keys] of filters) {
@@ -68,16 +69,31 @@ describe("DebugRoutes", () => {
         }).pipe(Effect.provide(filled())))
     }
 
-    for (const query of ["?slower=soon", "?result=won", "?order=best"]) {
+    for (const query of ["?slower=soon", "?result=won", "?order=best", "?limit=zero"]) {
       it.effect(`says what is wrong with ${query}, and keeps what was typed`, () =>
         Effect.gen(function*() {
           const { status, text } = yield* get(`/debug/rego${query}&key=abc`)
           assert.strictEqual(status, 400)
-          assert.match(text, /role="alert">(?:slower|result|order) must be [^<]*, got &quot;\w+&quot;</)
+          assert.match(text, /role="alert">(?:slower|result|order|limit) must be [^<]*, got &quot;\w+&quot;</)
           assert.include(text, `name="key" value="abc"`)
           assert.strictEqual((yield* get(`/debug/rego.json${query}`)).status, 400)
         }).pipe(Effect.provide(filled())))
     }
+
+    it.effect("is text for a terminal: waterfalls, each with its id", () =>
+      Effect.gen(function*() {
+        const { headers, text } = yield* get("/debug/rego.txt?key=.Get&order=slowest")
+        assert.match(headers["content-type"] ?? "", /^text\/plain/)
+        const parts = text.trimEnd().split("\n\n")
+        assert.deepStrictEqual(parts.map((part) => part.replace(/^[\w-]+ {2}/, "")), [
+          Timeline.render(timelines[2]!),
+          Timeline.render(timelines[1]!),
+          Timeline.render(timelines[0]!)
+        ])
+        const id = parts[0]?.split(" ")[0]
+        assert.strictEqual((yield* get(`/debug/rego/${id}.txt`)).text, `${parts[0]}\n`)
+        assert.strictEqual((yield* get("/debug/rego.txt?limit=zero")).status, 400)
+      }).pipe(Effect.provide(filled())))
 
     it.effect("says when nothing matches", () =>
       Effect.gen(function*() {
@@ -113,7 +129,7 @@ describe("DebugRoutes", () => {
 
     it.effect("is not found when it is not kept, however it is asked for", () =>
       Effect.gen(function*() {
-        for (const path of ["0-0", "0-0.json", "0-0.svg", "%3Cscript%3E", "..%2f..", "a.b.json"]) {
+        for (const path of ["0-0", "0-0.json", "0-0.txt", "0-0.svg", "%3Cscript%3E", "..%2f..", "a.b.json"]) {
           const { headers, status, text } = yield* get(`/debug/rego/${path}`)
           assert.strictEqual(status, 404, path)
           assert.notInclude(text, "<script")
@@ -134,7 +150,8 @@ describe("DebugRoutes", () => {
           `?key=${attack}`,
           `?slower=${attack}`,
           `?result=${attack}`,
-          `?order=${attack}`
+          `?order=${attack}`,
+          `?limit=${attack}`
         ]
         for (const path of paths) {
           const { text } = yield* get(`/debug/rego${path}`)
@@ -169,7 +186,7 @@ describe("DebugRoutes", () => {
 
     it.effect("let nobody store an answer, guess its type or learn where it was seen", () =>
       Effect.gen(function*() {
-        for (const path of ["", ".json", "/0-0", "/0-0.json"]) {
+        for (const path of ["", ".json", ".txt", "/0-0", "/0-0.json"]) {
           const { headers } = yield* get(`/debug/rego${path}`)
           assert.strictEqual(headers["cache-control"], "no-store")
           assert.strictEqual(headers["x-content-type-options"], "nosniff")

@@ -93,18 +93,18 @@ describe.skipIf(missing)("the debug page in a browser", () => {
       yield* Effect.promise(() => links.first().click())
       const picture = page.locator("svg.rego")
       assert.strictEqual(yield* Effect.promise(() => picture.count()), 1)
-      // loser and winner, to scale: the winner began later and both ended together
+      // to scale: the winner began later, and the loser ran until the winner had answered
       const [loser, winner] = yield* Effect.promise(() =>
         Promise.all([picture.locator("rect.lost").boundingBox(), picture.locator("rect.success").boundingBox()])
       )
       assert.isAbove(winner!.x, loser!.x)
-      assert.approximately(winner!.x + winner!.width, loser!.x + loser!.width, 1)
+      assert.isAtMost(winner!.x + winner!.width, loser!.x + loser!.width + 1)
       const text = yield* Effect.promise(() => picture.textContent())
       assert.include(text, "(interrupted_loser)")
       assert.include(text, "Success (won)")
       // the style sheets were allowed: a picture without them is black
       const colour = yield* Effect.promise(() =>
-        picture.locator("rect.success").evaluate("it => getComputedStyle(it).fill")
+        page.evaluate("getComputedStyle(document.querySelector('svg.rego rect.success')).fill")
       )
       assert.strictEqual(colour, "rgb(31, 122, 77)")
       yield* shoot(page, "waterfall")
@@ -148,8 +148,8 @@ describe.skipIf(missing)("the debug page in a browser", () => {
       yield* visit("/%3Cscript%3Ealert(1)%3C%2Fscript%3E")
 
       assert.deepStrictEqual(strangers(seen.requests, url), [])
-      // a page that is not found is said by the browser itself, in its console
-      assert.deepStrictEqual(seen.complaints.filter((it) => !it.includes("404")), [])
+      // the browser itself says in its console that a page was not found, or its filter wrong
+      assert.deepStrictEqual(seen.complaints.filter((it) => !/status of 40[04]/.test(it)), [])
     }).pipe(Effect.provide(server({ recent })), Effect.scoped)
   }, 60_000)
 
