@@ -8,9 +8,9 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as MemorySource from "@rego/control-plane/MemorySource"
 import { Observer, PolicyLayer, PolicyProvider, Rego, RegoMetrics, Timeline } from "@rego/core"
-import { DebugRoutes } from "@rego/http"
+import { DebugRoutes, HttpClassifier } from "@rego/http"
 import { Effect, Layer, Schedule } from "effect"
-import { FetchHttpClient, HttpClient, HttpClientRequest, HttpRouter } from "effect/http"
+import { FetchHttpClient, HttpClient, HttpClientRequest, HttpRouter, HttpServer } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import assert from "node:assert"
 import { writeFileSync } from "node:fs"
@@ -35,8 +35,8 @@ const dependency = (): RequestListener => {
   let stock = 0
   const answers: Readonly<Record<string, () => readonly [status: number, millis: number]>> = {
     "/price": () => [200, random() < 0.05 ? 120 : 2 + 3 * random()],
-    // one in eight is turned away, and comes back a little later: callers see no error, but they wait
-    "/stock": () => [++stock % 8 === 0 ? 503 : 200, 2],
+    // one in sixteen is turned away, and comes back a little later: callers see no error, but they wait
+    "/stock": () => [++stock % 16 === 0 ? 503 : 200, 2],
     "/order": () => [random() < 0.1 ? 503 : 201, 2],
     "/report": () => [503, 2]
   }
@@ -88,7 +88,7 @@ const application = (source: MemorySource.MemorySource) =>
 
 const send = (url: string, key: string, request: (url: string) => HttpClientRequest.HttpClientRequest) =>
   Effect.flatMap(HttpClient.HttpClient, (client) => HttpClient.filterStatusOk(client).execute(request(url))).pipe(
-    Rego.resilient(key),
+    Rego.resilient(key, { classifier: HttpClassifier.http }),
     Effect.exit
   )
 
@@ -154,10 +154,11 @@ const serveOn = (port: number) =>
       PrometheusMetrics.layerHttp({ metricNameMapper: RegoMetrics.prometheusName })
     )
     const Server = HttpRouter.serve(Routes, { disableLogger: true, disableListenLog: true }).pipe(
-      Layer.provide(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port }))
+      Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port }))
     )
-    yield* Layer.build(Server)
-    console.log(`\nhttp://127.0.0.1:${port}/debug/rego and http://127.0.0.1:${port}/metrics, until Ctrl+C`)
+    const address = HttpServer.addressFormattedWith(Effect.succeed)
+    const url = yield* Effect.provide(address, yield* Layer.build(Server))
+    console.log(`\n${url}/debug/rego and ${url}/metrics, until Ctrl+C`)
   })
 
 const program = (source: MemorySource.MemorySource, port: number | undefined) =>
@@ -176,9 +177,8 @@ const program = (source: MemorySource.MemorySource, port: number | undefined) =>
     yield* Effect.forever(Effect.andThen(traffic(url, 4), Effect.sleep("100 millis")))
   })
 
-const port = process.argv.includes("--serve")
-  ? Number(process.argv[process.argv.indexOf("--serve") + 1] ?? 9464)
-  : undefined
+const [flag, given] = process.argv.slice(2)
+const port = flag === "--serve" ? Number(given ?? 9464) : undefined
 
 await Effect.runPromise(
   Effect.gen(function*() {

@@ -259,6 +259,8 @@ export interface RecentFilter {
   readonly key?: string | undefined
   readonly result?: Timeline.Timeline["result"] | undefined
   readonly slowerThan?: Duration.Input | undefined
+  /** attempts that were started: 2 for the calls that were retried or hedged */
+  readonly minAttempts?: number | undefined
   /** default `"latest"` */
   readonly order?: "latest" | "slowest" | undefined
   /** by default all that match */

@@ -85,11 +85,12 @@ const orders: Readonly<Record<NonNullable<RecentFilter["order"]>, (a: RecentCall
   slowest: (a, b) => durationOf(b) - durationOf(a) || (a.id < b.id ? 1 : -1)
 }
 
-const matches = ({ key = "", result, slowerThan }: RecentFilter) => {
+const matches = ({ key = "", minAttempts = 0, result, slowerThan }: RecentFilter) => {
   const [wanted, millis] = [key.toLowerCase(), millisOf(slowerThan)]
   return (call: RecentCall): boolean =>
     call.timeline.key.toLowerCase().includes(wanted) &&
     (result === undefined || call.timeline.result === result) &&
+    call.timeline.attempts.length >= minAttempts &&
     durationOf(call) >= millis
 }
 

@@ -24,6 +24,13 @@ const ended = ({ at = 0, key = "users.Get", result = "success", took = 1 }: Give
     attributes: {}
   })
 
+const retried = new Timeline.Timeline({
+  ...ended({ key: "retried.Get" }),
+  attempts: [0, 1].map((retry) =>
+    new Timeline.AttemptRecord({ attempt: { retry, hedge: 0 }, startedAt: 0, endedAt: 1, endedBy: "returned" })
+  )
+})
+
 const keysOf = (recent: RecentCalls, ...filter: Parameters<RecentCalls["calls"]>) =>
   Effect.runSync(recent.calls(...filter)).map(({ timeline }) => timeline.key)
 
@@ -90,7 +97,9 @@ describe("RecentCalls", () => {
     assert.deepStrictEqual(keysOf(recent, { key: "USERS" }), ["users.List", "users.Get"])
     assert.deepStrictEqual(keysOf(recent, { result: "failure" }), ["orders.Get"])
     assert.deepStrictEqual(keysOf(recent, { slowerThan: "20 millis", order: "slowest" }), ["users.List", "orders.Get"])
-    assert.deepStrictEqual(keysOf(recent, { limit: 1 }), ["users.List"])
+    assert.deepStrictEqual(keysOf(recent, { limit: 1 }), ["orders.Get"])
+    recent.onCallEnd(retried)
+    assert.deepStrictEqual(keysOf(recent, { minAttempts: 2 }), ["retried.Get"])
   })
 
   property("never keeps more than its bounds, and always the latest and the slowest call", {

@@ -20,6 +20,7 @@ export interface Query {
   readonly result: string
   readonly slower: string
   readonly order: string
+  readonly attempts: string
   readonly limit: string
 }
 
@@ -57,7 +58,7 @@ export const style =
   `form{display:flex;flex-wrap:wrap;gap:12px;align-items:end;background:var(--raised);border:1px solid var(--line);border-radius:8px;` +
   `padding:12px 16px;margin:0 0 16px}label{display:grid;gap:2px;font-size:12px;color:var(--soft)}` +
   `input,select,button{font:inherit;font-size:14px;color:var(--ink);background:var(--ground);border:1px solid var(--line);border-radius:6px;` +
-  `padding:5px 10px;height:34px}button{background:var(--link);border-color:var(--link);color:var(--ground);cursor:pointer}` +
+  `padding:5px 10px;height:34px}input.short{width:90px}button{background:var(--link);border-color:var(--link);color:var(--ground);cursor:pointer}` +
   `:focus-visible{outline:2px solid var(--link);outline-offset:1px}` +
   `.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}th{font-size:12px;font-weight:600;color:var(--soft);text-align:left}` +
   `th,td{padding:7px 12px 7px 0;border-bottom:1px solid var(--line);vertical-align:middle}td.number,th.number{text-align:right;` +
@@ -136,10 +137,10 @@ const options = (chosen: string, choices: Readonly<Record<string, string>>): Rea
 
 const results = { "": "any", success: "success", failure: "failure", defect: "defect", interrupted: "interrupted" }
 
-const filter = ({ key, order, result, slower }: Query): Html =>
+const filter = ({ attempts, key, order, result, slower }: Query): Html =>
   html`<form method="get"><label>key contains<input name="key" value="${key}"></label><label>result<select name="result">${
     options(result, results)
-  }</select></label><label>slower than<input name="slower" value="${slower}" placeholder="250 millis"></label><label>order<select name="order">${
+  }</select></label><label>slower than<input name="slower" value="${slower}" placeholder="250 millis"></label><label>attempts from<input class="short" name="attempts" value="${attempts}" inputmode="numeric"></label><label>order<select name="order">${
     options(order, { latest: "latest first", slowest: "slowest first" })
   }</select></label><button type="submit">Show</button></form>`
 

@@ -7,7 +7,7 @@
  * | request | what it answers with |
  * | --- | --- |
  * | `GET /debug/rego` | the list: a page without script. `?key=`, `?result=`, `?slower=`, `?order=slowest` filter and sort it |
- * | | `?limit=` shows fewer |
+ * | | `?attempts=2` shows those that were retried or hedged, `?limit=` fewer |
  * | `GET /debug/rego.json`, `/debug/rego.txt` | the same as JSON, and as waterfalls for a terminal, with the same parameters |
  * | `GET /debug/rego/:id` | one call: its waterfall, and what was decided |
  * | `GET /debug/rego/:id.json`, `.txt`, `.svg` | its timeline as `Timeline.fromJson` reads it; its waterfall |
@@ -114,6 +114,7 @@ const queryOf = ({ searchParams }: URL): DebugPage.Query => ({
   result: searchParams.get("result") ?? "",
   slower: (searchParams.get("slower") ?? "").trim(),
   order: searchParams.get("order") ?? "latest",
+  attempts: searchParams.get("attempts") ?? "",
   limit: searchParams.get("limit") ?? ""
 })
 
@@ -124,9 +125,12 @@ const durationOf = (text: string): Option.Option<Duration.Duration> =>
 const isResult = (text: string): text is Timeline.Timeline["result"] =>
   text === "success" || text === "failure" || text === "defect" || text === "interrupted"
 
+/** Empty for one that was not given. */
+const isCount = (text: string): boolean => /^(?:[1-9]\d{0,5})?$/.test(text)
+
 /** The filter, or what is wrong with it. */
 const filterOf = (
-  { key, limit, order, result, slower }: DebugPage.Query,
+  { attempts, key, limit, order, result, slower }: DebugPage.Query,
   maxLimit: number
 ): Observer.RecentFilter | string => {
   const slowerThan = slower === "" ? Option.some(Duration.zero) : durationOf(slower)
@@ -135,11 +139,13 @@ const filterOf = (
     return `result must be one of those in the list, got ${JSON.stringify(result)}`
   }
   if (order !== "latest" && order !== "slowest") return `order must be latest or slowest, got ${JSON.stringify(order)}`
-  if (!/^(?:[1-9]\d{0,5})?$/.test(limit)) return `limit must be an integer from 1, got ${JSON.stringify(limit)}`
+  if (!isCount(attempts)) return `attempts must be an integer from 1, got ${JSON.stringify(attempts)}`
+  if (!isCount(limit)) return `limit must be an integer from 1, got ${JSON.stringify(limit)}`
   return {
     key,
     order,
     slowerThan: slowerThan.value,
+    minAttempts: Number(attempts),
     limit: Math.min(Number(limit === "" ? maxLimit : limit), maxLimit),
     ...result === "" ? {} : { result }
   }

@@ -57,6 +57,7 @@ describe("DebugRoutes", () => {
       ["the duration", "?slower=500+millis&key=.Get", ["stock.Get"]],
       ["the duration in milliseconds", "?slower=400&result=success", ["prices.Get"]],
       ["slowest first", "?order=slowest&key=.Get", ["stock.Get", "prices.Get", "users.Get"]],
+      ["how many attempts it took", "?attempts=2", ["prices.Get"]],
       ["fewer", "?key=.Get&limit=2", ["stock.Get", "prices.Get"]],
       ["an empty form", "?key=.get&result=&slower=&order=latest", ["stock.Get", "prices.Get", "users.Get"]]
     ]
@@ -69,12 +70,12 @@ describe("DebugRoutes", () => {
         }).pipe(Effect.provide(filled())))
     }
 
-    for (const query of ["?slower=soon", "?result=won", "?order=best", "?limit=zero"]) {
+    for (const query of ["?slower=soon", "?result=won", "?order=best", "?limit=zero", "?attempts=many"]) {
       it.effect(`says what is wrong with ${query}, and keeps what was typed`, () =>
         Effect.gen(function*() {
           const { status, text } = yield* get(`/debug/rego${query}&key=abc`)
           assert.strictEqual(status, 400)
-          assert.match(text, /role="alert">(?:slower|result|order|limit) must be [^<]*, got &quot;\w+&quot;</)
+          assert.match(text, /role="alert">(?:slower|result|order|limit|attempts) must be [^<]*, got &quot;\w+&quot;</)
           assert.include(text, `name="key" value="abc"`)
           assert.strictEqual((yield* get(`/debug/rego.json${query}`)).status, 400)
         }).pipe(Effect.provide(filled())))
@@ -151,7 +152,8 @@ describe("DebugRoutes", () => {
           `?slower=${attack}`,
           `?result=${attack}`,
           `?order=${attack}`,
-          `?limit=${attack}`
+          `?limit=${attack}`,
+          `?attempts=${attack}`
         ]
         for (const path of paths) {
           const { text } = yield* get(`/debug/rego${path}`)
