@@ -14,7 +14,11 @@ const print = ({ errors, output, passed, place }: Result): void => {
   if (!passed && output !== "") console.log(`  it printed\n${indent(output, "  | ")}`)
 }
 
-const { elsewhere, results } = await doctest(findFences(root), { folder: join(root, ".doctest") })
+/** Files by name, for a quick look at what is being written: `npm run doctest -- docs/retry.md`. */
+const named = process.argv.slice(2).filter((it) => !it.startsWith("--"))
+const fences = findFences(root).filter(({ file }) => named.length === 0 || named.includes(file))
+
+const { elsewhere, results } = await doctest(fences, { folder: join(root, ".doctest") })
 results.forEach(print)
 for (const error of elsewhere) console.log(`FAIL outside of the examples\n${indent(error)}`)
-Tally.close(Tally.sum([Tally.ofResults(results), Tally.make(0, elsewhere.length > 0 ? 1 : 0)]))
+Tally.close(Tally.sum([Tally.ofResults(results), Tally.make(0, elsewhere.length > 0 || fences.length === 0 ? 1 : 0)]))

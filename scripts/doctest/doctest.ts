@@ -32,18 +32,19 @@ const result = (module: FenceModule, errors: ReadonlyArray<string>, output = "")
 
 const notRun: Outcome = { errors: ["the example was not run"], output: "" }
 
-/** Type-checks and runs the fences. One that does not compile is not run. */
+/** Type-checks and runs the fences. One that does not compile is not run, nor one that is a file of a walk-through. */
 export const doctest = async (fences: ReadonlyArray<Fence>, options: Options): Promise<Report> => {
   const modules = writeModules(fences, options.folder)
   const { elsewhere, ofModules } = await typeCheck(modules, options.folder)
   const broken = new Map(
     modules.map((module) => [module.path, [...module.problems, ...ofModules.get(module.path) ?? []]])
   )
-  const sound = modules.map(({ path }) => path).filter((path) => broken.get(path)!.length === 0)
+  const runnable = modules.filter(({ fence, path }) => fence.name === undefined && broken.get(path)!.length === 0)
+  const sound = runnable.map(({ path }) => path)
   const outcomes = await runModules(sound, options.boundMillis)
   const results = modules.map((module) => {
     const errors = broken.get(module.path)!
-    if (errors.length > 0) return result(module, errors)
+    if (errors.length > 0 || module.fence.name !== undefined) return result(module, errors)
     const outcome = outcomes.get(module.path) ?? notRun
     return result(module, outcome.errors, outcome.output)
   })

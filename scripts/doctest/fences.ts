@@ -9,6 +9,8 @@ export interface Fence {
   readonly line: number
   readonly code: string
   readonly closed: boolean
+  /** A file that the reader is told to write: compiled here, and run by `npm run walkthrough`. */
+  readonly name?: string
 }
 
 interface Line {
@@ -19,7 +21,8 @@ interface Line {
 const documents = ["README.md", "CONTRIBUTING.md", "docs/**/*.md", "packages/*/README.md"]
 const sources = ["packages/*/src/**/*.ts"]
 
-const opening = /^(?<prefix>[\s>]*(?:(?:[-*+]|\d+[.)])\s+)?)(?<marker>`{3,}|~{3,})\s*(?<language>[\w-]*)/
+const opening =
+  /^(?<prefix>[\s>]*(?:(?:[-*+]|\d+[.)])\s+)?)(?<marker>`{3,}|~{3,})\s*(?<language>[\w-]*)(?:[ \t]+(?<name>[\w./-]+\.ts)[ \t]*$)?/
 const typescript = /^(ts|tsx|mts|cts|typescript)$/i
 
 const toLines = (text: string, first = 1): Array<Line> =>
@@ -38,13 +41,13 @@ const fencesOfLines = (file: string, lines: ReadonlyArray<Line>): Array<Fence> =
   const fences: Array<Fence> = []
   for (let at = 0; at < lines.length; at++) {
     const { number, text } = lines[at]!
-    const { language = "", marker = "", prefix = "" } = opening.exec(text)?.groups ?? {}
+    const { language = "", marker = "", name, prefix = "" } = opening.exec(text)?.groups ?? {}
     if (marker === "") continue
     const end = lines.findIndex((line, index) => index > at && closes(line.text, marker))
     const body = lines.slice(at + 1, end === -1 ? undefined : end)
     if (typescript.test(language)) {
       const code = body.map((line) => unindent(line.text, prefix.length)).join("\n")
-      fences.push({ file, line: number, code, closed: end !== -1 })
+      fences.push({ file, line: number, code, closed: end !== -1, ...(name === undefined ? {} : { name }) })
     }
     at += body.length + 1
   }

@@ -13,7 +13,7 @@ export type Message =
   | { readonly _tag: "Output"; readonly text: string }
   | { readonly _tag: "Finished"; readonly errors: ReadonlyArray<string> }
 
-export const CHANNEL = 3
+const CHANNEL = 3
 
 const queue = process.argv.slice(2)
 let importing = false

@@ -24,6 +24,11 @@ describe("fences", () => {
     assert.strictEqual(fencesOfDocument("x.md", "- item\n\n  ```ts\n  f(\n    1)\n  ```\n")[0]?.code, "f(\n  1)")
   })
 
+  it("have a name when the reader is told to write a file", () => {
+    const [named, plain] = fencesOfDocument("x.md", "```ts live.ts\na\n```\n```ts\nb\n```\n")
+    assert.deepStrictEqual([named?.name, plain?.name], ["live.ts", undefined])
+  })
+
   it("inside a fence of another language are text", () => {
     assert.deepStrictEqual(fencesOfDocument("x.md", "````md\n```ts\na\n```\n````\n"), [])
   })

@@ -114,5 +114,9 @@ export const partCases: ReadonlyArray<Case> = [
   part(parts.recordAndRead, recordAndRead)
 ]
 
-/** What was computed, so that nobody can leave it out. */
+/**
+ * What was computed, so that nobody can leave it out.
+ *
+ * @public
+ */
 export const computed = (): number => sink

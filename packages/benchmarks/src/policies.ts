@@ -8,7 +8,7 @@ import { Layer, Logger } from "effect"
 
 export const perAttempt = "30 seconds"
 export const overall = "60 seconds"
-export const hedgeDelay = "20 seconds"
+const hedgeDelay = "20 seconds"
 
 const classifier = Classifier.byTag<{ readonly _tag: "NotFound" }>({
   NotFound: Outcome.nonRetryable({ reason: "not_found" })
@@ -17,7 +17,7 @@ const classifier = Classifier.byTag<{ readonly _tag: "NotFound" }>({
 const timeouts = { perAttempt, overall } as const
 
 /** Both timeouts, retries, the default budget, a classifier, and a hedge that reads the latency of its key. */
-export const everything = {
+const everything = {
   retry: { maxAttempts: 3 },
   timeout: timeouts,
   hedge: { trigger: Hedge.quantile(0.95, { min: hedgeDelay, fallback: hedgeDelay }), maxHedges: 1 },

@@ -48,7 +48,7 @@ const barCells = (verdict: Verdict): ReadonlyArray<string> => [
   verdictOf(verdict)
 ]
 
-export const barsTable = (results: Results): Table => [barsHeader, ...verdicts(results).map(barCells)]
+const barsTable = (results: Results): Table => [barsHeader, ...verdicts(results).map(barCells)]
 
 // -----------------------------------------------------------------------------
 // groups
@@ -68,7 +68,7 @@ const froms = {
   runtime: "awaited from outside, through a ManagedRuntime"
 }
 
-export const title = ({ from, shape, source }: Group): string => `${sources[source]}, ${shapes[shape]}, ${froms[from]}`
+const title = ({ from, shape, source }: Group): string => `${sources[source]}, ${shapes[shape]}, ${froms[from]}`
 
 const groupHeader = [
   "one call",

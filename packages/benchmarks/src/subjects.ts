@@ -102,7 +102,7 @@ const ofRego: ReadonlyArray<EffectSubject> = [
 // other libraries
 // -----------------------------------------------------------------------------
 
-export const cockatielRetry = "cockatiel retry"
+const cockatielRetry = "cockatiel retry"
 export const cockatielThree = "cockatiel wrap(retry, timeout, breaker)"
 export const cockatielFour = "cockatiel wrap(timeout, retry, timeout, breaker)"
 export const keptSignal = ", abortOnReturn: false"

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-import { enableCompileCache } from "node:module"
+import * as module from "node:module"
 
-// half of the time until the first line is compiling
-enableCompileCache()
+// half of the time until the first line is compiling; Deno has no such cache
+module.enableCompileCache?.()
 
 // `#main` is the built program; with `--conditions=@rego/source`, inside the repository, its source
 await import("#main")

@@ -1,54 +1,24 @@
 /**
- * One attempt in flight: its fiber, its scope, its permit, its timer, and what the effect can read about it.
+ * One attempt in flight: its fiber, its scope, its permit and its timer.
  *
  * Each call makes one, so it takes what it needs from its call instead of options that would be made for it alone.
  *
  * @internal
  */
-import type { Clock, Exit, Fiber } from "effect"
-import { Option, Scope } from "effect"
-import type { Noted } from "./Attempt.ts"
+import type { Exit, Fiber } from "effect"
+import { Scope } from "effect"
 import type { Permit } from "./Budget.ts"
 import type { AttemptHost } from "./CallHost.ts"
-import { annotate, AttemptFacts } from "./CallRecord.ts"
-import type { Deadline } from "./Deadline.ts"
+import { AttemptFacts } from "./CallRecord.ts"
 import type { Retryable } from "./Outcome.ts"
-import type { PolicyKey } from "./PolicyKey.ts"
+import type { Holder, Queued, Sharing } from "./Timer.ts"
 import { Alarm } from "./Timer.ts"
 
-/** What the effect reads of its attempt; turned off when the attempt is over for its call. */
-class Visible implements Noted, Deadline {
-  active = true
-  readonly key: PolicyKey
-  /** when it must have ended, `Infinity` for never */
-  readonly at: number
-  readonly clock: Clock.Clock
-  private readonly facts: AttemptFacts
-  private readonly last: Exit.Exit<unknown, unknown> | undefined
-  constructor(host: AttemptHost, facts: AttemptFacts, at: number) {
-    this.key = host.binding.key
-    this.facts = facts
-    this.at = at
-    this.clock = host.clock
-    this.last = host.previous
-  }
-  get retry(): number {
-    return this.facts.retry
-  }
-  get hedge(): number {
-    return this.facts.hedge
-  }
-  get previous(): Option.Option<Exit.Exit<unknown, unknown>> {
-    return Option.fromUndefinedOr(this.last)
-  }
-  note(name: string, value: string): void {
-    if (this.active) annotate(this.facts, name, value)
-  }
-}
-
-export class AttemptRun extends Alarm {
+export class AttemptRun extends Alarm implements Queued {
+  holder: Holder | undefined = undefined
+  ahead: Sharing | undefined = undefined
+  behind: Sharing | undefined = undefined
   readonly facts: AttemptFacts
-  readonly visible: Option.Some<Visible>
   readonly scope: Scope.Closeable | undefined
   readonly permit: Permit | undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
@@ -56,30 +26,37 @@ export class AttemptRun extends Alarm {
   fiberExit: Exit.Exit<unknown, unknown> | undefined = undefined
   /** what the call saw: the fiber's exit, or our timeout */
   exit: Exit.Exit<any, any> | undefined = undefined
-  abandoned = false
-  /** in flight when the caller was interrupted, who waits for its end */
-  awaited = false
+  /**
+   * It was told to end and did not at once. `abandoned`: the supervisor waits for it, and nobody else. `awaited`: it ran
+   * when the caller was interrupted, who waits.
+   */
+  left: "abandoned" | "awaited" | undefined = undefined
   /** its scope is closed or closing and its value discarded: never twice */
   released = false
+  /** the hedge that was started after it, in its group */
+  next: AttemptRun | undefined = undefined
   private readonly host: AttemptHost
 
   constructor(host: AttemptHost, hedge: number, startedAt: number, endsAt: number, permit: Permit | undefined) {
     super()
     this.host = host
-    this.facts = new AttemptFacts(host.retry, hedge, startedAt, hedge === 0 ? host.delayBefore : 0)
-    this.visible = Option.some(new Visible(host, this.facts, endsAt)) as Option.Some<Visible>
+    this.facts = new AttemptFacts(host, hedge, startedAt, endsAt)
     this.scope = host.parentScope === undefined ? undefined : Scope.makeUnsafe(host.parentScope.strategy)
     this.permit = permit
   }
 
   /** `Infinity` for never */
   get endsAt(): number {
-    return this.visible.value.at
+    return this.facts.at
+  }
+
+  get due(): number {
+    return this.facts.at
   }
 
   /** over for the call: ended by itself, timed out, lost, or the call is over */
   get settled(): boolean {
-    return this.facts.endedAt !== undefined
+    return !this.facts.active
   }
 
   get timedOut(): boolean {
@@ -104,7 +81,6 @@ export class AttemptRun extends Alarm {
   settle(endedBy: AttemptFacts["endedBy"], at: number): void {
     this.facts.endedBy = endedBy
     this.facts.endedAt = at
-    this.visible.value.active = false
     this.cancel()
   }
 }

@@ -5,6 +5,7 @@
  * @internal
  */
 import { Duration, Effect, Schedule } from "effect"
+import type { Id } from "./Attempt.ts"
 import * as Backoff from "./Backoff.ts"
 import type { Decision, Permit, Request } from "./Budget.ts"
 import type { BetweenHost, FailedGroup } from "./CallHost.ts"
@@ -14,12 +15,14 @@ import { budgetDefect } from "./Questions.ts"
 import type { StopReason } from "./Reasons.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
+import type { Holder } from "./Timer.ts"
 import { Alarm } from "./Timer.ts"
 
 /** What a grant is for: the wait before the next attempt, or the attempt itself after a wait that was too long for it. */
 type Purpose = "wait" | "start"
 
 export class Between extends Alarm implements Waiting {
+  holder: Holder | undefined = undefined
   /** of the group that failed last, once another one follows it */
   previous: FailedGroup["last"]["exit"] = undefined
   waited = 0
@@ -30,9 +33,11 @@ export class Between extends Alarm implements Waiting {
   /** held through the wait, and handed to the attempt that starts after it */
   private permit: Permit | undefined = undefined
   private readonly host: BetweenHost
+  private readonly random: () => number
   constructor(host: BetweenHost) {
     super()
     this.host = host
+    this.random = host.random
   }
 
   begin(group: FailedGroup): void {
@@ -40,7 +45,7 @@ export class Between extends Alarm implements Waiting {
     const floor = Retry.floorOf(group.outcome)
     this.group = group
     if (Schedule.isSchedule(backoff)) return this.askSchedule(backoff, group, floor)
-    this.plan(group, Backoff.delayMillis(backoff, group.retry, this.waited, this.host.random, floor))
+    this.plan(group, Backoff.delayMillis(backoff, group.retry, this.waited, this.random, floor))
   }
 
   /** Built at the first failure, once for the call. */
@@ -63,9 +68,15 @@ export class Between extends Alarm implements Waiting {
   }
 
   private plan(group: FailedGroup, delay: number): void {
-    const { binding, random } = this.host
+    const { binding } = this.host
     const now = this.host.now()
-    const wait = Retry.wait({ plan: binding.plan, outcome: group.outcome, delay, left: this.left(now), random })
+    const wait = Retry.wait({
+      plan: binding.plan,
+      outcome: group.outcome,
+      delay,
+      left: this.left(now),
+      random: this.random
+    })
     if (typeof wait !== "number") return this.stop(wait)
     this.wait = wait
     this.askBudget("wait", now)
@@ -80,10 +91,10 @@ export class Between extends Alarm implements Waiting {
   // ---------------------------------------------------------------------------
 
   private askBudget(purpose: Purpose, now: number): void {
-    const { binding: { budget, key, plan, state }, bounds, questions, random } = this.host
+    const { binding: { budget, key, plan, state }, bounds, questions } = this.host
     if (state.abandoned >= bounds.maxAbandoned) return this.stop("abandoned")
-    const attempt = { retry: this.group!.retry + 1, hedge: 0 }
-    const request: Request = { key, kind: "retry", cost: plan.retryCost, attempt, now, random }
+    const attempt = this.nextAttempt
+    const request: Request = { key, kind: "retry", cost: plan.retryCost, attempt, now, random: this.random }
     const asked = questions.acquire(budget, request)
     if (!Effect.isEffect(asked)) {
       return this.host.ended
@@ -94,13 +105,19 @@ export class Between extends Alarm implements Waiting {
     questions.await(asked, budgetDefect, (decision) => this.onDecision(decision, purpose, this.host.now()), true)
   }
 
+  private get nextAttempt(): Id {
+    return { retry: this.group!.retry + 1, hedge: 0 }
+  }
+
   private onDecision(decision: Decision, purpose: Purpose, now: number): void {
     if (decision._tag === "Denied") {
-      const { reason, retryAfter } = decision
-      this.host.recordDenied("retry", { budget: this.host.binding.plan.budget, reason, retryAfter }, 1)
+      const denial = { budget: this.host.binding.plan.budget, ...decision }
+      this.host.events?.denied(now, "retry", this.nextAttempt, denial)
+      this.host.recordDenied("retry", denial, 1)
       return this.stop("budget_denied")
     }
     this.permit = decision.permit
+    this.host.events?.granted(now, "retry", this.nextAttempt)
     if (purpose === "start") this.startUnless(this.stopNow(now))
     else if (this.left(now) <= this.wait) this.stop("deadline_would_pass")
     else this.pause()

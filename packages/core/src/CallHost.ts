@@ -8,6 +8,8 @@ import type { Clock, Context, Duration, Exit, Scope } from "effect"
 import type { AttemptRun } from "./AttemptRun.ts"
 import type { Binding, Bounds } from "./Bindings.ts"
 import type { Permit } from "./Budget.ts"
+import type { CallEvents } from "./CallEvents.ts"
+import type { CallSoFar } from "./CallRecord.ts"
 import type { Cleanup } from "./Cleanup.ts"
 import type { Kind, Waiting } from "./KillSwitch.ts"
 import type { Retryable } from "./Outcome.ts"
@@ -33,6 +35,8 @@ export interface CallHost {
   readonly deadline: number
   readonly random: () => number
   readonly ended: boolean
+  /** `undefined` where nobody listens */
+  readonly events: CallEvents | undefined
   /** both are made when a call first needs them: one that succeeds at once needs neither */
   readonly questions: Questions
   readonly cleanup: Cleanup
@@ -52,14 +56,7 @@ export interface CallHost {
 }
 
 /** What an attempt takes from its call, and whom it tells. */
-export interface AttemptHost {
-  readonly binding: Binding
-  readonly clock: Clock.Clock
-  /** index of the retry group */
-  readonly retry: number
-  /** how the group before ended, and what was waited since */
-  readonly previous: Exit.Exit<unknown, unknown> | undefined
-  readonly delayBefore: number
+export interface AttemptHost extends CallSoFar {
   /** the caller's, in which each attempt has one of its own */
   readonly parentScope: Scope.Scope | undefined
   readonly onTime: (attempt: AttemptRun) => void

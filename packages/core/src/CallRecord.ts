@@ -6,8 +6,10 @@
  *
  * @internal
  */
-import type { Cause, Exit } from "effect"
-import type { Id } from "./Attempt.ts"
+import type { Cause, Clock, Exit } from "effect"
+import { Option } from "effect"
+import type { Noted } from "./Attempt.ts"
+import type { Deadline } from "./Deadline.ts"
 import type { Outcome } from "./Outcome.ts"
 import type { PolicyKey } from "./PolicyKey.ts"
 import type { DenialReason, StopReason } from "./Reasons.ts"
@@ -41,21 +43,58 @@ export type Decision =
   }
   | { readonly _tag: "Stopped"; readonly at: number; readonly reason: StopReason }
 
-export class AttemptFacts implements Id {
+/** What an attempt takes from its call when it starts. */
+export interface CallSoFar {
+  readonly binding: { readonly key: PolicyKey }
+  readonly clock: Clock.Clock
+  /** index of the retry group */
+  readonly retry: number
+  /** how the group before ended, and what was waited since */
+  readonly previous: Exit.Exit<unknown, unknown> | undefined
+  readonly delayBefore: number | undefined
+}
+
+/**
+ * What is known of an attempt. One object for the record and for what the effect can read of itself: it keeps nothing of
+ * its call, so that what outlives the attempt may hold it.
+ */
+export class AttemptFacts implements Noted, Deadline {
   /** `undefined` while it runs */
   endedAt: number | undefined = undefined
   endedBy: EndedBy = "abandoned"
   outcome: Outcome | undefined = undefined
   cause: Cause.Cause<unknown> | undefined = undefined
+  readonly key: PolicyKey
   readonly retry: number
   readonly hedge: number
   readonly startedAt: number
-  readonly backoffBefore: number
-  constructor(retry: number, hedge: number, startedAt: number, backoffBefore: number) {
-    this.retry = retry
+  /** when it must have ended, `Infinity` for never */
+  readonly at: number
+  readonly clock: Clock.Clock
+  readonly backoffBefore: number | undefined
+  private readonly last: Exit.Exit<unknown, unknown> | undefined
+  constructor(call: CallSoFar, hedge: number, startedAt: number, at: number) {
+    this.key = call.binding.key
+    this.retry = call.retry
     this.hedge = hedge
     this.startedAt = startedAt
-    this.backoffBefore = backoffBefore
+    this.at = at
+    this.clock = call.clock
+    this.backoffBefore = hedge === 0 ? call.delayBefore : undefined
+    this.last = call.previous
+  }
+
+  /** Until it is over for its call. */
+  get active(): boolean {
+    return this.endedAt === undefined
+  }
+
+  get previous(): Option.Option<Exit.Exit<unknown, unknown>> {
+    return Option.fromUndefinedOr(this.last)
+  }
+
+  note(name: string, value: string): void {
+    if (this.active) annotate(this, name, value)
   }
 }
 

@@ -13,7 +13,7 @@ export class Cleanup {
   /** true once the caller was interrupted: from then on it waits for what ends */
   waiting = false
   /** attempts that were told to stop and did not at once */
-  readonly abandoned: Array<AttemptRun> = []
+  private abandoned: Array<AttemptRun> | undefined = undefined
   private pending = 0
   private onQuiet: (() => void) | undefined = undefined
   private readonly context: Context.Context<never>
@@ -33,8 +33,14 @@ export class Cleanup {
     this.onDefect = onDefect
   }
 
+  abandon(attempt: AttemptRun): void {
+    if (this.abandoned === undefined) this.abandoned = [attempt]
+    else this.abandoned.push(attempt)
+  }
+
   /** The call is over: of those that still run nobody will say when they ended. */
   markAbandoned(): void {
+    if (this.abandoned === undefined) return
     for (const attempt of this.abandoned) {
       if (attempt.fiberExit === undefined) attempt.facts.endedBy = "abandoned"
     }
@@ -51,7 +57,7 @@ export class Cleanup {
     if (exit === undefined || attempt.released) return
     attempt.released = true
     // What was given up before is not waited for, and so are not its scope and its value.
-    const awaited = this.waiting && !attempt.abandoned
+    const awaited = this.waiting && attempt.left !== "abandoned"
     const success = exit._tag === "Success"
     const closing = attempt.scope && Scope.closeUnsafe(attempt.scope, success ? Exit.interrupt() : exit)
     if (closing !== undefined) this.background(closing, awaited)

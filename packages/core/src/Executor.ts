@@ -34,6 +34,8 @@ import { Between } from "./Between.ts"
 import type { Awaited, Binding, Bindings, Bounds } from "./Bindings.ts"
 import { reportOnce } from "./Bindings.ts"
 import type * as Budget from "./Budget.ts"
+import type { CallEvents } from "./CallEvents.ts"
+import { eventsOf } from "./CallEvents.ts"
 import type { AttemptHost, BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
 import type { EndedBy } from "./CallRecord.ts"
 import { CallRecord } from "./CallRecord.ts"
@@ -68,8 +70,7 @@ type Resume = (effect: Effect.Effect<any, any>) => void
 
 const noOptions: CallOptions = {}
 
-/** Never written to: the first attempt of a group replaces it. */
-const noAttempts: Array<AttemptRun> = []
+const firstAttempt = { retry: 0, hedge: 0 }
 
 const callerGone = Outcome.abort({ reason: "caller_interrupted" })
 
@@ -96,11 +97,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private readonly resume: Resume
   private readonly withTimeline: boolean
   private readonly startedAt: number
+  /** `undefined` where nobody listens */
+  readonly events: CallEvents | undefined
 
   private attempts = 0
   private admitted = false
-  /** the attempts of the current retry group, in the order of their hedge index */
-  private group: Array<AttemptRun> = noAttempts
+  /** the first attempt of the current retry group; its hedges follow in the order of their index */
+  private first: AttemptRun | undefined = undefined
   private hedger: GroupHedger | undefined = undefined
   private trigger: Hedge.Delays | ScheduleSteps<Hedge.State> | undefined = undefined
   /** definite outcomes that arrived in this tick while others still run: the best of them wins, not the first */
@@ -137,6 +140,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     this.binding = bindings.get(typeof key === "string" ? key : String(key), context)
     this.parentScope = Context.getOrUndefined(context as Context.Context<Scope.Scope>, Scope.Scope)
     this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(context, this.clock))
+    this.events = eventsOf(fiber, this, this.startedAt)
   }
 
   asEffect(): Effect.Effect<void> {
@@ -148,7 +152,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   groupStartedAt(): number {
-    return this.group[0]!.facts.startedAt
+    return this.first!.facts.startedAt
   }
 
   get bounds(): Bounds {
@@ -190,8 +194,15 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     return this.between?.previous
   }
 
-  get delayBefore(): number {
-    return this.between?.waited ?? 0
+  get delayBefore(): number | undefined {
+    return this.between?.waited
+  }
+
+  /** Most groups are one attempt, for which no array is made. */
+  private get group(): ReadonlyArray<AttemptRun> {
+    const group: Array<AttemptRun> = []
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) group.push(attempt)
+    return group
   }
 
   /** Made when there is more to say than one attempt, or when somebody may read it. */
@@ -201,7 +212,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   private openRecord(): CallRecord {
     const record = new CallRecord(this.binding.key, this.binding.facts, this.startedAt)
-    for (const attempt of this.group) record.add(attempt.facts, this.bounds.maxAttemptRecords)
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
+      record.add(attempt.facts, this.bounds.maxAttemptRecords)
+    }
     return record
   }
 
@@ -211,7 +224,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   begin(now: number = this.startedAt): void {
     const { budget, notReady } = this.binding
-    if (notReady !== undefined) return this.awaitPolicy(notReady)
+    if (notReady !== undefined && notReady !== "missing") return this.awaitPolicy(notReady)
+    this.events?.policyResolved(now, this.startedAt)
+    if (notReady !== undefined) return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
     if (now >= this.deadline) return this.deadlinePassed()
     if (budget.admit === undefined) return this.admit(undefined, now)
     const asked = this.questions.admit(budget, this.asCall(now))
@@ -220,7 +235,11 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private onAdmission(decision: Budget.Decision, now: number): void {
-    if (decision._tag === "Granted") return this.admit(decision.permit, now)
+    if (decision._tag === "Granted") {
+      this.events?.granted(now, "call", firstAttempt)
+      return this.admit(decision.permit, now)
+    }
+    this.events?.denied(now, "call", firstAttempt, { budget: this.binding.plan.budget, ...decision })
     this.fail({
       _tag: "AdmissionDenied",
       budget: this.binding.plan.budget,
@@ -230,8 +249,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   /** A policy that was on its way is there, or will not be. The wait counts: the call began when it was made. */
-  private awaitPolicy(awaited: "missing" | Awaited): void {
-    if (awaited === "missing") return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
+  private awaitPolicy(awaited: Awaited): void {
     this.questions.run(awaited.policy, () => {
       this.binding = this.bindings.get(this.binding.key, this.context)
       this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(this.context, this.clock))
@@ -280,7 +298,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   private startGroup(permit: Budget.Permit | undefined, now: number): void {
     const { trigger } = this
-    this.group = noAttempts
+    this.first = undefined
     if (trigger !== undefined) {
       this.asyncContext ??= capture()
       this.hedger = new GroupHedger(this, trigger)
@@ -309,20 +327,26 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   private add(attempt: AttemptRun): void {
     if (this.attempts++ > 0) this.record.add(attempt.facts, this.bounds.maxAttemptRecords)
-    if (this.group.length === 0) this.group = [attempt]
-    else this.group.push(attempt)
+    let last = this.first
+    while (last?.next !== undefined) last = last.next
+    if (last === undefined) this.first = attempt
+    else last.next = attempt
+    this.events?.attemptStarted(attempt)
   }
 
   private run(attempt: AttemptRun): void {
-    let context = Context.add(this.context, CurrentAttempt, attempt.visible)
-    if (attempt.endsAt !== Infinity) context = Context.add(context, CurrentDeadline, attempt.visible)
+    const visible = Option.some(attempt.facts)
+    let context = Context.add(this.context, CurrentAttempt, visible)
+    if (attempt.endsAt !== Infinity) context = Context.add(context, CurrentDeadline, visible)
     if (attempt.scope !== undefined) context = Context.add(context, Scope.Scope, attempt.scope)
-    if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, attempt.visible)
+    if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, visible)
     this.binding.state.running++
+    if (this.events !== undefined) context = this.events.inAttempt(context, attempt)
     const fiber = Effect.runForkWith(context)(this.self)
     attempt.fiber = fiber
     const exit = fiber.pollUnsafe()
-    if (exit === undefined) fiber.addObserver((late) => attempt.onFiberExit(late))
+    // Bound, not an arrow: half the bytes for each attempt in flight.
+    if (exit === undefined) fiber.addObserver(attempt.onFiberExit.bind(attempt))
     else attempt.onFiberExit(exit)
   }
 
@@ -331,10 +355,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const { clock, context } = this
     const { overall, perAttempt } = this.binding.plan
     this.asyncContext ??= capture()
-    if (attempt.endsAt < this.deadline) attempt.armShared(clock, context, perAttempt, startedAt)
-    else if (startedAt === this.startedAt && this.ownsDeadline) {
-      attempt.armShared(clock, context, overall, startedAt)
-    } else attempt.armOwn(clock, context, attempt.endsAt - startedAt)
+    if (attempt.endsAt < this.deadline) attempt.armShared(clock, context, perAttempt)
+    else if (startedAt === this.startedAt && this.ownsDeadline) attempt.armShared(clock, context, overall)
+    else attempt.armOwn(clock, context, attempt.endsAt - startedAt)
   }
 
   /** Whether the deadline is the policy's, and not one of an enclosing call. */
@@ -396,17 +419,21 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private interruptAttempt(attempt: AttemptRun): void {
     const { fiber } = attempt
     fiber?.interruptUnsafe(this.fiberId)
-    if (fiber === undefined || attempt.fiberExit !== undefined || attempt.abandoned || attempt.awaited) return
-    attempt.abandoned = true
-    this.cleanup.abandoned.push(attempt)
+    if (fiber === undefined || attempt.fiberExit !== undefined || attempt.left !== undefined) return
+    attempt.left = "abandoned"
+    this.cleanup.abandon(attempt)
     this.binding.state.abandoned++
+    this.events?.abandoned(attempt)
     this.supervisor.add(fiber)
   }
 
   private onLateEnd(attempt: AttemptRun): void {
-    if (attempt.abandoned) this.binding.state.abandoned--
+    if (attempt.left === "abandoned") {
+      this.binding.state.abandoned--
+      this.events?.abandonedEnded(attempt)
+    }
     this.release(attempt)
-    if (attempt.awaited) this.cleanup.oneLess()
+    if (attempt.left === "awaited") this.cleanup.oneLess()
   }
 
   // ---------------------------------------------------------------------------
@@ -419,6 +446,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const endedAt = attempt.facts.endedAt!
     attempt.facts.outcome = outcome
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
+    this.events?.attemptEnded(attempt)
     if (!this.isSecondAnswer(outcome)) this.tellOutcome(outcome, endedAt)
     this.binding.hedging?.onOutcome(outcome, startedAt, endedAt)
     if (this.ended) return
@@ -451,7 +479,10 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private idle(): boolean {
-    return this.group.every((attempt) => attempt.exit !== undefined)
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
+      if (attempt.exit === undefined) return false
+    }
+    return true
   }
 
   /** Waits for the attempts still running, and where no retry would follow for a hedge that starts at once. */
@@ -502,15 +533,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   groupFailed(): void {
     this.hedger?.close()
-    const last = this.group[0]!
-    const outcome = this.group.length === 1
-      ? last.retryable!
-      : Retry.combine(this.group.map((attempt) => attempt.retryable!))
+    const last = this.first!
+    const group = this.group
+    const outcome = Retry.combine(group.map((attempt) => attempt.retryable!))
     const stop = Retry.refusal({
       plan: this.binding.plan,
       retry: this.retry,
       outcome,
-      mayStillRun: this.group.some((attempt) => attempt.timedOut),
+      mayStillRun: group.some((attempt) => attempt.timedOut),
       replayable: this.replayable(),
       idempotent: this.idempotent(),
       switchedOff: this.switchedOff("retry")
@@ -526,7 +556,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   next(permit: Budget.Permit | undefined): void {
     // Only now is it sure that the last exit is not returned: a wait may still end the call with it.
-    for (const attempt of this.group) this.release(attempt)
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) this.release(attempt)
     if (this.ended) return this.settle(permit, "unused")
     this.countHedges(undefined)
     this.written ??= this.openRecord()
@@ -540,7 +570,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   recordBackoff(delay: number, retryAfter: number | undefined): void {
-    this.record.backoff(this.now(), delay, retryAfter)
+    const now = this.now()
+    this.record.backoff(now, delay, retryAfter)
+    this.events?.backoff(now, delay, retryAfter)
   }
 
   recordDenied(kind: "retry" | "hedge", { budget, reason, retryAfter }: Denial, count: number): void {
@@ -548,9 +580,10 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   onDeadline(): void {
-    const last = this.group[0]
-    if (last === undefined) this.deadlinePassed()
-    else this.conclude(last, "deadline_would_pass")
+    const last = this.first
+    if (last === undefined) return this.deadlinePassed()
+    this.events?.deadlinePassed(this.now(), this.attempts)
+    this.conclude(last, "deadline_would_pass")
   }
 
   // ---------------------------------------------------------------------------
@@ -571,6 +604,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private deadlinePassed(): void {
+    this.events?.deadlinePassed(this.now(), this.attempts)
     this.fail({
       _tag: "DeadlineExceeded",
       overall: this.ownsDeadline ? Duration.millis(this.binding.plan.overall) : undefined,
@@ -597,6 +631,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     let result: AnyExit
     try {
       this.endParts()
+      this.events?.returns(returned)
       this.endGroup(returned, running, now)
       this.closeRecord(now, stop, exit)
       result = this.result(exit)
@@ -607,8 +642,10 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private endGroup(returned: AttemptRun | undefined, running: "interrupted_loser" | "timed_out", now: number): void {
-    for (const attempt of this.group) if (!attempt.settled) this.cut(attempt, running, now)
-    for (const attempt of this.group) {
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
+      if (!attempt.settled) this.cut(attempt, running, now)
+    }
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
       if (attempt.fiberExit === undefined) this.interruptAttempt(attempt)
       else if (attempt !== returned || attempt.timedOut) this.release(attempt)
       else if (attempt.scope?.state._tag === "Open") this.cleanup.keep(attempt.scope, this.parentScope!)
@@ -624,11 +661,11 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const now = this.now()
     this.endParts()
     this.reportAbort(now)
-    for (const attempt of this.group) {
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
       if (attempt.fiberExit !== undefined) this.release(attempt)
-      else if (!attempt.abandoned) {
+      else if (attempt.left === undefined) {
         this.cut(attempt, "interrupted_caller", now)
-        attempt.awaited = true
+        attempt.left = "awaited"
         this.cleanup.oneMore()
         this.interruptAttempt(attempt)
       }
@@ -643,7 +680,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
    * knows of hedges itself: what was granted for one is settled when it ends.
    */
   private reportAbort(now: number): void {
-    const first = this.group[0]
+    const { first } = this
     if (first !== undefined && first.exit === undefined) this.tellOutcome(callerGone, now)
   }
 
@@ -659,14 +696,16 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private cut(attempt: AttemptRun, endedBy: EndedBy, now: number): void {
     attempt.settle(endedBy, now)
     this.binding.hedging?.onCut(now - attempt.facts.startedAt, now)
+    this.events?.attemptEnded(attempt)
   }
 
   private countHedges(returned: AttemptRun | undefined): void {
+    if (this.first?.next === undefined) return
     const hedges = this.group.length - 1
-    if (hedges <= 0) return
     const now = this.now()
     const won = returned?.retryable === undefined ? returned?.facts.hedge ?? 0 : 0
-    this.binding.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
+    const saved = this.binding.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
+    this.events?.groupEnded(now, this.group, won, saved)
   }
 
   private closeRecord(now: number, stop: StopReason | undefined, exit: AnyExit | "interrupted"): void {
@@ -674,10 +713,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     if (stop !== undefined) this.record.decide({ _tag: "Stopped", at: now, reason: stop })
     if (this.admitted) this.tellCall("onCallEnd", now)
     const collector = Context.get(this.context, Timeline.CurrentCollector)
+    const { events } = this
+    const isRead = collector !== undefined || events !== undefined || this.withTimeline
     // Nobody can read the record of such a success: only a failure carries it.
-    if (collector === undefined && !this.withTimeline && exit !== "interrupted" && exit._tag === "Success") return
-    this.record.end(now, exit, this.clock.currentTimeMillisUnsafe() - now)
+    if (!isRead && exit !== "interrupted" && exit._tag === "Success") return
+    this.record.end(now, exit, events?.wallOffset ?? this.clock.currentTimeMillisUnsafe() - now)
     collector?.add(this.record)
+    events?.callEnded(this.record, stop, exit === "interrupted" ? Exit.interrupt(this.fiberId) : exit)
   }
 
   private result(exit: AnyExit): AnyExit {

@@ -17,16 +17,22 @@ import { budgetDefect } from "./Questions.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
 import { oneMicrosecond } from "./Time.ts"
+import type { Holder, Queued, Sharing } from "./Timer.ts"
 import { Alarm, endOfTick } from "./Timer.ts"
 
 const maxDenials = 3
 
-export class GroupHedger extends Alarm implements Waiting {
+export class GroupHedger extends Alarm implements Waiting, Queued {
+  holder: Holder | undefined = undefined
+  ahead: Sharing | undefined = undefined
+  behind: Sharing | undefined = undefined
+  due = 0
   /** attempts started so far, hedges and the one before them */
   private launched = 0
   private denials = 0
   private lastDenial: Denial | undefined = undefined
-  private notBefore = -Infinity
+  /** until when a server asked to wait: in few groups, and a number is dear where every group has it */
+  private asked: number | undefined = undefined
   /** whose answer is awaited before the next hedge */
   private asking: "trigger" | "budget" | undefined = undefined
   private forget: (() => void) | undefined = undefined
@@ -44,6 +50,10 @@ export class GroupHedger extends Alarm implements Waiting {
     super()
     this.host = host
     this.trigger = trigger
+  }
+
+  private get notBefore(): number {
+    return this.asked ?? -Infinity
   }
 
   private get state(): HedgeState {
@@ -91,7 +101,8 @@ export class GroupHedger extends Alarm implements Waiting {
   private armAfter(from: number, millis: number): void {
     const { clock, context, deadline } = this.host
     if (from + millis < this.notBefore) return this.armAt(this.notBefore)
-    if (from + millis < deadline) this.armShared(clock, context, millis, from)
+    this.due = from + millis
+    if (this.due < deadline) this.armShared(clock, context, millis)
   }
 
   private armAt(due: number): void {
@@ -179,6 +190,7 @@ export class GroupHedger extends Alarm implements Waiting {
     // Late timers happen on a busy host: what would start now would be cut at once.
     if (!this.mayAsk() || this.host.now() >= this.host.deadline) return
     this.asking = "budget"
+    this.host.events?.hedgeDue(this.host.now(), { retry: this.host.retry, hedge: this.launched })
     const unfit = this.unfit()
     if (unfit !== undefined) return this.refused({ reason: unfit })
     const { binding: { hedgeBudget, key, plan }, random, retry } = this.host
@@ -208,6 +220,7 @@ export class GroupHedger extends Alarm implements Waiting {
     const late = this.closed || now >= this.host.deadline
     if (!late && this.notBefore - now < oneMicrosecond) {
       this.state.onStarted(now)
+      this.host.events?.hedgeStarted(now, { retry: this.host.retry, hedge })
       return this.host.start(hedge, permit, now)
     }
     this.asking = undefined
@@ -219,6 +232,7 @@ export class GroupHedger extends Alarm implements Waiting {
     if (this.closed) return
     this.asking = undefined
     this.state.onDenied()
+    this.host.events?.denied(this.host.now(), "hedge", { retry: this.host.retry, hedge: this.launched }, denial)
     this.denials++
     this.lastDenial = denial
     if (this.idle) this.host.groupFailed()
@@ -230,7 +244,7 @@ export class GroupHedger extends Alarm implements Waiting {
    * `atOnce`: no retry will follow, so a hedge is the only way on.
    */
   onFailure(retryAfter: number | undefined, atOnce: boolean, idle: boolean): boolean {
-    if (retryAfter !== undefined) this.notBefore = Math.max(this.notBefore, this.host.now() + retryAfter)
+    if (retryAfter !== undefined) this.asked = Math.max(this.notBefore, this.host.now() + retryAfter)
     if (atOnce) return this.nextAtOnce(idle) && idle
     if (retryAfter !== undefined && this.armed) this.armAt(this.notBefore)
     return false

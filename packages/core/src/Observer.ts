@@ -32,6 +32,7 @@
  * const program = Effect.gen(function*() {
  *   yield* flaky.pipe(Rego.resilient("users.Get"))
  *   yield* Observer.flush
+ *   seen // => ["users.Get 503"]
  * })
  *
  * await Effect.runPromise(program.pipe(Effect.provide(Layer.merge(PolicyLayer.defaults, Observers))))
@@ -190,6 +191,16 @@ export class EndNotice implements Notice<Observer> {
     this.timeline ??= Timeline.fromRecord(this.record)
     return observer.onCallEnd?.(this.timeline)
   }
+}
+
+/**
+ * Tells observers of what happened outside of calls.
+ *
+ * @internal
+ */
+export const tell = (observers: ReadonlySet<Observer>, event: Timeline.Event): void => {
+  const notice = new EventNotice(event)
+  for (const mailbox of sinksOf(observers).events) mailbox.push(notice)
 }
 
 // -----------------------------------------------------------------------------

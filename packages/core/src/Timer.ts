@@ -25,17 +25,27 @@ const hostTimeout = (f: () => void, millis: number): unknown =>
   setTimeout(f, Math.min(Math.max(0, Math.ceil(millis)), maxTimeout))
 
 /** What an alarm is armed with, until it rings or is cancelled. */
-interface Holder {
-  readonly release: (alarm: Alarm) => void
+export interface Holder {
+  /** A method, because a shared timer is given back only what it holds, and may ask for that. */
+  release(alarm: Alarm): void
 }
 
-/** Waits for an instant, at most one at a time. What waits extends it, and so is its own entry in a shared timer. */
+/** What an alarm must have to be its own entry in a timer that calls share. */
+export interface Queued {
+  /** when it must ring, on the line of the clock that it is armed on; set before it is armed */
+  readonly due: number
+  ahead: Sharing | undefined
+  behind: Sharing | undefined
+}
+
+export type Sharing = Alarm & Queued
+
+/**
+ * Waits for an instant, at most one at a time. What waits extends it. The fields are those of the classes that extend it:
+ * each call makes some, and those of a base class are made in a step of their own.
+ */
 export abstract class Alarm {
-  /** on the line of the live clock; written by the holder */
-  due = 0
-  ahead: Alarm | undefined = undefined
-  behind: Alarm | undefined = undefined
-  holder: Holder | undefined = undefined
+  abstract holder: Holder | undefined
 
   /** Must not throw. The alarm is no longer armed. */
   abstract ring(): void
@@ -45,15 +55,14 @@ export abstract class Alarm {
   }
 
   /**
-   * For waits whose length occurs again and again. `now` is the instant from which the wait counts: this one, or the one
-   * in which the code that runs began. On a clock other than the live one it may ring before this returns where there is
-   * nothing to wait for.
+   * For waits whose length occurs again and again: `millis` before it is due was this instant, or the one in which the code
+   * that runs began. On a clock other than the live one it may ring before this returns where there is nothing to wait for.
    */
-  armShared(clock: Clock.Clock, context: Context.Context<never>, millis: number, now: number): void {
+  armShared(this: Sharing, clock: Clock.Clock, context: Context.Context<never>, millis: number): void {
     const shared = clock === liveClock ? SharedTimer.of(millis) : undefined
     if (shared === undefined) return this.armOwn(clock, context, millis)
     this.cancel()
-    shared.add(this, now)
+    shared.add(this)
   }
 
   /** For waits of any length; as `armShared` otherwise. On the live clock it rings in the asynchronous context of now. */
@@ -78,13 +87,14 @@ export abstract class Alarm {
 
 class OwnTimer implements Holder {
   private handle: unknown
+  private due = 0
   private readonly alarm: Alarm
   constructor(alarm: Alarm) {
     this.alarm = alarm
   }
 
   start(millis: number): void {
-    this.alarm.due = nowMillis(liveClock) + millis
+    this.due = nowMillis(liveClock) + millis
     this.wait(millis)
   }
 
@@ -95,7 +105,7 @@ class OwnTimer implements Holder {
   /** Hosts may fire up to a millisecond early; a wait that a server asked for must not be shortened. */
   private readonly onTimeout = (): void => {
     const { alarm } = this
-    const left = alarm.due - nowMillis(liveClock)
+    const left = this.due - nowMillis(liveClock)
     if (left > 0) return this.wait(left)
     alarm.holder = undefined
     alarm.ring()
@@ -140,8 +150,8 @@ export class SharedTimer implements Holder {
     return new Set(SharedTimer.byMillis.keys())
   }
 
-  private first: Alarm | undefined = undefined
-  private last: Alarm | undefined = undefined
+  private first: Sharing | undefined = undefined
+  private last: Sharing | undefined = undefined
   private handle: unknown = undefined
   private firing = false
   private readonly millis: number
@@ -149,8 +159,7 @@ export class SharedTimer implements Holder {
     this.millis = millis
   }
 
-  add(alarm: Alarm, now: number): void {
-    alarm.due = now + this.millis
+  add(alarm: Sharing): void {
     alarm.holder = this
     if (this.last === undefined) {
       this.first = alarm
@@ -162,12 +171,12 @@ export class SharedTimer implements Holder {
     this.last = alarm
   }
 
-  release(alarm: Alarm): void {
+  release(alarm: Sharing): void {
     this.unlink(alarm)
     if (this.first === undefined) this.rest()
   }
 
-  private unlink(alarm: Alarm): void {
+  private unlink(alarm: Sharing): void {
     const { ahead, behind } = alarm
     if (ahead === undefined) this.first = behind
     else ahead.behind = behind
@@ -243,6 +252,7 @@ class SleepingTimer implements Holder {
 
 /** An alarm that calls a function, for waits that are not on the way of a call that succeeds. */
 export class TimerSlot extends Alarm {
+  holder: Holder | undefined = undefined
   private fire: (() => void) | undefined = undefined
 
   set(clock: Clock.Clock, context: Context.Context<never>, millis: number, fire: () => void): void {

@@ -1,8 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { PolicyKey } from "@rego/core"
 import { Cause, Exit } from "effect"
+import type { CallSoFar } from "../src/CallRecord.ts"
 import { AttemptFacts, CallRecord, Collector } from "../src/CallRecord.ts"
+import { liveClock } from "../src/Time.ts"
 import { integer, property } from "./arbitraries.ts"
+
+const callOf = (retry: number): CallSoFar => ({
+  binding: { key: PolicyKey.make("users.Get") },
+  clock: liveClock,
+  retry,
+  previous: undefined,
+  delayBefore: undefined
+})
 
 const make = (name = "users.Get"): CallRecord =>
   new CallRecord(PolicyKey.make(name), { revision: "local", source: "local", retries: true }, 100)
@@ -14,7 +24,7 @@ describe("CallRecord", () => {
       { attempts: integer(1, 40), max: integer(1, 20) },
       ({ attempts, max }) => {
         const record = make()
-        for (let retry = 0; retry < attempts; retry++) record.add(new AttemptFacts(retry, 0, 0, 0), max)
+        for (let retry = 0; retry < attempts; retry++) record.add(new AttemptFacts(callOf(retry), 0, 0, Infinity), max)
         const all = Array.from({ length: attempts }, (_, i) => i)
         const kept = attempts <= max ? all : [...all.slice(0, max - 1), attempts - 1]
         assert.deepStrictEqual(record.attempts.map((attempt) => attempt.retry), kept)

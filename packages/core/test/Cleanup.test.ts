@@ -153,7 +153,7 @@ describe("Cleanup", () => {
         const { cleanup, supervisor } = yield* make
         const done = yield* Deferred.make<void>()
         const attempt = attemptWith(Exit.succeed(1), yield* Scope.make())
-        attempt.abandoned = true
+        attempt.left = "abandoned"
         yield* Scope.addFinalizer(attempt.scope!, Deferred.await(done))
         cleanup.waiting = true
         cleanup.release(attempt)

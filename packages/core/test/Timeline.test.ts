@@ -5,6 +5,7 @@ import * as Arbitrary from "effect/Arbitrary"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { AttemptFacts, CallRecord } from "../src/CallRecord.ts"
+import { liveClock } from "../src/Time.ts"
 import { property } from "./arbitraries.ts"
 
 /** wall time 5,000 is 100 on the line of the clock */
@@ -19,7 +20,16 @@ const attempt = (
   fields: Partial<Pick<AttemptFacts, "endedAt" | "endedBy" | "outcome" | "cause">>,
   hedge = 0,
   backoffBefore = 0
-): AttemptFacts => Object.assign(new AttemptFacts(retry, hedge, startedAt, backoffBefore), fields)
+): AttemptFacts => {
+  const call = {
+    binding: { key: PolicyKey.make("users.Get") },
+    clock: liveClock,
+    retry,
+    previous: undefined,
+    delayBefore: backoffBefore
+  }
+  return Object.assign(new AttemptFacts(call, hedge, startedAt, Infinity), fields)
+}
 
 /** A failure, a wait, a success. */
 const rescued = (): CallRecord => {

@@ -1,6 +1,7 @@
 import { afterEach, assert, describe, it } from "@effect/vitest"
 import { Clock, Context, Effect } from "effect"
 import { TestClock } from "effect/testing"
+import type { Holder, Queued, Sharing } from "../src/Timer.ts"
 import { Alarm, SharedTimer, TimerSlot } from "../src/Timer.ts"
 import { Fibers, Sleeps } from "./driver/probes.ts"
 
@@ -96,7 +97,11 @@ describe("Timer", () => {
   })
 
   describe("armShared, on the live clock", () => {
-    class Bell extends Alarm {
+    class Bell extends Alarm implements Queued {
+      holder: Holder | undefined = undefined
+      ahead: Sharing | undefined = undefined
+      behind: Sharing | undefined = undefined
+      due = 0
       rung = 0
       at = 0
       private readonly onRing: (bell: Bell) => void
@@ -105,7 +110,8 @@ describe("Timer", () => {
         this.onRing = onRing
       }
       arm(millis: number): this {
-        this.armShared(live, Context.empty(), millis, now())
+        this.due = now() + millis
+        this.armShared(live, Context.empty(), millis)
         return this
       }
       ring(): void {

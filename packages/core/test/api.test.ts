@@ -101,8 +101,8 @@ describe("API", () => {
         },
         Timeline: {
           values:
-            "AttemptRecord Decision DenialReason Event StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson jsonSchema render svgStyle toJson toSvg",
-          types: "CaptureOptions Decision DenialReason Event StopReason"
+            "AttemptRecord Decision DenialReason Event StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson fromSpans jsonSchema render svgStyle toJson toSvg",
+          types: "CaptureOptions Decision DenialReason Event SpanLike StopReason"
         }
       }
     )

@@ -5,7 +5,7 @@ import { Outcome, PolicyKey } from "@rego/core"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 
-export const key = PolicyKey.make("users.Get")
+const key = PolicyKey.make("users.Get")
 
 export const failed = Outcome.retryable({ reason: "http_503" })
 

@@ -1,7 +1,7 @@
 /** What the tests of live policies share: a source that the test writes to, and a store in memory. */
 import type { Policy, PolicyLayer } from "@rego/core"
 import { LastKnownGood, PolicyLayer as Layers, PolicyProvider, PolicySource } from "@rego/core"
-import { Clock, Effect, Layer, Option, Queue, Scope, Stream } from "effect"
+import { Effect, Layer, Option, Queue, Scope, Stream } from "effect"
 import type { Cause } from "effect"
 import type { Line } from "./support.ts"
 import { withLog } from "./support.ts"
@@ -20,7 +20,7 @@ export interface Memory {
 /** Runs what is ready to run. */
 export const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
-export const memory = Effect.fnUntraced(function*(
+const memory = Effect.fnUntraced(function*(
   report?: (report: PolicySource.Report) => Effect.Effect<void>
 ): Effect.fn.Return<Memory> {
   const reports: Array<PolicySource.Report> = []
@@ -127,5 +127,3 @@ export const live = (
       log
     }
   })
-
-export const wallTime = Clock.currentTimeMillis

@@ -65,7 +65,7 @@ const descriptor = create(FileDescriptorProtoSchema, {
 const file = fileDesc(Buffer.from(toBinary(FileDescriptorProtoSchema, descriptor)).toString("base64"))
 
 export type Ask = Message<"acme.users.v1.Ask"> & { id: string }
-export const AskSchema: GenMessage<Ask> = messageDesc(file, 0)
+const AskSchema: GenMessage<Ask> = messageDesc(file, 0)
 
 export type Answer = Message<"acme.users.v1.Answer"> & { name: string }
 export const AnswerSchema: GenMessage<Answer> = messageDesc(file, 1)

@@ -56,7 +56,7 @@ type Status = Message<"google.rpc.Status"> & { code: number; message: string; de
 const StatusSchema: GenMessage<Status> = messageDesc(file, 0)
 
 type RetryInfo = Message<"google.rpc.RetryInfo"> & { retryDelay?: Duration | undefined }
-export const RetryInfoSchema: GenMessage<RetryInfo> = messageDesc(file, 1)
+const RetryInfoSchema: GenMessage<RetryInfo> = messageDesc(file, 1)
 
 type DebugInfo = Message<"google.rpc.DebugInfo"> & { stackEntries: Array<string>; detail: string }
 const DebugInfoSchema: GenMessage<DebugInfo> = messageDesc(file, 2)

@@ -1,0 +1,93 @@
+/**
+ * Mutation tests of `packages/core/src`: does a test fail when an expression is changed? `npm run mutation -- --module Retry`
+ * runs Stryker on a copy of the repository, so that work can go on meanwhile, and writes the report of all modules anew.
+ * `--render` only writes the page, after a judgement was added to `judgements.json`.
+ */
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { parseArgs } from "node:util"
+import { run } from "./lib/command.ts"
+import { root } from "./lib/workspace.ts"
+import { type Judgements, page, readJson, type Report, resultOf } from "./mutation/report.ts"
+import { testsOf } from "./mutation/tests.ts"
+
+const { values } = parseArgs({
+  options: { module: { type: "string", multiple: true }, render: { type: "boolean" } }
+})
+
+const kept = join(root, "packages/core/mutation")
+
+const copyTo = async (folder: string): Promise<void> => {
+  rmSync(folder, { recursive: true, force: true })
+  const { output } = await run("git", ["ls-files", "--cached", "--others", "--exclude-standard"])
+  for (const file of output.trim().split("\n").filter((file) => existsSync(join(root, file)))) {
+    mkdirSync(dirname(join(folder, file)), { recursive: true })
+    cpSync(join(root, file), join(folder, file))
+  }
+  // everything else is found further up, in the node_modules of the repository
+  mkdirSync(join(folder, "node_modules", "@rego"), { recursive: true })
+  for (const name of readdirSync(join(folder, "packages"))) {
+    symlinkSync(join(folder, "packages", name), join(folder, "node_modules", "@rego", name))
+  }
+}
+
+const configure = (folder: string, module: string, tests: ReadonlyArray<string>): void => {
+  const include = tests.map((name) => `packages/core/test/${name}.test.ts`)
+  writeFileSync(
+    join(folder, "vitest.mutation.config.ts"),
+    `import config from "./vitest.config.ts"
+export default { ...config, test: { ...config.test, include: ${JSON.stringify(include)} } }`
+  )
+  writeFileSync(
+    join(folder, "stryker.config.json"),
+    JSON.stringify({
+      testRunner: "vitest",
+      plugins: ["@stryker-mutator/vitest-runner"],
+      vitest: { configFile: "vitest.mutation.config.ts", related: false, pool: "forks" },
+      // it is a copy already
+      inPlace: true,
+      concurrency: 1,
+      coverageAnalysis: "perTest",
+      mutate: [`packages/core/src/${module}.ts`],
+      reporters: ["json"],
+      jsonReporter: { fileName: join(folder, "report.json") },
+      // a mutant that loops is found by the count of its rounds; the time is for the rest, on a machine with other work
+      timeoutMS: 30_000,
+      timeoutFactor: 4,
+      allowConsoleColors: false
+    })
+  )
+}
+
+const modules = readdirSync(join(root, "packages/core/src")).map((file) => file.replace(/\.ts$/, ""))
+
+const readReport = (): Report => readJson(join(kept, "report.json"), {})
+
+const render = (report: Report): void => {
+  // a module that is only types and re-exports has nothing to change
+  const unmeasured = modules.filter((name) => !(name in report) && name !== "index")
+  const judgements = readJson<Judgements>(join(kept, "judgements.json"), {})
+  writeFileSync(join(kept, "README.md"), page(report, judgements, unmeasured))
+}
+
+const measure = async (module: string): Promise<void> => {
+  if (!modules.includes(module)) throw new Error(`there is no packages/core/src/${module}.ts`)
+  const folder = join(root, ".mutation", module)
+  await copyTo(folder)
+  const tests = testsOf(module).filter((name) => existsSync(join(root, `packages/core/test/${name}.test.ts`)))
+  configure(folder, module, tests)
+  const { ok } = await run("nice", ["-n", "19", "stryker", "run", "stryker.config.json"], { cwd: folder, echo: true })
+  if (!ok) throw new Error(`Stryker failed on ${module}`)
+  const result = resultOf(readJson(join(folder, "report.json"), { files: {} }), tests)
+  const all = { ...readReport(), [module]: result }
+  const report = Object.fromEntries(Object.entries(all).toSorted(([a], [b]) => a < b ? -1 : 1))
+  writeFileSync(join(kept, "report.json"), `${JSON.stringify(report, undefined, 2)}\n`)
+  render(report)
+  rmSync(folder, { recursive: true })
+  const { killed, mutants, survivors, timedOut } = result
+  console.log(`${module}: ${mutants} mutants, ${killed} killed, ${timedOut} timed out, ${survivors.length} survived`)
+}
+
+mkdirSync(kept, { recursive: true })
+for (const module of values.module ?? []) await measure(module)
+if (values.render === true) render(readReport())

@@ -1,0 +1,87 @@
+/**
+ * Which tests a module is mutated against: those of its own name, and these. All tests of core would find a little more, at
+ * minutes for each mutant; what a shorter list misses shows as a survivor, and is judged there.
+ */
+const budgets = ["Budget", "BudgetLaws", "BudgetStates"]
+const driver = ["Executor", "Rego", "driver/traps", "driver/promptness", "driver/interruption", "driver/resources"]
+const hedging = ["GroupHedger", "driver/hedging", "driver/hedging-traps", "scenario/hedging"]
+const live = ["LivePolicies", "PolicyDocument", "scenario/live-documents"]
+const layers = ["PolicyLayer", "PolicyProvider", "Rego"]
+
+const others: Readonly<Record<string, ReadonlyArray<string>>> = {
+  AdaptiveThrottle: budgets,
+  Advice: ["Explanation"],
+  AsyncContext: ["Timer", "driver/traps"],
+  Attempt: ["driver/attempt-is-a-fiber", "scenario/nested", "scenario/hedging"],
+  AttemptRun: driver,
+  Backoff: ["Retry", "Steps", "Policy"],
+  Between: [...driver, ...hedging, "scenario/upstream"],
+  Binder: [...layers, "PolicySet", "LivePolicies"],
+  Bindings: [...layers, "LivePolicies", "BudgetStates"],
+  BootChecks: layers,
+  Bucket: ["TokenBucket", "RatioBudget", "BudgetModel"],
+  Budget: [...budgets, "TokenBucket", "PolicyLayer"],
+  BudgetData: ["PolicyDocument", "BudgetStates", "LivePolicies"],
+  BudgetStates: ["Budget", "LivePolicies"],
+  CallHost: ["Cleanup", ...driver],
+  CallRecord: ["Timeline", "Rego", "Executor"],
+  Callback: ["driver/traps"],
+  Classifier: ["SqlOutcome", "scenario/nested", "PolicyLayer"],
+  Cleanup: ["driver/resources"],
+  CombinedBudget: budgets,
+  ConcurrencyBudget: budgets,
+  Deadline: ["scenario/nested", "Rego"],
+  DocumentClamp: ["PolicyDocument"],
+  DocumentGate: live,
+  DocumentGuard: ["PolicyDocument", "LivePolicies"],
+  Executor: [...driver, ...hedging, "scenario/upstream", "scenario/nested"],
+  Explanation: ["PolicyReview"],
+  FetchLayer: ["FetchedPolicies"],
+  FetchedPolicies: ["PolicyLayer"],
+  GroupHedger: hedging,
+  Hedge: ["HedgeState", "Policy", "PolicyDocument"],
+  HedgeState: hedging,
+  Issue: ["Policy", "PolicyDocument"],
+  KillSwitch: ["LivePolicies", "Overrides"],
+  LastKnownGood: live,
+  Latency: ["Hedge", "HedgeState", "scenario/latency-and-hedging"],
+  LiveLayer: live,
+  LivePolicies: ["scenario/live-documents"],
+  Outcome: ["Classifier", "Retry", "RegoError"],
+  Overrides: ["KillSwitch"],
+  Permit: budgets,
+  Plan: [...layers, "Explanation", "HedgeState"],
+  Policy: ["PolicyLayer", "PolicyDocument"],
+  PolicyDiff: ["LivePolicies", "PolicyReview"],
+  PolicyDocument: ["LivePolicies"],
+  PolicyKey: ["PolicyProvider", "PolicySet"],
+  PolicyLayer: ["Rego", "Budget", "Classifier"],
+  PolicyMetrics: live,
+  PolicyProvider: layers,
+  PolicyReview: ["Explanation"],
+  PolicySet: ["PolicyLayer"],
+  PolicySource: live,
+  ProviderLayer: [...layers, "Supervisor", "driver/resources"],
+  ProviderState: [...layers, "KillSwitch", "Overrides"],
+  Questions: ["Steps", ...driver],
+  RatioBudget: ["BudgetModel", ...budgets],
+  Rego: ["driver/attempt-is-a-fiber", "scenario/callers", "scenario/properties"],
+  RegoError: ["Rego", "Executor"],
+  ResilientClient: ["scenario/clients"],
+  ResilientService: ["scenario/clients"],
+  Retry: ["Rego", "scenario/upstream", "driver/hedging"],
+  Rollout: live,
+  ScheduleSteps: ["Steps", "Hedge"],
+  SlidingSum: ["RatioBudget", "AdaptiveThrottle", "HedgeState"],
+  Steps: ["Latency"],
+  SuccessTokens: budgets,
+  Supervisor: ["Cleanup", "driver/resources"],
+  Time: ["Backoff", "Retry", "Deadline"],
+  Timeline: ["scenario/capture", "CallRecord"],
+  Timer: ["driver/promptness"],
+  TokenBucket: ["Bucket", ...budgets],
+  WorstCase: ["Explanation"]
+}
+
+/** Names of test files, without a suffix; not every module has one of its own. */
+export const testsOf = (module: string): ReadonlyArray<string> => [...new Set([module, ...others[module] ?? []])]

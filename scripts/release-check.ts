@@ -1,0 +1,10 @@
+/** Gates that take longer than each commit should wait, or that download something. Run before a release. */
+import type { Step } from "./lib/steps.ts"
+import { runAll } from "./lib/steps.ts"
+
+const steps: ReadonlyArray<Step> = [
+  { name: "supply", script: "scripts/supply.ts", args: ["--audit"] },
+  { name: "pack", script: "scripts/pack.ts", args: [] }
+]
+
+await runAll(steps, { figures: true })
