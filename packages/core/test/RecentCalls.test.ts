@@ -97,7 +97,7 @@ describe("RecentCalls", () => {
     assert.deepStrictEqual(keysOf(recent, { key: "USERS" }), ["users.List", "users.Get"])
     assert.deepStrictEqual(keysOf(recent, { result: "failure" }), ["orders.Get"])
     assert.deepStrictEqual(keysOf(recent, { slowerThan: "20 millis", order: "slowest" }), ["users.List", "orders.Get"])
-    assert.deepStrictEqual(keysOf(recent, { limit: 1 }), ["orders.Get"])
+    assert.deepStrictEqual(keysOf(recent, { limit: 1 }), ["users.List"])
     recent.onCallEnd(retried)
     assert.deepStrictEqual(keysOf(recent, { minAttempts: 2 }), ["retried.Get"])
   })
