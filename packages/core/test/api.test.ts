@@ -99,6 +99,14 @@ describe("API", () => {
           values: "RegoError isRegoError",
           types: "AdmissionDenied AttemptTimedOut DeadlineExceeded PolicyMissing Reason"
         },
+        RegoLogs: {
+          values: "layer make",
+          types: "Level Options"
+        },
+        RegoMetrics: {
+          values: "instruments layer make prometheusName",
+          types: "Instrument Options"
+        },
         Timeline: {
           values:
             "AttemptRecord Decision DenialReason Event StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson fromSpans jsonSchema render svgStyle toJson toSvg",

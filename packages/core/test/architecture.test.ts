@@ -63,6 +63,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // services
   [
     "AsyncContext",
+    "MetricSeries",
     "Mailbox",
     "RecentCalls",
     "Observer",
@@ -77,7 +78,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "MetricSeries"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "CallLog"],
   // executor
   [
     "Timer",
@@ -99,6 +100,8 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "ProviderLayer",
     "PolicyMetrics",
     "ProviderMetrics",
+    "RegoMetrics",
+    "RegoLogs",
     "LivePolicies",
     "LiveLayer",
     "FetchedPolicies",
