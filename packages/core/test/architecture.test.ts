@@ -28,6 +28,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Time",
     "Steps",
     "SlidingSum",
+    "Line",
     "MetricTable",
     "MetricReasons"
   ],
