@@ -4,9 +4,12 @@
  *
  * @internal
  */
-import { Cause, Clock, Context, Duration, Effect, Fiber, Metric } from "effect"
+import type { Metric } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Fiber } from "effect"
 import type { AsyncContext } from "./AsyncContext.ts"
 import { capture } from "./AsyncContext.ts"
+import { counter } from "./MetricSeries.ts"
+import { instruments } from "./MetricTable.ts"
 import { liveClock, nowMillis } from "./Time.ts"
 
 /** Something to tell: made by the call, turned into what the observer gets when it is told. */
@@ -18,11 +21,6 @@ export interface Options {
   readonly name: string
   readonly capacity: number
 }
-
-const droppedNotices = Metric.counter("rego.observer.dropped", {
-  description: "events and timelines that an observer was too slow for",
-  incremental: true
-})
 
 /** Where others may go first. Where time stands still there is one slice. */
 const sliceMillis = 0.5
@@ -55,7 +53,7 @@ export class Mailbox<O> {
   constructor(observer: O, options: Options) {
     this.observer = observer
     this.options = options
-    this.counter = Metric.withAttributes(droppedNotices, { observer: options.name })
+    this.counter = counter(instruments.observerDropped, [options.name])
   }
 
   get waiting(): number {
