@@ -55,8 +55,8 @@ describe("API", () => {
           types: "Latency Snapshot"
         },
         Observer: {
-          values: "CurrentObservers flush layer make spans statistics",
-          types: "Observer Spans Statistics"
+          values: "CurrentObservers flush layer make recent spans statistics",
+          types: "Observer Recent RecentCall RecentFilter RecentOptions Spans Statistics"
         },
         Outcome: {
           values: "abort isOutcome nonRetryable retryable success",
@@ -98,6 +98,14 @@ describe("API", () => {
         RegoError: {
           values: "RegoError isRegoError",
           types: "AdmissionDenied AttemptTimedOut DeadlineExceeded PolicyMissing Reason"
+        },
+        RegoLogs: {
+          values: "layer make",
+          types: "Level Options"
+        },
+        RegoMetrics: {
+          values: "instruments layer make prometheusName",
+          types: "Instrument Options"
         },
         Timeline: {
           values:

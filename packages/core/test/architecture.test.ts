@@ -28,6 +28,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Time",
     "Steps",
     "SlidingSum",
+    "Line",
     "MetricTable",
     "MetricReasons"
   ],
@@ -63,7 +64,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // services
   [
     "AsyncContext",
+    "MetricSeries",
     "Mailbox",
+    "RecentCalls",
     "Observer",
     "PolicySource",
     "LastKnownGood",
@@ -76,7 +79,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "MetricSeries"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "CallLog"],
   // executor
   [
     "Timer",
@@ -98,6 +101,8 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "ProviderLayer",
     "PolicyMetrics",
     "ProviderMetrics",
+    "RegoMetrics",
+    "RegoLogs",
     "LivePolicies",
     "LiveLayer",
     "FetchedPolicies",
