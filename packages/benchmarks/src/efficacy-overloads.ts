@@ -1,6 +1,7 @@
 /** Items 4, 5 and 6: servers that have too little room, or become slow. */
-import { Hedge } from "@rego/core"
+import { Budget, Hedge, PolicyLayer } from "@rego/core"
 import { Scenario } from "@rego/testing"
+import { Layer } from "effect"
 import type { Goal, Item, Reading, Row } from "./efficacy-model.ts"
 import { atMostSeconds, count, percent, perSecond, seconds, simulated, wholePercent } from "./efficacy-model.ts"
 import { naive, noRetry, ours, policy, retrying } from "./efficacy-policies.ts"
@@ -17,7 +18,7 @@ const freezeAt = 60 * second
 const frozen = (
   rate: number,
   processes: number,
-  cancellation: "honoured" | "ignored",
+  cancellation: "honoured" | "before-work" | "ignored",
   after: number
 ): Scenario.Scenario =>
   Scenario.make({
@@ -36,9 +37,9 @@ const oursOf = (rate: number, processes: number): string =>
   `default budget, ${rate} calls/s, ${processes} process${processes === 1 ? "" : "es"}`
 const ignored = (name: string): string => `${name}, cancellation ignored`
 
-const honouredRows = (rate: number): ReadonlyArray<Row> =>
-  processCounts.map((processes) =>
-    simulated(oursOf(rate, processes), frozen(rate, processes, "honoured", 120), ours, recovery)
+const rowsAt = (rate: number, counts: ReadonlyArray<number>): ReadonlyArray<Row> =>
+  counts.map((processes) =>
+    simulated(oursOf(rate, processes), frozen(rate, processes, "before-work", 60), ours, recovery)
   )
 
 const metastableGoals: ReadonlyArray<Goal> = processCounts.flatMap((processes) => [
@@ -51,8 +52,10 @@ export const metastableItem: Item = {
   title: "Metastable failure",
   about:
     "A server of 30 places with exponential times of 100 ms on average (300 calls/s) stands still for 10 s; its queue has no " +
-    "end. Open loop, three attempts of a second each. Time from the end of the freeze until 5 s bring 95 % of what is asked. " +
-    "A server that ignores cancellation works off its backlog whatever the policy: the goal is 1.3 × the time without retries.",
+    "end. It drops what nobody waits for when its turn comes, and finishes what it has begun. Open loop, three attempts of a " +
+    "second each. Time from the end of the freeze until 5 s bring 95 % of what is asked. A server that ignores cancellation " +
+    "works off its backlog whatever the policy: the goal is 1.3 × the time without retries. One that also stops in the middle " +
+    "of its work comes back from anything at this load: no work is lost, and exponential times have no memory.",
   columns: [
     { name: "recovery", from: "recovery", format: seconds },
     { name: "within 10 s, of 20 seeds", from: "recovery", reduce: atMostSeconds(10), format: count },
@@ -70,13 +73,14 @@ export const metastableItem: Item = {
     }
   ],
   rows: [
-    simulated("no retry, 270 calls/s", frozen(270, 1, "honoured", 120), noRetry, recovery),
-    ...honouredRows(270),
-    ...honouredRows(280),
-    simulated("naive, 270 calls/s, 1 process", frozen(270, 1, "honoured", 120), naive, recovery),
-    simulated(ignored("no retry, 270 calls/s"), frozen(270, 1, "ignored", 300), noRetry, recovery),
-    simulated(ignored(oursOf(270, 1)), frozen(270, 1, "ignored", 300), ours, recovery),
-    simulated(ignored("naive, 270 calls/s"), frozen(270, 1, "ignored", 300), naive, recovery)
+    simulated("no retry, 270 calls/s", frozen(270, 1, "before-work", 60), noRetry, recovery),
+    ...rowsAt(270, processCounts),
+    ...rowsAt(280, [1, 270]),
+    simulated("naive, 270 calls/s, 1 process", frozen(270, 1, "before-work", 60), naive, recovery),
+    simulated("naive, 270 calls/s, cancellation honoured throughout", frozen(270, 1, "honoured", 60), naive, recovery),
+    simulated(ignored("no retry, 270 calls/s"), frozen(270, 1, "ignored", 200), noRetry, recovery),
+    simulated(ignored(oursOf(270, 1)), frozen(270, 1, "ignored", 200), ours, recovery),
+    simulated(ignored("naive, 270 calls/s"), frozen(270, 1, "ignored", 200), naive, recovery)
   ]
 }
 
@@ -89,8 +93,8 @@ const overloaded = (rate: number): Scenario.Scenario =>
     name: "overload",
     clients: { type: "open", rate },
     server: { concurrency: 30, queue: { limit: 30 }, service },
-    duration: "5 minutes",
-    warmUp: 5_000
+    duration: "3 minutes",
+    warmUp: 1_000
   })
 
 const hedgedRetries = policy({ ...retrying, hedge: { trigger: Hedge.quantile(0.95), maxHedges: 1 } })
@@ -150,8 +154,11 @@ const readSlow: Reading = ({ counts }) => {
 const live = "quantile(0.95)"
 const fixed = "after(\"40 millis\")"
 
-const armed = (trigger: Hedge.Trigger, budget?: "unlimited") =>
-  policy({ ...retrying, hedge: { trigger }, ...(budget === undefined ? {} : { budget }) })
+const armed = (trigger: Hedge.Trigger) => policy({ ...retrying, hedge: { trigger } })
+
+const keepingMore = PolicyLayer.make({
+  policies: { "*": { ...retrying, hedge: { trigger: Hedge.after("40 millis") }, budget: "more" } }
+}).pipe(Layer.provide(Budget.layer("more", Budget.ratio({ keepForRetries: 0.3 }), { scope: "key" })))
 
 export const slowItem: Item = {
   number: 6,
@@ -166,6 +173,7 @@ export const slowItem: Item = {
   rows: [
     simulated("no hedging", slow, ours, readSlow),
     simulated(live, slow, armed(Hedge.quantile(0.95)), readSlow),
-    simulated(fixed, slow, armed(Hedge.after("40 millis")), readSlow)
+    simulated(fixed, slow, armed(Hedge.after("40 millis")), readSlow),
+    simulated(`${fixed}, keepForRetries: 0.3`, slow, keepingMore, readSlow)
   ]
 }
