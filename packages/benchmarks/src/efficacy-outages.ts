@@ -193,8 +193,8 @@ export const throttleItem: Item = {
 
 const smallRates = [0.1, 1, 10, 100, 1_000]
 
-/** 2,000 calls, and 60 seconds at least */
-const lengthOf = (rate: number): number => Math.max(60, 2_000 / rate) * second
+/** 2,000 calls, and 20 seconds at least */
+const lengthOf = (rate: number): number => Math.max(20, 2_000 / rate) * second
 
 const failing = (rate: number, share: number): Scenario.Scenario =>
   Scenario.make({

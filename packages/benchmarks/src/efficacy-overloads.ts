@@ -13,7 +13,7 @@ const second = 1_000
 // -----------------------------------------------------------------------------
 
 const service = { type: "exponential", mean: "100 millis" } as const
-const freezeAt = 60 * second
+const freezeAt = 20 * second
 
 const frozen = (
   rate: number,
@@ -39,7 +39,7 @@ const ignored = (name: string): string => `${name}, cancellation ignored`
 
 const rowsAt = (rate: number, counts: ReadonlyArray<number>): ReadonlyArray<Row> =>
   counts.map((processes) =>
-    simulated(oursOf(rate, processes), frozen(rate, processes, "before-work", 60), ours, recovery)
+    simulated(oursOf(rate, processes), frozen(rate, processes, "before-work", 40), ours, recovery)
   )
 
 const metastableGoals: ReadonlyArray<Goal> = processCounts.flatMap((processes) => [
@@ -73,14 +73,14 @@ export const metastableItem: Item = {
     }
   ],
   rows: [
-    simulated("no retry, 270 calls/s", frozen(270, 1, "before-work", 60), noRetry, recovery),
+    simulated("no retry, 270 calls/s", frozen(270, 1, "before-work", 40), noRetry, recovery),
     ...rowsAt(270, processCounts),
     ...rowsAt(280, [1, 270]),
-    simulated("naive, 270 calls/s, 1 process", frozen(270, 1, "before-work", 60), naive, recovery),
-    simulated("naive, 270 calls/s, cancellation honoured throughout", frozen(270, 1, "honoured", 60), naive, recovery),
-    simulated(ignored("no retry, 270 calls/s"), frozen(270, 1, "ignored", 200), noRetry, recovery),
-    simulated(ignored(oursOf(270, 1)), frozen(270, 1, "ignored", 200), ours, recovery),
-    simulated(ignored("naive, 270 calls/s"), frozen(270, 1, "ignored", 200), naive, recovery)
+    simulated("naive, 270 calls/s, 1 process", frozen(270, 1, "before-work", 40), naive, recovery),
+    simulated("naive, 270 calls/s, cancellation honoured throughout", frozen(270, 1, "honoured", 40), naive, recovery),
+    simulated(ignored("no retry, 270 calls/s"), frozen(270, 1, "ignored", 160), noRetry, recovery),
+    simulated(ignored(oursOf(270, 1)), frozen(270, 1, "ignored", 160), ours, recovery),
+    simulated(ignored("naive, 270 calls/s"), frozen(270, 1, "ignored", 160), naive, recovery)
   ]
 }
 
@@ -93,7 +93,7 @@ const overloaded = (rate: number): Scenario.Scenario =>
     name: "overload",
     clients: { type: "open", rate },
     server: { concurrency: 30, queue: { limit: 30 }, service },
-    duration: "3 minutes",
+    duration: "2 minutes",
     warmUp: 1_000
   })
 
@@ -135,7 +135,7 @@ export const overloadItem: Item = {
 // 6
 // -----------------------------------------------------------------------------
 
-const slowAt = 120 * second
+const slowAt = 60 * second
 const slowFor = 60 * second
 
 const slow = Scenario.make({

@@ -160,7 +160,6 @@ export const fanOutItem: Item = {
     { row: maxExtra, column: "less than without", atLeast: 0.95 }
   ],
   rows: [
-    simulated("no hedge", fanOut, single, readFanOut),
     simulated(q98, fanOut, hedged(Hedge.quantile(0.98), 1), readFanOut),
     simulated(q98two, fanOut, hedged(Hedge.quantile(0.98), 2), readFanOut),
     simulated(maxExtra, fanOut, hedged(Hedge.maxExtraLoad(0.02), 1), readFanOut)
