@@ -1,6 +1,7 @@
 import { defineConfig } from "vitest/config"
 
-const conditions = ["@rego/source", "module", "node", "development|production"]
+// not "module": what packages mean by it is for bundlers, and Node cannot run it
+const conditions = ["@rego/source", "node", "development|production"]
 
 export default defineConfig({
   resolve: { conditions },

@@ -3,7 +3,10 @@ import type { Step } from "./lib/steps.ts"
 import { runAll } from "./lib/steps.ts"
 
 const steps: ReadonlyArray<Step> = [
-  { name: "pack", script: "scripts/pack.ts", args: [] }
+  { name: "supply", script: "scripts/supply.ts", args: ["--audit"] },
+  { name: "pack", script: "scripts/pack.ts", args: [] },
+  { name: "interleave", script: "scripts/interleave.ts", flags: ["--conditions=@rego/source"], args: [] },
+  { name: "soak", script: "scripts/soak.ts", args: [] }
 ]
 
 await runAll(steps, { figures: true })

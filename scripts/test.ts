@@ -6,6 +6,7 @@ const benchFlags = ["--expose-gc", "--no-flush-bytecode", "--conditions=@rego/so
 const steps: ReadonlyArray<Step> = [
   { name: "check", script: "scripts/check.ts", args: [] },
   { name: "lint", script: "scripts/lint.ts", args: [] },
+  { name: "supply", script: "scripts/supply.ts", args: [] },
   { name: "packages", script: "scripts/packages.ts", args: [] },
   { name: "unit", script: "scripts/unit.ts", args: [] },
   { name: "doctest", script: "scripts/doctest.ts", args: ["--quiet"] },

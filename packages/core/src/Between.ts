@@ -5,6 +5,7 @@
  * @internal
  */
 import { Duration, Effect, Schedule } from "effect"
+import type { Id } from "./Attempt.ts"
 import * as Backoff from "./Backoff.ts"
 import type { Decision, Permit, Request } from "./Budget.ts"
 import type { BetweenHost, FailedGroup } from "./CallHost.ts"
@@ -92,7 +93,7 @@ export class Between extends Alarm implements Waiting {
   private askBudget(purpose: Purpose, now: number): void {
     const { binding: { budget, key, plan, state }, bounds, questions } = this.host
     if (state.abandoned >= bounds.maxAbandoned) return this.stop("abandoned")
-    const attempt = { retry: this.group!.retry + 1, hedge: 0 }
+    const attempt = this.nextAttempt
     const request: Request = { key, kind: "retry", cost: plan.retryCost, attempt, now, random: this.random }
     const asked = questions.acquire(budget, request)
     if (!Effect.isEffect(asked)) {
@@ -104,13 +105,19 @@ export class Between extends Alarm implements Waiting {
     questions.await(asked, budgetDefect, (decision) => this.onDecision(decision, purpose, this.host.now()), true)
   }
 
+  private get nextAttempt(): Id {
+    return { retry: this.group!.retry + 1, hedge: 0 }
+  }
+
   private onDecision(decision: Decision, purpose: Purpose, now: number): void {
     if (decision._tag === "Denied") {
-      const { reason, retryAfter } = decision
-      this.host.recordDenied("retry", { budget: this.host.binding.plan.budget, reason, retryAfter }, 1)
+      const denial = { budget: this.host.binding.plan.budget, ...decision }
+      this.host.events?.denied(now, "retry", this.nextAttempt, denial)
+      this.host.recordDenied("retry", denial, 1)
       return this.stop("budget_denied")
     }
     this.permit = decision.permit
+    this.host.events?.granted(now, "retry", this.nextAttempt)
     if (purpose === "start") this.startUnless(this.stopNow(now))
     else if (this.left(now) <= this.wait) this.stop("deadline_would_pass")
     else this.pause()

@@ -53,7 +53,8 @@ import type { Id } from "./Attempt.ts"
 import { CombinedBudget } from "./CombinedBudget.ts"
 import { ConcurrencyBudget } from "./ConcurrencyBudget.ts"
 import type { Numbers as Bounds } from "./ConcurrencyBudget.ts"
-import { durationField, formatAll, fromSchemaError, integerField, numberField, parseOptions } from "./Issue.ts"
+import * as Issue from "./Issue.ts"
+import { durationField, integerField, numberField } from "./Issue.ts"
 import type { Outcome } from "./Outcome.ts"
 import type { PolicyKey } from "./PolicyKey.ts"
 import { RatioBudget } from "./RatioBudget.ts"
@@ -218,11 +219,7 @@ export const readOptions = <S extends Schema.Constraint>(
   constructor: string,
   schema: S,
   options: unknown
-): S["Type"] => {
-  const decoded = Schema.decodeUnknownResult(schema as never, parseOptions)(options)
-  if (decoded._tag === "Success") return decoded.success
-  throw new RangeError(`Budget.${constructor}: ${formatAll(fromSchemaError(decoded.failure))}`)
-}
+): S["Type"] => Issue.readOptions(`Budget.${constructor}`, schema, options)
 
 /**
  * Extra attempts in proportion to what the dependency still answers, and a small reserve for clients with few calls.

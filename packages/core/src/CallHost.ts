@@ -4,10 +4,11 @@
  *
  * @internal
  */
-import type { Clock, Context, Duration, Exit, Scope } from "effect"
+import type { Clock, Context, Duration, Effect, Exit, Scope } from "effect"
 import type { AttemptRun } from "./AttemptRun.ts"
 import type { Binding, Bounds } from "./Bindings.ts"
 import type { Permit } from "./Budget.ts"
+import type { CallEvents } from "./CallEvents.ts"
 import type { CallSoFar } from "./CallRecord.ts"
 import type { Cleanup } from "./Cleanup.ts"
 import type { Kind, Waiting } from "./KillSwitch.ts"
@@ -34,6 +35,8 @@ export interface CallHost {
   readonly deadline: number
   readonly random: () => number
   readonly ended: boolean
+  /** `undefined` where nobody listens */
+  readonly events: CallEvents | undefined
   /** both are made when a call first needs them: one that succeeds at once needs neither */
   readonly questions: Questions
   readonly cleanup: Cleanup
@@ -50,6 +53,11 @@ export interface CallHost {
   /** the deadline passed while no attempt ran */
   readonly onDeadline: () => void
   readonly recordDenied: (kind: "retry" | "hedge", denial: Denial, count: number) => void
+}
+
+export interface CleanupHost extends Pick<CallHost, "context" | "supervisor" | "reportDefect"> {
+  /** for values that nobody gets */
+  readonly onDiscard: ((value: never) => Effect.Effect<void>) | undefined
 }
 
 /** What an attempt takes from its call, and whom it tells. */

@@ -34,7 +34,9 @@ import { Between } from "./Between.ts"
 import type { Awaited, Binding, Bindings, Bounds } from "./Bindings.ts"
 import { reportOnce } from "./Bindings.ts"
 import type * as Budget from "./Budget.ts"
-import type { AttemptHost, BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
+import type { CallEvents } from "./CallEvents.ts"
+import { eventsOf } from "./CallEvents.ts"
+import type { AttemptHost, BetweenHost, CleanupHost, Denial, HedgerHost } from "./CallHost.ts"
 import type { EndedBy } from "./CallRecord.ts"
 import { CallRecord } from "./CallRecord.ts"
 import * as Classifier from "./Classifier.ts"
@@ -68,6 +70,8 @@ type Resume = (effect: Effect.Effect<any, any>) => void
 
 const noOptions: CallOptions = {}
 
+const firstAttempt = { retry: 0, hedge: 0 }
+
 const callerGone = Outcome.abort({ reason: "caller_interrupted" })
 
 /** The hedge that runs the current code, however deep below it. */
@@ -77,31 +81,30 @@ const EnclosingHedge: Context.Reference<Option.Option<Attempt>> = Context.Refere
 )
 
 /** The call is also the effect that cancels it, so that nothing is made for the interruption of a call that ends. */
-class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, HedgerHost {
+class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, CleanupHost, HedgerHost {
   binding: Binding
   readonly context: Context.Context<never>
   readonly clock: Clock.Clock
   readonly fiberId: number
   deadline: number
-  readonly parentScope: Scope.Scope | undefined
-  ended = false
-  retry = 0
+  /** -1 until the call is admitted */
+  retry = -1
 
   private readonly self: Effect.Effect<any, any>
   private readonly options: CallOptions
   private readonly bindings: Bindings
-  private readonly resume: Resume
+  /** `undefined` once the call has ended */
+  private resume: Resume | undefined
   private readonly withTimeline: boolean
   private readonly startedAt: number
+  /** `undefined` where nobody listens */
+  readonly events: CallEvents | undefined
 
   private attempts = 0
-  private admitted = false
   /** the first attempt of the current retry group; its hedges follow in the order of their index */
   private first: AttemptRun | undefined = undefined
   private hedger: GroupHedger | undefined = undefined
   private trigger: Hedge.Delays | ScheduleSteps<Hedge.State> | undefined = undefined
-  /** definite outcomes that arrived in this tick while others still run: the best of them wins, not the first */
-  private arrived: Array<AttemptRun> | undefined = undefined
 
   // Made when they are needed first: most calls succeed at once.
   private written: CallRecord | undefined = undefined
@@ -132,8 +135,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     this.startedAt = this.now()
     // JavaScript may pass anything, and a call never fails because of its key.
     this.binding = bindings.get(typeof key === "string" ? key : String(key), context)
-    this.parentScope = Context.getOrUndefined(context as Context.Context<Scope.Scope>, Scope.Scope)
     this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(context, this.clock))
+    this.events = eventsOf(fiber, this, this.startedAt)
   }
 
   asEffect(): Effect.Effect<void> {
@@ -142,6 +145,15 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   now(): number {
     return nowMillis(this.clock)
+  }
+
+  get ended(): boolean {
+    return this.resume === undefined
+  }
+
+  /** Looked up for each attempt: most calls have one, and a call in flight keeps what it has. */
+  get parentScope(): Scope.Scope | undefined {
+    return Context.getOrUndefined(this.context as Context.Context<Scope.Scope>, Scope.Scope)
   }
 
   groupStartedAt(): number {
@@ -169,12 +181,11 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   get cleanup(): Cleanup {
-    return this.cleaning ??= new Cleanup(
-      this.context,
-      this.supervisor,
-      this.options.onDiscard,
-      (defect) => this.reportDefect("finalizer", defect)
-    )
+    return this.cleaning ??= new Cleanup(this)
+  }
+
+  get onDiscard(): CallOptions["onDiscard"] {
+    return this.options.onDiscard
   }
 
   get random(): () => number {
@@ -217,7 +228,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   begin(now: number = this.startedAt): void {
     const { budget, notReady } = this.binding
-    if (notReady !== undefined) return this.awaitPolicy(notReady)
+    if (notReady !== undefined && notReady !== "missing") return this.awaitPolicy(notReady)
+    this.events?.policyResolved(now, this.startedAt)
+    if (notReady !== undefined) return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
     if (now >= this.deadline) return this.deadlinePassed()
     if (budget.admit === undefined) return this.admit(undefined, now)
     const asked = this.questions.admit(budget, this.asCall(now))
@@ -226,7 +239,11 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private onAdmission(decision: Budget.Decision, now: number): void {
-    if (decision._tag === "Granted") return this.admit(decision.permit, now)
+    if (decision._tag === "Granted") {
+      this.events?.granted(now, "call", firstAttempt)
+      return this.admit(decision.permit, now)
+    }
+    this.events?.denied(now, "call", firstAttempt, { budget: this.binding.plan.budget, ...decision })
     this.fail({
       _tag: "AdmissionDenied",
       budget: this.binding.plan.budget,
@@ -236,8 +253,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   /** A policy that was on its way is there, or will not be. The wait counts: the call began when it was made. */
-  private awaitPolicy(awaited: "missing" | Awaited): void {
-    if (awaited === "missing") return this.fail({ _tag: "PolicyMissing" }, "policy_missing")
+  private awaitPolicy(awaited: Awaited): void {
     this.questions.run(awaited.policy, () => {
       this.binding = this.bindings.get(this.binding.key, this.context)
       this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(this.context, this.clock))
@@ -252,7 +268,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private admit(permit: Budget.Permit | undefined, now: number): void {
     const { hedging, observed, trigger } = this.binding
     const { startedAt } = this
-    this.admitted = true
+    this.retry = 0
     if (observed.onCall !== undefined) {
       this.tellCall("onCall", startedAt)
       if (this.ended) return this.settle(permit, "unused")
@@ -319,6 +335,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     while (last?.next !== undefined) last = last.next
     if (last === undefined) this.first = attempt
     else last.next = attempt
+    this.events?.attemptStarted(attempt)
   }
 
   private run(attempt: AttemptRun): void {
@@ -328,6 +345,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     if (attempt.scope !== undefined) context = Context.add(context, Scope.Scope, attempt.scope)
     if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, visible)
     this.binding.state.running++
+    if (this.events !== undefined) context = this.events.inAttempt(context, attempt)
     const fiber = Effect.runForkWith(context)(this.self)
     attempt.fiber = fiber
     const exit = fiber.pollUnsafe()
@@ -409,13 +427,18 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     attempt.left = "abandoned"
     this.cleanup.abandon(attempt)
     this.binding.state.abandoned++
+    this.events?.abandoned(attempt)
     this.supervisor.add(fiber)
   }
 
   private onLateEnd(attempt: AttemptRun): void {
-    if (attempt.left === "abandoned") this.binding.state.abandoned--
+    const { left } = attempt
+    if (left === "abandoned") {
+      this.binding.state.abandoned--
+      this.events?.abandonedEnded(attempt)
+    }
     this.release(attempt)
-    if (attempt.left === "awaited") this.cleanup.oneLess()
+    if (left === "awaited") this.cleanup.oneLess()
   }
 
   // ---------------------------------------------------------------------------
@@ -428,7 +451,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const endedAt = attempt.facts.endedAt!
     attempt.facts.outcome = outcome
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
-    if (!this.isSecondAnswer(outcome)) this.tellOutcome(outcome, endedAt)
+    this.events?.attemptEnded(attempt)
+    if (!this.isSecondAnswer(attempt, outcome)) this.tellOutcome(outcome, endedAt)
     this.binding.hedging?.onOutcome(outcome, startedAt, endedAt)
     if (this.ended) return
     // Last, because what is called above may end other attempts: a group is judged when all of its attempts are.
@@ -438,9 +462,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   /** Of answers that arrive in one tick only the first is told to budgets: a call deposits once. */
-  private isSecondAnswer(outcome: Outcome.Outcome): boolean {
-    return this.arrived !== undefined && Classifier.isAnswer(outcome) &&
-      this.arrived.some((attempt) => Classifier.isAnswer(attempt.facts.outcome!))
+  private isSecondAnswer(attempt: AttemptRun, outcome: Outcome.Outcome): boolean {
+    return this.hasArrived(attempt) && Classifier.isAnswer(outcome) &&
+      this.arrived.some((other) => other !== attempt && Classifier.isAnswer(other.facts.outcome!))
   }
 
   private tellOutcome(outcome: Outcome.Outcome, now: number): void {
@@ -460,32 +484,39 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private idle(): boolean {
-    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
-      if (attempt.exit === undefined) return false
-    }
-    return true
+    return !this.some((attempt) => attempt.exit === undefined)
+  }
+
+  private some(test: (attempt: AttemptRun) => boolean): boolean {
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) if (test(attempt)) return true
+    return false
   }
 
   /** Waits for the attempts still running, and where no retry would follow for a hedge that starts at once. */
   private onRetryable(outcome: Outcome.Retryable): void {
     const idle = this.idle()
     const waits = this.hedger?.onFailure(Outcome.retryAfterMillis(outcome), !this.binding.plan.retries, idle) === true
-    if (!idle || this.ended || this.arrived !== undefined) return
+    if (!idle || this.ended || this.hasArrived()) return
     if (!waits) return this.groupFailed()
     if (this.idle()) this.questions.armDeadline()
   }
 
   /** A definite outcome ends its group at once; those of one tick are ranked, so that their order does not matter. */
   private arrive(attempt: AttemptRun): void {
-    if (this.arrived !== undefined) {
-      this.arrived.push(attempt)
-      return
-    }
+    if (this.hasArrived(attempt)) return
     this.hedger?.close()
     if (this.idle()) return this.concludeAt(attempt.facts.endedAt!, attempt)
-    const arrived = [attempt]
-    this.arrived = arrived
-    endOfTick(this.clock, this.context, () => this.protect(() => this.conclude(Retry.best(arrived))))
+    endOfTick(this.clock, this.context, () => this.protect(() => this.conclude(Retry.best(this.arrived))))
+  }
+
+  /** Whether an attempt of the group has a definite outcome, the given one aside. */
+  private hasArrived(besides?: AttemptRun): boolean {
+    return this.some((attempt) => attempt !== besides && attempt.definite)
+  }
+
+  /** Those of one tick: the best of them wins, not the first. */
+  private get arrived(): ReadonlyArray<AttemptRun> {
+    return this.group.filter((attempt) => attempt.definite)
   }
 
   private classify(exit: AnyExit, timedOut: boolean): Outcome.Outcome {
@@ -515,13 +546,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   groupFailed(): void {
     this.hedger?.close()
     const last = this.first!
-    const group = this.group
-    const outcome = Retry.combine(group.map((attempt) => attempt.retryable!))
+    const outcome = last.next === undefined
+      ? last.retryable!
+      : Retry.combine(this.group.map((attempt) => attempt.retryable!))
     const stop = Retry.refusal({
       plan: this.binding.plan,
       retry: this.retry,
       outcome,
-      mayStillRun: group.some((attempt) => attempt.timedOut),
+      mayStillRun: this.some((attempt) => attempt.timedOut),
       replayable: this.replayable(),
       idempotent: this.idempotent(),
       switchedOff: this.switchedOff("retry")
@@ -551,7 +583,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   recordBackoff(delay: number, retryAfter: number | undefined): void {
-    this.record.backoff(this.now(), delay, retryAfter)
+    const now = this.now()
+    this.record.backoff(now, delay, retryAfter)
+    this.events?.backoff(now, delay, retryAfter)
   }
 
   recordDenied(kind: "retry" | "hedge", { budget, reason, retryAfter }: Denial, count: number): void {
@@ -560,8 +594,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   onDeadline(): void {
     const last = this.first
-    if (last === undefined) this.deadlinePassed()
-    else this.conclude(last, "deadline_would_pass")
+    if (last === undefined) return this.deadlinePassed()
+    this.events?.deadlinePassed(this.now(), this.attempts)
+    this.conclude(last, "deadline_would_pass")
   }
 
   // ---------------------------------------------------------------------------
@@ -582,6 +617,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private deadlinePassed(): void {
+    this.events?.deadlinePassed(this.now(), this.attempts)
     this.fail({
       _tag: "DeadlineExceeded",
       overall: this.ownsDeadline ? Duration.millis(this.binding.plan.overall) : undefined,
@@ -603,18 +639,20 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     stop: StopReason | undefined,
     running: "interrupted_loser" | "timed_out"
   ): void {
-    if (this.ended) return
-    this.ended = true
+    const { resume } = this
+    if (resume === undefined) return
+    this.resume = undefined
     let result: AnyExit
     try {
       this.endParts()
+      this.events?.returns(returned)
       this.endGroup(returned, running, now)
       this.closeRecord(now, stop, exit)
       result = this.result(exit)
     } catch (defect) {
       result = Exit.die(defect)
     }
-    this.resume(result)
+    resume(result)
   }
 
   private endGroup(returned: AttemptRun | undefined, running: "interrupted_loser" | "timed_out", now: number): void {
@@ -632,7 +670,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   /** The caller was interrupted: interrupts what runs and waits for its end, but not for what was given up before. */
   private onInterrupt(): Effect.Effect<void> {
     if (this.ended) return Effect.void
-    this.ended = true
+    this.resume = undefined
     this.cleanup.waiting = true
     const now = this.now()
     this.endParts()
@@ -672,6 +710,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private cut(attempt: AttemptRun, endedBy: EndedBy, now: number): void {
     attempt.settle(endedBy, now)
     this.binding.hedging?.onCut(now - attempt.facts.startedAt, now)
+    this.events?.attemptEnded(attempt)
   }
 
   private countHedges(returned: AttemptRun | undefined): void {
@@ -679,18 +718,22 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     const hedges = this.group.length - 1
     const now = this.now()
     const won = returned?.retryable === undefined ? returned?.facts.hedge ?? 0 : 0
-    this.binding.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
+    const saved = this.binding.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
+    this.events?.groupEnded(now, this.group, won, saved)
   }
 
   private closeRecord(now: number, stop: StopReason | undefined, exit: AnyExit | "interrupted"): void {
     this.cleaning?.markAbandoned()
     if (stop !== undefined) this.record.decide({ _tag: "Stopped", at: now, reason: stop })
-    if (this.admitted) this.tellCall("onCallEnd", now)
+    if (this.retry >= 0) this.tellCall("onCallEnd", now)
     const collector = Context.get(this.context, Timeline.CurrentCollector)
+    const { events } = this
+    const isRead = collector !== undefined || events !== undefined || this.withTimeline
     // Nobody can read the record of such a success: only a failure carries it.
-    if (collector === undefined && !this.withTimeline && exit !== "interrupted" && exit._tag === "Success") return
-    this.record.end(now, exit, this.clock.currentTimeMillisUnsafe() - now)
+    if (!isRead && exit !== "interrupted" && exit._tag === "Success") return
+    this.record.end(now, exit, events?.wallOffset ?? this.clock.currentTimeMillisUnsafe() - now)
     collector?.add(this.record)
+    events?.callEnded(this.record, stop, exit === "interrupted" ? Exit.interrupt(this.fiberId) : exit)
   }
 
   private result(exit: AnyExit): AnyExit {

@@ -255,7 +255,8 @@ export class FetchedPolicies {
 
   private onPolicy(entry: Entry, sections: Policy.Sections | undefined, share: number): Effect.Effect<void> {
     const { numbers, state } = this.its
-    const isOther = !entry.known || !same(entry.sections, sections) || entry.failures > 0
+    const isSwapped = entry.known && !same(entry.sections, sections)
+    const isOther = isSwapped || !entry.known || entry.failures > 0
     if (entry.failures > 0) this.failing--
     entry.failures = 0
     entry.known = true
@@ -265,6 +266,7 @@ export class FetchedPolicies {
     // up to a tenth earlier, so that keys that were called first together do not come back together
     entry.dueAt = entry.answeredAt + (sections === undefined ? numbers.negativeTtl : numbers.ttl) * (1 - share / 10)
     if (isOther) state.replaceKey(entry.key, sections)
+    if (isSwapped) state.tellSwapped(entry.key)
     state.setOverall({
       confirmedAt: entry.confirmedAt,
       ...(this.failing === 0 ? { lastError: undefined, rejected: undefined } : {})

@@ -14,6 +14,7 @@ import * as Hedge from "./Hedge.ts"
 import type { HedgeState } from "./HedgeState.ts"
 import type { Waiting } from "./KillSwitch.ts"
 import { budgetDefect } from "./Questions.ts"
+import type { DenialReason } from "./Reasons.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
 import { oneMicrosecond } from "./Time.ts"
@@ -29,22 +30,19 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
   due = 0
   /** attempts started so far, hedges and the one before them */
   private launched = 0
-  private denials = 0
-  private lastDenial: Denial | undefined = undefined
+  private denials: Array<Denial> | undefined = undefined
   /** until when a server asked to wait: in few groups, and a number is dear where every group has it */
   private asked: number | undefined = undefined
-  /** whose answer is awaited before the next hedge */
-  private asking: "trigger" | "budget" | undefined = undefined
-  private forget: (() => void) | undefined = undefined
+  /** whose answer is awaited before the next hedge; a schedule's is taken back by this function */
+  private asking: "budget" | (() => void) | undefined = undefined
   /** the next hedge is asked for at the end of this tick */
   private soon = false
-  /** the schedule has ended: no more hedges */
-  private spent = false
   private closed = false
   /** nothing runs in the group any more: it ends unless the next hedge starts */
   private idle = false
   private readonly host: HedgerHost
-  private readonly trigger: Hedge.Delays | ScheduleSteps<Hedge.State>
+  /** `undefined` once its schedule has ended: no more hedges */
+  private trigger: Hedge.Delays | ScheduleSteps<Hedge.State> | undefined
 
   constructor(host: HedgerHost, trigger: Hedge.Delays | ScheduleSteps<Hedge.State>) {
     super()
@@ -73,7 +71,8 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
   }
 
   private mayAsk(): boolean {
-    return !this.closed && !this.spent && this.asking === undefined && this.denials < maxDenials &&
+    return !this.closed && this.trigger !== undefined && this.asking === undefined &&
+      (this.denials === undefined || this.denials.length < maxDenials) &&
       this.launched <= this.host.binding.plan.hedge!.maxHedges
   }
 
@@ -81,7 +80,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     if (!this.mayAsk() || this.armed || this.soon) return
     const { trigger } = this
     if (trigger instanceof ScheduleSteps) return this.askSchedule(trigger, from)
-    const millis = Hedge.delayMillis(trigger, this.state.latency, from)
+    const millis = Hedge.delayMillis(trigger!, this.state.latency, from)
     if (millis !== undefined) this.armAfter(from, millis)
   }
 
@@ -148,7 +147,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
       launched: this.launched,
       latency: this.state.latency.snapshot(now)
     }
-    this.asking = "trigger"
+    this.asking = () => {}
     this.step(steps.next(this.host.clock.currentTimeMillisUnsafe(), state), (millis) => {
       this.asking = undefined
       if (millis !== undefined && this.mayAsk()) this.armAt(Math.max(from + millis, this.notBefore))
@@ -161,28 +160,29 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
       answered = true
       if (exit._tag === "Failure") this.host.reportDefect("hedge schedule", exit.cause)
       const millis = exit._tag === "Failure" ? undefined : exit.value
-      this.spent = millis === undefined
+      if (millis === undefined) this.trigger = undefined
       answer(millis === undefined ? undefined : Retry.clampScheduleDelay(millis))
     }, false)
-    if (!answered) this.forget = forget
+    if (!answered) this.asking = forget
   }
 
   /** A schedule is not asked again before its last answer. */
   private forgetTrigger(): void {
-    if (this.asking !== "trigger") return
+    const { asking } = this
+    if (typeof asking !== "function") return
     this.asking = undefined
-    this.forget?.()
+    asking()
   }
 
   // ---------------------------------------------------------------------------
   // may we
   // ---------------------------------------------------------------------------
 
-  private unfit(): string | undefined {
+  private unfit(): DenialReason | undefined {
     const { binding: { plan, state }, bounds } = this.host
     if (this.host.switchedOff("hedge")) return "switched_off"
     if (state.abandoned >= bounds.maxAbandoned) return "abandoned"
-    const load = this.trigger instanceof ScheduleSteps ? undefined : this.trigger.load
+    const load = this.trigger instanceof ScheduleSteps ? undefined : this.trigger?.load
     return this.state.unfit(plan.hedge!.maxFailing, load, this.host.now())
   }
 
@@ -190,6 +190,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     // Late timers happen on a busy host: what would start now would be cut at once.
     if (!this.mayAsk() || this.host.now() >= this.host.deadline) return
     this.asking = "budget"
+    this.host.events?.hedgeDue(this.host.now(), { retry: this.host.retry, hedge: this.launched })
     const unfit = this.unfit()
     if (unfit !== undefined) return this.refused({ reason: unfit })
     const { binding: { hedgeBudget, key, plan }, random, retry } = this.host
@@ -219,6 +220,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     const late = this.closed || now >= this.host.deadline
     if (!late && this.notBefore - now < oneMicrosecond) {
       this.state.onStarted(now)
+      this.host.events?.hedgeStarted(now, { retry: this.host.retry, hedge })
       return this.host.start(hedge, permit, now)
     }
     this.asking = undefined
@@ -230,8 +232,8 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     if (this.closed) return
     this.asking = undefined
     this.state.onDenied()
-    this.denials++
-    this.lastDenial = denial
+    this.denials = [...this.denials ?? [], denial]
+    this.host.events?.denied(this.host.now(), "hedge", { retry: this.host.retry, hedge: this.launched }, denial)
     if (this.idle) this.host.groupFailed()
     else this.armNext(this.host.now())
   }
@@ -266,6 +268,6 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     this.stopWaiting()
     this.cancel()
     this.forgetTrigger()
-    if (this.lastDenial !== undefined) this.host.recordDenied("hedge", this.lastDenial, this.denials)
+    if (this.denials !== undefined) this.host.recordDenied("hedge", this.denials.at(-1)!, this.denials.length)
   }
 }

@@ -103,13 +103,14 @@ export class HedgeState {
     this.denied++
   }
 
-  /** A group is over: `won` is the index of the hedge whose answer was returned, if one was. */
-  onGroupEnd(hedges: number, won: number, elapsed: number, now: number): void {
-    if (won > 0) {
-      this.won++
-      this.saved += this.latency.residualMillis(elapsed, now)
-    }
+  /** A group is over: `won` is the index of the hedge whose answer was returned, if one was. Answers with what it saved. */
+  onGroupEnd(hedges: number, won: number, elapsed: number, now: number): number {
     this.wasted += won > 0 ? hedges - 1 : hedges
+    if (won === 0) return 0
+    const saved = this.latency.residualMillis(elapsed, now)
+    this.won++
+    this.saved += saved
+    return saved
   }
 
   unfit(maxFailing: number, extraLoad: number | undefined, now: number): Unfit | undefined {

@@ -210,3 +210,14 @@ export const fromSchemaError = (error: Schema.SchemaError): ReadonlyArray<Issue>
 
 /** Every issue at once, unknown fields included, with the value in the message. */
 export const parseOptions = { errors: "all", onExcessProperty: "error", reportInput: true } as const
+
+/** Decodes the options of a constructor, or throws one `RangeError` that names every option out of range. */
+export const readOptions = <S extends Schema.Constraint>(
+  constructor: string,
+  schema: S,
+  options: unknown
+): S["Type"] => {
+  const decoded = Schema.decodeUnknownResult(schema as never, parseOptions)(options)
+  if (decoded._tag === "Success") return decoded.success
+  throw new RangeError(`${constructor}: ${formatAll(fromSchemaError(decoded.failure))}`)
+}

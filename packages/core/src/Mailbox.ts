@@ -4,9 +4,12 @@
  *
  * @internal
  */
-import { Cause, Clock, Context, Duration, Effect, Fiber, Metric } from "effect"
+import type { Metric } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Fiber } from "effect"
 import type { AsyncContext } from "./AsyncContext.ts"
 import { capture } from "./AsyncContext.ts"
+import { counter } from "./MetricSeries.ts"
+import { instruments } from "./MetricTable.ts"
 import { liveClock, nowMillis } from "./Time.ts"
 
 /** Something to tell: made by the call, turned into what the observer gets when it is told. */
@@ -18,11 +21,6 @@ export interface Options {
   readonly name: string
   readonly capacity: number
 }
-
-const droppedNotices = Metric.counter("rego.observer.dropped", {
-  description: "events and timelines that an observer was too slow for",
-  incremental: true
-})
 
 /** Where others may go first. Where time stands still there is one slice. */
 const sliceMillis = 0.5
@@ -43,6 +41,7 @@ export class Mailbox<O> {
   private told = 0
   private waiters: Array<{ readonly until: number; readonly resume: () => void }> = []
   private fiber: Fiber.Fiber<void> | undefined = undefined
+  private running = false
   /** layers that have the observer; after the last of them has closed nobody waits for it any more */
   private owners = 0
   private closed = false
@@ -55,7 +54,7 @@ export class Mailbox<O> {
   constructor(observer: O, options: Options) {
     this.observer = observer
     this.options = options
-    this.counter = Metric.withAttributes(droppedNotices, { observer: options.name })
+    this.counter = counter(instruments.observerDropped, [options.name])
   }
 
   get waiting(): number {
@@ -71,12 +70,17 @@ export class Mailbox<O> {
 
   private drop(count: number): void {
     this.dropped += count
-    this.counter.updateUnsafe(count, this.context)
+    try {
+      this.counter.updateUnsafe(count, this.context)
+    } catch {
+      // A registry of the user's that throws changes no call; the number above is right.
+    }
   }
 
   /** It begins in another turn: nothing of an observer runs while a call does. */
   private wake(): void {
-    if (this.fiber !== undefined) return
+    if (this.running) return
+    this.running = true
     if (this.asyncContext === undefined) this.fork()
     else this.asyncContext.runInAsyncScope(this.fork, this, undefined)
   }
@@ -93,7 +97,7 @@ export class Mailbox<O> {
       this.onTold(undefined)
       if (nowMillis(clock) >= end) return Effect.andThen(Effect.yieldNow, this.drain)
     }
-    this.fiber = undefined
+    this.running = false
     return Effect.void
   })
 
@@ -168,8 +172,9 @@ export class Mailbox<O> {
     this.batch = []
     this.next = 0
     this.told = this.pushed
-    this.fiber = undefined
+    this.running = false
     fiber?.interruptUnsafe()
+    for (const waiter of this.waiters.splice(0)) waiter.resume()
     this.drop(waiting)
     return Effect.logWarning(
       `rego: the observer ${this.options.name} was left after ${Duration.format(shutdownTimeout)}, ${waiting} untold`

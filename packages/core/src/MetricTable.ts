@@ -153,7 +153,7 @@ export const instruments = {
     name: "rego.budget.available",
     type: "gauge",
     unit: "{attempt}",
-    description: "extra attempts that the budget of a key would grant at this moment",
+    description: "what the budget of a key holds now: extra attempts, or whatever its kind counts",
     attributes: ["key", "budget"]
   },
   policyInfo: {
@@ -181,8 +181,8 @@ export const instruments = {
     name: "rego.observer.dropped",
     type: "counter",
     unit: "{event}",
-    description: "events and ends of calls that observers did not get, because they were too slow",
-    attributes: []
+    description: "events and ends of calls that an observer was too slow for",
+    attributes: ["observer"]
   }
 } as const satisfies Readonly<Record<string, Instrument>>
 

@@ -14,6 +14,7 @@ import { BudgetStates } from "./BudgetStates.ts"
 import type { Issue } from "./Issue.ts"
 import { KillSwitch } from "./KillSwitch.ts"
 import type { StoreError } from "./LastKnownGood.ts"
+import * as Observer from "./Observer.ts"
 import * as Policy from "./Policy.ts"
 import * as PolicyDiff from "./PolicyDiff.ts"
 import type { SwitchedKeys, Switches } from "./PolicyDocument.ts"
@@ -137,6 +138,7 @@ export class ProviderState {
   readonly bindings: Bindings
   readonly budgets: BudgetStates
   readonly clock: Clock.Clock
+  private readonly observers: ReadonlySet<Observer.Observer>
   private snapshot: Snapshot
   private readonly switches = new KillSwitch()
   /** done when there is another snapshot */
@@ -146,6 +148,7 @@ export class ProviderState {
   private constructor(initial: Initial, options: Options) {
     const { bounds, context, supervisor } = options
     this.clock = Context.get(context, Clock.Clock)
+    this.observers = Context.get(context, Observer.CurrentObservers)
     this.budgets = new BudgetStates(context, context)
     this.budgets.apply(initial.budgets, nowMillis(this.clock))
     this.switches.accept(initial.switches)
@@ -215,9 +218,19 @@ export class ProviderState {
 
   /** Other policies, for all keys at once. What was wrong with the documents before is over. */
   replace({ revision, set, source, switches, ...rest }: Next): void {
+    const previous = this.inForce.revision
     const inForce = { ...this.inForce, set, revision, source, confirmedAt: staleSince(source, rest.confirmedAt) }
     this.budgets.apply(rest.budgets, nowMillis(this.clock))
     this.change({ ...rest, inForce, rejected: undefined }, () => this.switches.accept(switches))
+    this.tellSwapped("*", previous)
+  }
+
+  /** Other policies for a key, or for all of them (`"*"`). */
+  tellSwapped(key: string, previous?: string): void {
+    const { revision, source } = this.inForce
+    const at = this.clock.currentTimeMillisUnsafe()
+    const before = previous === undefined ? {} : { previous }
+    Observer.tell(this.observers, { _tag: "PolicySwapped", key, call: 0, at, revision, source, ...before })
   }
 
   /** The kill switches of a document that is still looked at; who listens hears of them with the rest of it. */

@@ -35,6 +35,7 @@ import * as Events from "./Event.ts"
 import type { Issue } from "./Issue.ts"
 import { formatAll, fromSchemaError, parseOptions, show } from "./Issue.ts"
 import * as Reasons from "./Reasons.ts"
+import * as SpanTimeline from "./SpanTimeline.ts"
 import * as WaterfallSvg from "./WaterfallSvg.ts"
 import * as WaterfallText from "./WaterfallText.ts"
 
@@ -235,7 +236,10 @@ const toAttemptRecord = (facts: AttemptFacts, offset: number): AttemptRecord => 
 
 const toDecision = (decision: DecisionFacts, offset: number): Decision => ({ ...decision, at: decision.at + offset })
 
-const attributesOf = ({ droppedAttempts, policy, startedAt, wallOffset }: CallRecord): Record<string, string> => {
+/** @internal */
+export const attributesOf = (
+  { droppedAttempts, policy, startedAt, wallOffset }: CallRecord
+): Record<string, string> => {
   const attributes: Record<string, string> = {}
   if (droppedAttempts > 0) attributes["droppedAttempts"] = String(droppedAttempts)
   if (policy.override !== undefined) attributes["override"] = policy.override
@@ -385,6 +389,61 @@ export const annotate = <E>(cause: Cause.Cause<E>, record: CallRecord): Cause.Ca
  * @since 0.1.0
  */
 export const fromCause = (cause: Cause.Cause<unknown>): ReadonlyArray<Timeline> => recordsOf(cause).map(fromRecord)
+
+// -----------------------------------------------------------------------------
+// spans
+// -----------------------------------------------------------------------------
+
+/**
+ * A span that also tells its events, as `Tracer.NativeSpan` does.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SpanLike extends SpanTimeline.SpanLike {}
+
+/**
+ * The timelines of the calls that a list of spans shows, in the order in which the calls ended: the same ones that
+ * `capture` would have collected.
+ *
+ * **Details**
+ *
+ * Needs the spans of the calls and of their attempts (`Observer.spans("attempts")`, or any installed tracer). Spans of
+ * others among them are ignored, and so are calls that have not ended.
+ *
+ * **Gotchas**
+ *
+ * The errors of attempts are read from the exits of the spans. Spans that were exported and read back have none.
+ *
+ * **Example** (A tracer that keeps its spans)
+ *
+ * ```ts
+ * import { PolicyLayer, Rego, Timeline } from "@rego/core"
+ * import { Effect, Tracer } from "effect"
+ *
+ * const spans: Array<Tracer.NativeSpan> = []
+ * const tracer = Tracer.make({
+ *   span: (options) => {
+ *     const span = new Tracer.NativeSpan(options)
+ *     spans.push(span)
+ *     return span
+ *   }
+ * })
+ *
+ * const program = Effect.succeed("ada").pipe(Rego.resilient("users.Get"), Effect.withTracer(tracer))
+ * await Effect.runPromise(program.pipe(Effect.provide(PolicyLayer.defaults)))
+ *
+ * spans.map((span) => span.name) // => ["users.Get", "users.Get attempt"]
+ * Timeline.fromSpans(spans).map((timeline) => timeline.attempts.length) // => [1]
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromSpans = (spans: ReadonlyArray<SpanLike>): ReadonlyArray<Timeline> =>
+  SpanTimeline.read(spans, (fields) => Object.assign(unchecked(AttemptRecord), fields), errorOf).map((fields) =>
+    Object.assign(unchecked(Timeline), fields)
+  )
 
 // -----------------------------------------------------------------------------
 // rendering

@@ -59,6 +59,7 @@ class Group {
         hedging: state,
         state: { abandoned: 0, hedging: state, reported: new Set() }
       } as never,
+      events: undefined,
       switchedOff: options.switchedOff ?? (() => false),
       waiting: new Set(),
       bounds: { maxKeys: 1, maxAbandoned: 1, maxAttemptRecords: 1 },

@@ -48,7 +48,7 @@ describe("Mailbox", () => {
       assert.strictEqual(mailbox.dropped, 2)
       const snapshot = yield* Metric.snapshot
       const counter = snapshot.find(({ id }) => id === "rego.observer.dropped")
-      assert.deepStrictEqual(counter?.attributes, { observer: "slow" })
+      assert.deepStrictEqual(counter?.attributes, { unit: "{event}", observer: "slow" })
       assert.include(counter?.state, { count: 2 })
       mailbox.push(number(5))
       yield* mailbox.flush

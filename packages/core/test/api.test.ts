@@ -55,8 +55,8 @@ describe("API", () => {
           types: "Latency Snapshot"
         },
         Observer: {
-          values: "CurrentObservers flush layer make spans statistics",
-          types: "Observer Spans Statistics"
+          values: "CurrentObservers flush layer make recent spans statistics",
+          types: "Observer Recent RecentCall RecentFilter RecentOptions Spans Statistics"
         },
         Outcome: {
           values: "abort isOutcome nonRetryable retryable success",
@@ -99,10 +99,18 @@ describe("API", () => {
           values: "RegoError isRegoError",
           types: "AdmissionDenied AttemptTimedOut DeadlineExceeded PolicyMissing Reason"
         },
+        RegoLogs: {
+          values: "layer make",
+          types: "Level Options"
+        },
+        RegoMetrics: {
+          values: "instruments layer make prometheusName",
+          types: "Instrument Options"
+        },
         Timeline: {
           values:
-            "AttemptRecord Decision DenialReason Event StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson jsonSchema render svgStyle toJson toSvg",
-          types: "CaptureOptions Decision DenialReason Event StopReason"
+            "AttemptRecord Decision DenialReason Event StopReason Timeline TimelineInvalid capture captureWith fromCause fromJson fromSpans jsonSchema render svgStyle toJson toSvg",
+          types: "CaptureOptions Decision DenialReason Event SpanLike StopReason"
         }
       }
     )

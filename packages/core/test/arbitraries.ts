@@ -1,8 +1,9 @@
 /** Generators and the seed of all random tests. */
 import { it } from "@effect/vitest"
 import type { Vitest } from "@effect/vitest"
-import { Effect, Schema } from "effect"
+import { Effect } from "effect"
 import * as Arbitrary from "effect/Arbitrary"
+import { boolean, decimal, integer, oneOf, partial, pick } from "../../testing/src/Generate.ts"
 
 /** Set in `vitest.config.ts`: a property that fails must fail again. */
 export const seed = Number(process.env["REGO_SEED"] ?? "20260401")
@@ -48,39 +49,13 @@ export const effectProperty = <const Arbs extends { readonly [name: string]: Arb
 
 export const constant = <const A>(value: A): Arbitrary.Arbitrary<A> => Arbitrary.Constant(value)
 
-export const integer = (minimum: number, maximum: number): Arbitrary.Arbitrary<number> =>
-  Arbitrary.schema(Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum, maximum }))))
-
-/** A number with three decimals, bounds included. */
-export const decimal = (minimum: number, maximum: number): Arbitrary.Arbitrary<number> =>
-  Arbitrary.map(integer(0, 1_000), (share) => minimum + (maximum - minimum) * share / 1_000)
-
-export const boolean: Arbitrary.Arbitrary<boolean> = Arbitrary.map(integer(0, 1), (n) => n === 1)
-
-export const pick = <const A>(values: ReadonlyArray<A>): Arbitrary.Arbitrary<A> =>
-  Arbitrary.map(integer(0, values.length - 1), (i) => values[i]!)
-
-export const oneOf = <A>(...choices: ReadonlyArray<Arbitrary.Arbitrary<A>>): Arbitrary.Arbitrary<A> =>
-  Arbitrary.flatMap(integer(0, choices.length - 1), (i) => choices[i]!)
+export { boolean, decimal, integer, oneOf, partial, pick }
 
 export const array = Arbitrary.array
 
 export const map = Arbitrary.map
 
 export const all = Arbitrary.all
-
-/** A record in which each field may be absent. */
-export const partial = <const Fields extends { readonly [name: string]: Arbitrary.Arbitrary<any> }>(
-  fields: Fields
-): Arbitrary.Arbitrary<
-  { -readonly [K in keyof Fields]?: Fields[K] extends Arbitrary.Arbitrary<infer A> ? A : never }
-> =>
-  map(
-    Arbitrary.all(
-      Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, Arbitrary.all([boolean, field])]))
-    ),
-    (all) => Object.fromEntries(Object.entries(all).filter(([, [is]]) => is).map(([name, [, value]]) => [name, value]))
-  ) as any
 
 export const record = <A>(
   keys: Arbitrary.Arbitrary<string>,

@@ -20,6 +20,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Reasons",
     "CallRecord",
     "Event",
+    "SpanTimeline",
     "Waterfall",
     "WaterfallText",
     "WaterfallSvg",
@@ -27,6 +28,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Time",
     "Steps",
     "SlidingSum",
+    "Line",
     "MetricTable",
     "MetricReasons"
   ],
@@ -62,7 +64,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // services
   [
     "AsyncContext",
+    "MetricSeries",
     "Mailbox",
+    "RecentCalls",
     "Observer",
     "PolicySource",
     "LastKnownGood",
@@ -75,13 +79,15 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BudgetShared"
   ],
   // decisions
-  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "MetricSeries"],
+  ["Deadline", "Retry", "WorstCase", "Advice", "PolicyReview", "Explanation", "CallMetrics", "CallLog"],
   // executor
   [
     "Timer",
     "AttemptRun",
     "Cleanup",
     "CallHost",
+    "CallSpans",
+    "CallEvents",
     "Questions",
     "ScheduleSteps",
     "Between",
@@ -95,6 +101,8 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "ProviderLayer",
     "PolicyMetrics",
     "ProviderMetrics",
+    "RegoMetrics",
+    "RegoLogs",
     "LivePolicies",
     "LiveLayer",
     "FetchedPolicies",

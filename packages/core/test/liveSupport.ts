@@ -20,7 +20,7 @@ export interface Memory {
 /** Runs what is ready to run. */
 export const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
-const memory = Effect.fnUntraced(function*(
+export const memory = Effect.fnUntraced(function*(
   report?: (report: PolicySource.Report) => Effect.Effect<void>
 ): Effect.fn.Return<Memory> {
   const reports: Array<PolicySource.Report> = []

@@ -33,7 +33,7 @@
  * @since 0.1.0
  */
 import type { Scope } from "effect"
-import { Cause, Effect, Random } from "effect"
+import { Cause, Clock, Effect, Random } from "effect"
 import { TestClock } from "effect/testing"
 
 /**
@@ -67,6 +67,9 @@ export interface SeedOptions {
 
 const defaultSeed = 20_260_401
 
+/** @internal */
+export const seedOf = ({ seed = defaultSeed }: SeedOptions): number => seed
+
 const messageOf = (cause: Cause.Cause<unknown>): string => {
   const defect = Cause.squash(cause)
   return defect instanceof Error ? defect.message : String(defect)
@@ -98,13 +101,23 @@ const startedAt = "1 hour"
 export const make = (
   name: string,
   check: Effect.Effect<void, never, Scope.Scope>,
-  { seed = defaultSeed }: SeedOptions = {}
+  options: SeedOptions = {}
 ): Law => ({
   name,
   run: TestClock.adjust(startedAt).pipe(
     Effect.andThen(check),
     Effect.scoped,
-    Random.withSeed(seed),
+    Random.withSeed(seedOf(options)),
     Effect.provide(TestClock.layer())
   )
+})
+
+/**
+ * A law in real time: for what speaks to a server, a file, a process.
+ *
+ * @internal
+ */
+export const makeLive = (name: string, check: Effect.Effect<void, never, Scope.Scope>): Law => ({
+  name,
+  run: check.pipe(Effect.scoped, Effect.provideService(Clock.Clock, Clock.Clock.defaultValue()))
 })

@@ -10,9 +10,20 @@ const folder = join(import.meta.dirname, "..")
 const house: House = {
   storeys: [
     // what the others are made of
-    ["AssertionError"],
+    ["AssertionError", "Generate"],
     // the testing kit
-    ["TimelineRows", "Downstream", "Fault", "Law", "BudgetLaws"],
+    [
+      "TimelineRows",
+      "Downstream",
+      "Fault",
+      "Law",
+      "BudgetLaws",
+      "ClassifierLaws",
+      "HedgeLaws",
+      "PolicySourceLaws",
+      "Arbitraries",
+      "ObserverLaws"
+    ],
     // the simulator: numbers and data
     [
       "ScenarioInvalid",
@@ -77,7 +88,9 @@ describe("API of @rego/testing", () => {
   // a name that comes, goes or changes place is a change of the API: it belongs into this list and into the changelog
   it("has these names", () => {
     assert.deepStrictEqual(apiOf(publicModules, (name) => sources[name]!), {
+      Arbitraries: { values: "backoff event outcome policy timeline trigger", types: "" },
       BudgetLaws: { values: "make", types: "Options" },
+      ClassifierLaws: { values: "make", types: "Options" },
       Distribution: { values: "Distribution make mean quantile", types: "Distribution Input Shape" },
       Downstream: {
         values: "answer die fail hang make run",
@@ -87,6 +100,9 @@ describe("API of @rego/testing", () => {
         values: "Faults answer at defect error hang latency layer",
         types: "Delay Fault Instead LayerOptions Options"
       },
+      HedgeLaws: { values: "make", types: "" },
+      ObserverLaws: { values: "make", types: "" },
+      PolicySourceLaws: { values: "make", types: "Options" },
       Law: { values: "broken", types: "Broken Law SeedOptions" },
       Scenario: {
         values: "Scenario decode lastEnd make",
