@@ -4,11 +4,12 @@ import { cases, hostOf } from "./cases.ts"
 import * as Loopback from "./loopback.ts"
 import { allocated, inFlight, keptByCapture, keptByKeys, perCaptured, perKey } from "./memory.ts"
 import { partCases } from "./parts.ts"
+import { reportingCases } from "./reporting.ts"
 import type { Measurement, Settings } from "./results.ts"
 import { bytesOf, inFlightOf } from "./results.ts"
 import { timed } from "./runner.ts"
 import { scenarios } from "./scale.ts"
-import { subjects } from "./subjects.ts"
+import { isWatched, subjects } from "./subjects.ts"
 import { openSwaps, swaps, whileSwapping } from "./swaps.ts"
 
 export interface Wish {
@@ -25,6 +26,11 @@ const within = ({ chosen }: Wish, all: ReadonlyArray<Case>): ReadonlyArray<Case>
 const parts = (wish: Wish, host: Host): Promise<Measured> => {
   wish.progress("parts of a call")
   return timed(within(wish, partCases), host, wish.settings)
+}
+
+const reports = (wish: Wish, host: Host): Promise<Measured> => {
+  wish.progress("metrics and logs")
+  return timed(within(wish, reportingCases), host, wish.settings)
 }
 
 const calls = (wish: Wish, host: Host): Promise<Measured> => {
@@ -44,7 +50,7 @@ const flying = async ({ chosen, progress, settings }: Wish, host: Host): Promise
   progress(`${settings.inFlight} calls in flight`)
   const measured: Array<Measurement> = []
   for (const subject of subjects) {
-    if (subject.mistake !== true && chosen(inFlightOf(subject.name))) {
+    if (subject.mistake !== true && !isWatched(subject) && chosen(inFlightOf(subject.name))) {
       measured.push(await inFlight(subject, host, settings.inFlight))
     }
   }
@@ -87,6 +93,7 @@ export const measureAll = async (wish: Wish): Promise<Measured> => {
   const measured = [
     ...await parts(wish, host),
     ...await calls(wish, host),
+    ...await reports(wish, host),
     ...await bytes(wish, host),
     ...await flying(wish, host),
     ...await keeping(wish, host),
