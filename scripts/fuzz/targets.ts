@@ -180,24 +180,26 @@ const headers: Target = {
   name: "headers",
   corpus: "packages/http/test/corpus/headers",
   words: [
-    ...[
-      "retry-after",
-      "retry-after-ms",
-      "ratelimit",
-      "ratelimit-reset",
-      "ratelimit-remaining",
-      "x-ratelimit-reset",
-      "date"
-    ],
-    ...[
-      "age",
-      "x-should-retry",
-      "true",
-      "Thu, 01 Jan 2026 00:00:10 GMT",
-      "Thursday, 01-Jan-26 00:00:10 GMT",
-      ";r=0;t=5"
-    ],
-    ...["Thu Jan  1 00:00:10 2026", "x-ratelimit-remaining", "\"default\"", "1767225610", "1767225610000", "\n", ":"]
+    "retry-after",
+    "retry-after-ms",
+    "ratelimit",
+    "ratelimit-reset",
+    "ratelimit-remaining",
+    "x-ratelimit-reset",
+    "date",
+    "age",
+    "x-should-retry",
+    "true",
+    "Thu, 01 Jan 2026 00:00:10 GMT",
+    "Thursday, 01-Jan-26 00:00:10 GMT",
+    ";r=0;t=5",
+    "Thu Jan  1 00:00:10 2026",
+    "x-ratelimit-remaining",
+    "\"default\"",
+    "1767225610",
+    "1767225610000",
+    "\n",
+    ":"
   ],
   run: (input) => {
     const { field, retry, retryAfter } = ServerHints.read(fieldsOf(input), NOW)
