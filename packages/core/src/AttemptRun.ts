@@ -27,12 +27,11 @@ export class AttemptRun extends Alarm implements Queued {
   /** what the call saw: the fiber's exit, or our timeout */
   exit: Exit.Exit<any, any> | undefined = undefined
   /**
-   * It was told to end and did not at once. `abandoned`: the supervisor waits for it, and nobody else. `awaited`: it ran
-   * when the caller was interrupted, who waits.
+   * `abandoned`: it was told to end and did not at once; the supervisor waits for it, and nobody else. `awaited`: it ran when
+   * the caller was interrupted, who waits. `released`: it has ended, its scope is closed or closing and its value discarded:
+   * never twice.
    */
-  left: "abandoned" | "awaited" | undefined = undefined
-  /** its scope is closed or closing and its value discarded: never twice */
-  released = false
+  left: "abandoned" | "awaited" | "released" | undefined = undefined
   /** the hedge that was started after it, in its group */
   next: AttemptRun | undefined = undefined
   private readonly host: AttemptHost
@@ -67,6 +66,11 @@ export class AttemptRun extends Alarm implements Queued {
   get retryable(): Retryable | undefined {
     const { outcome } = this.facts
     return this.exit !== undefined && outcome?._tag === "Retryable" ? outcome : undefined
+  }
+
+  /** the call has seen its exit, and ends with it or a better one */
+  get definite(): boolean {
+    return this.exit !== undefined && this.facts.outcome?._tag !== "Retryable"
   }
 
   ring(): void {

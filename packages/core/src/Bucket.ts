@@ -5,16 +5,20 @@
  */
 import { Duration } from "effect"
 import type { Decision, Permit } from "./Budget.ts"
+import type { Place } from "./Line.ts"
+import { Line } from "./Line.ts"
 import { Grant } from "./Permit.ts"
 
 /** Sums of tenths are not exact in binary: ten refills of 0.1 must make a whole token. */
 const epsilon = 1e-9
 
-class BucketGrant extends Grant {
+class BucketGrant extends Grant implements Place<BucketGrant> {
   readonly _tag = "Granted"
   readonly permit: Permit = this
   protected settled = false
-  /** what of the cost can still be given back */
+  ahead: BucketGrant | undefined = undefined
+  behind: BucketGrant | undefined = undefined
+  /** what of the cost can still be given back; while it is more than nothing the grant stands in line */
   refundable: number
   private readonly bucket: Bucket
   constructor(bucket: Bucket, cost: number) {
@@ -33,7 +37,7 @@ export class Bucket {
   private capacity: number
   private perMilli: number
   /** grants that are not settled yet and can still be given back, oldest first */
-  private readonly waiting = new Set<BucketGrant>()
+  private readonly waiting = new Line<BucketGrant>()
   private held = 0
   /** the wait that was said last: those who are refused at the same time hear the same one */
   private said = Duration.zero
@@ -52,13 +56,12 @@ export class Bucket {
     this.tokens = Math.min(this.capacity, this.tokens + millis * this.perMilli)
     if (this.held === 0) return
     let spilled = this.tokens + this.held - this.capacity
-    for (const grant of this.waiting) {
-      if (spilled <= 0) return
+    for (let grant = this.waiting.first; grant !== undefined && spilled > 0; grant = this.waiting.first) {
       const lost = Math.min(spilled, grant.refundable)
       grant.refundable -= lost
       this.held -= lost
       spilled -= lost
-      if (grant.refundable <= 0) this.waiting.delete(grant)
+      if (grant.refundable <= 0) this.waiting.leave(grant)
     }
   }
 
@@ -79,13 +82,13 @@ export class Bucket {
     const grant = new BucketGrant(this, cost)
     this.tokens -= cost
     this.held += cost
-    this.waiting.add(grant)
+    if (cost > 0) this.waiting.join(grant)
     return grant
   }
 
   giveBack(grant: BucketGrant, use: "used" | "unused"): void {
-    this.waiting.delete(grant)
-    this.held = this.waiting.size === 0 ? 0 : this.held - grant.refundable
+    if (grant.refundable > 0) this.waiting.leave(grant)
+    this.held = this.waiting.first === undefined ? 0 : this.held - grant.refundable
     if (use === "unused") this.tokens += grant.refundable
   }
 

@@ -4,7 +4,7 @@
  *
  * @internal
  */
-import type { Clock, Context, Duration, Exit, Scope } from "effect"
+import type { Clock, Context, Duration, Effect, Exit, Scope } from "effect"
 import type { AttemptRun } from "./AttemptRun.ts"
 import type { Binding, Bounds } from "./Bindings.ts"
 import type { Permit } from "./Budget.ts"
@@ -53,6 +53,11 @@ export interface CallHost {
   /** the deadline passed while no attempt ran */
   readonly onDeadline: () => void
   readonly recordDenied: (kind: "retry" | "hedge", denial: Denial, count: number) => void
+}
+
+export interface CleanupHost extends Pick<CallHost, "context" | "supervisor" | "reportDefect"> {
+  /** for values that nobody gets */
+  readonly onDiscard: ((value: never) => Effect.Effect<void>) | undefined
 }
 
 /** What an attempt takes from its call, and whom it tells. */

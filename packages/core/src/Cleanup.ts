@@ -4,10 +4,9 @@
  *
  * @internal
  */
-import type { Context } from "effect"
 import { Effect, Exit, Scope } from "effect"
 import type { AttemptRun } from "./AttemptRun.ts"
-import type { Supervisor } from "./Supervisor.ts"
+import type { CleanupHost } from "./CallHost.ts"
 
 export class Cleanup {
   /** true once the caller was interrupted: from then on it waits for what ends */
@@ -16,21 +15,9 @@ export class Cleanup {
   private abandoned: Array<AttemptRun> | undefined = undefined
   private pending = 0
   private onQuiet: (() => void) | undefined = undefined
-  private readonly context: Context.Context<never>
-  private readonly supervisor: Supervisor
-  private readonly onDiscard: ((value: never) => Effect.Effect<void>) | undefined
-  private readonly onDefect: (defect: unknown) => void
-
-  constructor(
-    context: Context.Context<never>,
-    supervisor: Supervisor,
-    onDiscard: ((value: never) => Effect.Effect<void>) | undefined,
-    onDefect: (defect: unknown) => void
-  ) {
-    this.context = context
-    this.supervisor = supervisor
-    this.onDiscard = onDiscard
-    this.onDefect = onDefect
+  private readonly host: CleanupHost
+  constructor(host: CleanupHost) {
+    this.host = host
   }
 
   abandon(attempt: AttemptRun): void {
@@ -54,26 +41,26 @@ export class Cleanup {
   /** Ends what an attempt that is not returned has left, once its fiber has ended. */
   release(attempt: AttemptRun): void {
     const exit = attempt.fiberExit
-    if (exit === undefined || attempt.released) return
-    attempt.released = true
+    if (exit === undefined || attempt.left === "released") return
     // What was given up before is not waited for, and so are not its scope and its value.
     const awaited = this.waiting && attempt.left !== "abandoned"
+    attempt.left = "released"
     const success = exit._tag === "Success"
     const closing = attempt.scope && Scope.closeUnsafe(attempt.scope, success ? Exit.interrupt() : exit)
     if (closing !== undefined) this.background(closing, awaited)
-    const { onDiscard } = this
+    const { onDiscard } = this.host
     if (success && onDiscard !== undefined) {
       this.background(Effect.suspend(() => onDiscard(exit.value as never)), awaited)
     }
   }
 
   private background(effect: Effect.Effect<unknown, unknown>, awaited: boolean): void {
-    const fiber = Effect.runForkWith(this.context)(effect, { uninterruptible: true })
+    const fiber = Effect.runForkWith(this.host.context)(effect, { uninterruptible: true })
     fiber.addObserver((exit) => {
-      if (exit._tag === "Failure") this.onDefect(exit.cause)
+      if (exit._tag === "Failure") this.host.reportDefect("finalizer", exit.cause)
     })
     if (fiber.pollUnsafe() !== undefined) return
-    if (!awaited) return this.supervisor.add(fiber)
+    if (!awaited) return this.host.supervisor.add(fiber)
     this.oneMore()
     fiber.addObserver(() => this.oneLess())
   }

@@ -36,7 +36,7 @@ import { reportOnce } from "./Bindings.ts"
 import type * as Budget from "./Budget.ts"
 import type { CallEvents } from "./CallEvents.ts"
 import { eventsOf } from "./CallEvents.ts"
-import type { AttemptHost, BetweenHost, Denial, HedgerHost } from "./CallHost.ts"
+import type { AttemptHost, BetweenHost, CleanupHost, Denial, HedgerHost } from "./CallHost.ts"
 import type { EndedBy } from "./CallRecord.ts"
 import { CallRecord } from "./CallRecord.ts"
 import * as Classifier from "./Classifier.ts"
@@ -81,33 +81,30 @@ const EnclosingHedge: Context.Reference<Option.Option<Attempt>> = Context.Refere
 )
 
 /** The call is also the effect that cancels it, so that nothing is made for the interruption of a call that ends. */
-class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, HedgerHost {
+class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, CleanupHost, HedgerHost {
   binding: Binding
   readonly context: Context.Context<never>
   readonly clock: Clock.Clock
   readonly fiberId: number
   deadline: number
-  readonly parentScope: Scope.Scope | undefined
-  ended = false
-  retry = 0
+  /** -1 until the call is admitted */
+  retry = -1
 
   private readonly self: Effect.Effect<any, any>
   private readonly options: CallOptions
   private readonly bindings: Bindings
-  private readonly resume: Resume
+  /** `undefined` once the call has ended */
+  private resume: Resume | undefined
   private readonly withTimeline: boolean
   private readonly startedAt: number
   /** `undefined` where nobody listens */
   readonly events: CallEvents | undefined
 
   private attempts = 0
-  private admitted = false
   /** the first attempt of the current retry group; its hedges follow in the order of their index */
   private first: AttemptRun | undefined = undefined
   private hedger: GroupHedger | undefined = undefined
   private trigger: Hedge.Delays | ScheduleSteps<Hedge.State> | undefined = undefined
-  /** definite outcomes that arrived in this tick while others still run: the best of them wins, not the first */
-  private arrived: Array<AttemptRun> | undefined = undefined
 
   // Made when they are needed first: most calls succeed at once.
   private written: CallRecord | undefined = undefined
@@ -138,7 +135,6 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     this.startedAt = this.now()
     // JavaScript may pass anything, and a call never fails because of its key.
     this.binding = bindings.get(typeof key === "string" ? key : String(key), context)
-    this.parentScope = Context.getOrUndefined(context as Context.Context<Scope.Scope>, Scope.Scope)
     this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(context, this.clock))
     this.events = eventsOf(fiber, this, this.startedAt)
   }
@@ -149,6 +145,15 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
 
   now(): number {
     return nowMillis(this.clock)
+  }
+
+  get ended(): boolean {
+    return this.resume === undefined
+  }
+
+  /** Looked up for each attempt: most calls have one, and a call in flight keeps what it has. */
+  get parentScope(): Scope.Scope | undefined {
+    return Context.getOrUndefined(this.context as Context.Context<Scope.Scope>, Scope.Scope)
   }
 
   groupStartedAt(): number {
@@ -176,12 +181,11 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   get cleanup(): Cleanup {
-    return this.cleaning ??= new Cleanup(
-      this.context,
-      this.supervisor,
-      this.options.onDiscard,
-      (defect) => this.reportDefect("finalizer", defect)
-    )
+    return this.cleaning ??= new Cleanup(this)
+  }
+
+  get onDiscard(): CallOptions["onDiscard"] {
+    return this.options.onDiscard
   }
 
   get random(): () => number {
@@ -264,7 +268,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private admit(permit: Budget.Permit | undefined, now: number): void {
     const { hedging, observed, trigger } = this.binding
     const { startedAt } = this
-    this.admitted = true
+    this.retry = 0
     if (observed.onCall !== undefined) {
       this.tellCall("onCall", startedAt)
       if (this.ended) return this.settle(permit, "unused")
@@ -428,12 +432,13 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private onLateEnd(attempt: AttemptRun): void {
-    if (attempt.left === "abandoned") {
+    const { left } = attempt
+    if (left === "abandoned") {
       this.binding.state.abandoned--
       this.events?.abandonedEnded(attempt)
     }
     this.release(attempt)
-    if (attempt.left === "awaited") this.cleanup.oneLess()
+    if (left === "awaited") this.cleanup.oneLess()
   }
 
   // ---------------------------------------------------------------------------
@@ -447,7 +452,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     attempt.facts.outcome = outcome
     if (exit._tag === "Failure") attempt.facts.cause = exit.cause
     this.events?.attemptEnded(attempt)
-    if (!this.isSecondAnswer(outcome)) this.tellOutcome(outcome, endedAt)
+    if (!this.isSecondAnswer(attempt, outcome)) this.tellOutcome(outcome, endedAt)
     this.binding.hedging?.onOutcome(outcome, startedAt, endedAt)
     if (this.ended) return
     // Last, because what is called above may end other attempts: a group is judged when all of its attempts are.
@@ -457,9 +462,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   /** Of answers that arrive in one tick only the first is told to budgets: a call deposits once. */
-  private isSecondAnswer(outcome: Outcome.Outcome): boolean {
-    return this.arrived !== undefined && Classifier.isAnswer(outcome) &&
-      this.arrived.some((attempt) => Classifier.isAnswer(attempt.facts.outcome!))
+  private isSecondAnswer(attempt: AttemptRun, outcome: Outcome.Outcome): boolean {
+    return this.hasArrived(attempt) && Classifier.isAnswer(outcome) &&
+      this.arrived.some((other) => other !== attempt && Classifier.isAnswer(other.facts.outcome!))
   }
 
   private tellOutcome(outcome: Outcome.Outcome, now: number): void {
@@ -479,32 +484,39 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   }
 
   private idle(): boolean {
-    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
-      if (attempt.exit === undefined) return false
-    }
-    return true
+    return !this.some((attempt) => attempt.exit === undefined)
+  }
+
+  private some(test: (attempt: AttemptRun) => boolean): boolean {
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) if (test(attempt)) return true
+    return false
   }
 
   /** Waits for the attempts still running, and where no retry would follow for a hedge that starts at once. */
   private onRetryable(outcome: Outcome.Retryable): void {
     const idle = this.idle()
     const waits = this.hedger?.onFailure(Outcome.retryAfterMillis(outcome), !this.binding.plan.retries, idle) === true
-    if (!idle || this.ended || this.arrived !== undefined) return
+    if (!idle || this.ended || this.hasArrived()) return
     if (!waits) return this.groupFailed()
     if (this.idle()) this.questions.armDeadline()
   }
 
   /** A definite outcome ends its group at once; those of one tick are ranked, so that their order does not matter. */
   private arrive(attempt: AttemptRun): void {
-    if (this.arrived !== undefined) {
-      this.arrived.push(attempt)
-      return
-    }
+    if (this.hasArrived(attempt)) return
     this.hedger?.close()
     if (this.idle()) return this.concludeAt(attempt.facts.endedAt!, attempt)
-    const arrived = [attempt]
-    this.arrived = arrived
-    endOfTick(this.clock, this.context, () => this.protect(() => this.conclude(Retry.best(arrived))))
+    endOfTick(this.clock, this.context, () => this.protect(() => this.conclude(Retry.best(this.arrived))))
+  }
+
+  /** Whether an attempt of the group has a definite outcome, the given one aside. */
+  private hasArrived(besides?: AttemptRun): boolean {
+    return this.some((attempt) => attempt !== besides && attempt.definite)
+  }
+
+  /** Those of one tick: the best of them wins, not the first. */
+  private get arrived(): ReadonlyArray<AttemptRun> {
+    return this.group.filter((attempt) => attempt.definite)
   }
 
   private classify(exit: AnyExit, timedOut: boolean): Outcome.Outcome {
@@ -534,13 +546,14 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   groupFailed(): void {
     this.hedger?.close()
     const last = this.first!
-    const group = this.group
-    const outcome = Retry.combine(group.map((attempt) => attempt.retryable!))
+    const outcome = last.next === undefined
+      ? last.retryable!
+      : Retry.combine(this.group.map((attempt) => attempt.retryable!))
     const stop = Retry.refusal({
       plan: this.binding.plan,
       retry: this.retry,
       outcome,
-      mayStillRun: group.some((attempt) => attempt.timedOut),
+      mayStillRun: this.some((attempt) => attempt.timedOut),
       replayable: this.replayable(),
       idempotent: this.idempotent(),
       switchedOff: this.switchedOff("retry")
@@ -626,8 +639,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     stop: StopReason | undefined,
     running: "interrupted_loser" | "timed_out"
   ): void {
-    if (this.ended) return
-    this.ended = true
+    const { resume } = this
+    if (resume === undefined) return
+    this.resume = undefined
     let result: AnyExit
     try {
       this.endParts()
@@ -638,7 +652,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
     } catch (defect) {
       result = Exit.die(defect)
     }
-    this.resume(result)
+    resume(result)
   }
 
   private endGroup(returned: AttemptRun | undefined, running: "interrupted_loser" | "timed_out", now: number): void {
@@ -656,7 +670,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   /** The caller was interrupted: interrupts what runs and waits for its end, but not for what was given up before. */
   private onInterrupt(): Effect.Effect<void> {
     if (this.ended) return Effect.void
-    this.ended = true
+    this.resume = undefined
     this.cleanup.waiting = true
     const now = this.now()
     this.endParts()
@@ -711,7 +725,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, H
   private closeRecord(now: number, stop: StopReason | undefined, exit: AnyExit | "interrupted"): void {
     this.cleaning?.markAbandoned()
     if (stop !== undefined) this.record.decide({ _tag: "Stopped", at: now, reason: stop })
-    if (this.admitted) this.tellCall("onCallEnd", now)
+    if (this.retry >= 0) this.tellCall("onCallEnd", now)
     const collector = Context.get(this.context, Timeline.CurrentCollector)
     const { events } = this
     const isRead = collector !== undefined || events !== undefined || this.withTimeline

@@ -29,22 +29,19 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
   due = 0
   /** attempts started so far, hedges and the one before them */
   private launched = 0
-  private denials = 0
-  private lastDenial: Denial | undefined = undefined
+  private denials: Array<Denial> | undefined = undefined
   /** until when a server asked to wait: in few groups, and a number is dear where every group has it */
   private asked: number | undefined = undefined
-  /** whose answer is awaited before the next hedge */
-  private asking: "trigger" | "budget" | undefined = undefined
-  private forget: (() => void) | undefined = undefined
+  /** whose answer is awaited before the next hedge; a schedule's is taken back by this function */
+  private asking: "budget" | (() => void) | undefined = undefined
   /** the next hedge is asked for at the end of this tick */
   private soon = false
-  /** the schedule has ended: no more hedges */
-  private spent = false
   private closed = false
   /** nothing runs in the group any more: it ends unless the next hedge starts */
   private idle = false
   private readonly host: HedgerHost
-  private readonly trigger: Hedge.Delays | ScheduleSteps<Hedge.State>
+  /** `undefined` once its schedule has ended: no more hedges */
+  private trigger: Hedge.Delays | ScheduleSteps<Hedge.State> | undefined
 
   constructor(host: HedgerHost, trigger: Hedge.Delays | ScheduleSteps<Hedge.State>) {
     super()
@@ -73,7 +70,8 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
   }
 
   private mayAsk(): boolean {
-    return !this.closed && !this.spent && this.asking === undefined && this.denials < maxDenials &&
+    return !this.closed && this.trigger !== undefined && this.asking === undefined &&
+      (this.denials === undefined || this.denials.length < maxDenials) &&
       this.launched <= this.host.binding.plan.hedge!.maxHedges
   }
 
@@ -81,7 +79,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     if (!this.mayAsk() || this.armed || this.soon) return
     const { trigger } = this
     if (trigger instanceof ScheduleSteps) return this.askSchedule(trigger, from)
-    const millis = Hedge.delayMillis(trigger, this.state.latency, from)
+    const millis = Hedge.delayMillis(trigger!, this.state.latency, from)
     if (millis !== undefined) this.armAfter(from, millis)
   }
 
@@ -148,7 +146,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
       launched: this.launched,
       latency: this.state.latency.snapshot(now)
     }
-    this.asking = "trigger"
+    this.asking = () => {}
     this.step(steps.next(this.host.clock.currentTimeMillisUnsafe(), state), (millis) => {
       this.asking = undefined
       if (millis !== undefined && this.mayAsk()) this.armAt(Math.max(from + millis, this.notBefore))
@@ -161,17 +159,18 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
       answered = true
       if (exit._tag === "Failure") this.host.reportDefect("hedge schedule", exit.cause)
       const millis = exit._tag === "Failure" ? undefined : exit.value
-      this.spent = millis === undefined
+      if (millis === undefined) this.trigger = undefined
       answer(millis === undefined ? undefined : Retry.clampScheduleDelay(millis))
     }, false)
-    if (!answered) this.forget = forget
+    if (!answered) this.asking = forget
   }
 
   /** A schedule is not asked again before its last answer. */
   private forgetTrigger(): void {
-    if (this.asking !== "trigger") return
+    const { asking } = this
+    if (typeof asking !== "function") return
     this.asking = undefined
-    this.forget?.()
+    asking()
   }
 
   // ---------------------------------------------------------------------------
@@ -182,7 +181,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     const { binding: { plan, state }, bounds } = this.host
     if (this.host.switchedOff("hedge")) return "switched_off"
     if (state.abandoned >= bounds.maxAbandoned) return "abandoned"
-    const load = this.trigger instanceof ScheduleSteps ? undefined : this.trigger.load
+    const load = this.trigger instanceof ScheduleSteps ? undefined : this.trigger?.load
     return this.state.unfit(plan.hedge!.maxFailing, load, this.host.now())
   }
 
@@ -232,9 +231,8 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     if (this.closed) return
     this.asking = undefined
     this.state.onDenied()
+    this.denials = [...this.denials ?? [], denial]
     this.host.events?.denied(this.host.now(), "hedge", { retry: this.host.retry, hedge: this.launched }, denial)
-    this.denials++
-    this.lastDenial = denial
     if (this.idle) this.host.groupFailed()
     else this.armNext(this.host.now())
   }
@@ -269,6 +267,6 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     this.stopWaiting()
     this.cancel()
     this.forgetTrigger()
-    if (this.lastDenial !== undefined) this.host.recordDenied("hedge", this.lastDenial, this.denials)
+    if (this.denials !== undefined) this.host.recordDenied("hedge", this.denials.at(-1)!, this.denials.length)
   }
 }

@@ -11,6 +11,8 @@
  */
 import type { Clock, Context, Fiber } from "effect"
 import { Duration, Effect } from "effect"
+import type { Place } from "./Line.ts"
+import { Line } from "./Line.ts"
 import { liveClock, nowMillis } from "./Time.ts"
 
 // Core is compiled without the types of a host; every host has these.
@@ -31,11 +33,9 @@ export interface Holder {
 }
 
 /** What an alarm must have to be its own entry in a timer that calls share. */
-export interface Queued {
+export interface Queued extends Place<Sharing> {
   /** when it must ring, on the line of the clock that it is armed on; set before it is armed */
   readonly due: number
-  ahead: Sharing | undefined
-  behind: Sharing | undefined
 }
 
 export type Sharing = Alarm & Queued
@@ -150,8 +150,7 @@ export class SharedTimer implements Holder {
     return new Set(SharedTimer.byMillis.keys())
   }
 
-  private first: Sharing | undefined = undefined
-  private last: Sharing | undefined = undefined
+  private readonly line = new Line<Sharing>()
   private handle: unknown = undefined
   private firing = false
   private readonly millis: number
@@ -161,29 +160,14 @@ export class SharedTimer implements Holder {
 
   add(alarm: Sharing): void {
     alarm.holder = this
-    if (this.last === undefined) {
-      this.first = alarm
-      this.hold()
-    } else {
-      this.last.behind = alarm
-      alarm.ahead = this.last
-    }
-    this.last = alarm
+    const idle = this.line.first === undefined
+    this.line.join(alarm)
+    if (idle) this.hold()
   }
 
   release(alarm: Sharing): void {
-    this.unlink(alarm)
-    if (this.first === undefined) this.rest()
-  }
-
-  private unlink(alarm: Sharing): void {
-    const { ahead, behind } = alarm
-    if (ahead === undefined) this.first = behind
-    else ahead.behind = behind
-    if (behind === undefined) this.last = ahead
-    else behind.ahead = ahead
-    alarm.ahead = undefined
-    alarm.behind = undefined
+    this.line.leave(alarm)
+    if (this.line.first === undefined) this.rest()
   }
 
   /** The timer of the host runs on when nobody waits any more: the next to wait often comes before it fires. */
@@ -209,13 +193,14 @@ export class SharedTimer implements Holder {
     this.handle = undefined
     this.firing = true
     const now = nowMillis(liveClock)
-    for (let alarm = this.first; alarm !== undefined && alarm.due <= now; alarm = this.first) {
-      this.unlink(alarm)
+    const { line } = this
+    for (let alarm = line.first; alarm !== undefined && alarm.due <= now; alarm = line.first) {
+      line.leave(alarm)
       alarm.holder = undefined
       alarm.ring()
     }
     this.firing = false
-    if (this.first !== undefined) this.wait(this.first.due - nowMillis(liveClock))
+    if (line.first !== undefined) this.wait(line.first.due - nowMillis(liveClock))
     else SharedTimer.byMillis.delete(this.millis)
   }
 }

@@ -35,6 +35,13 @@ describe("Bucket", () => {
     assert.strictEqual(bucket.tokens, 10)
   })
 
+  it("keeps nothing of what was settled, nor of a grant that cost nothing", () => {
+    const bucket = new Bucket(10, 10, 1)
+    const permits = [0, 3, 0, 2].map((cost) => permitOf(bucket.take(cost)))
+    for (const permit of permits) permit.settle("used")
+    assert.isUndefined(bucket["waiting"].first)
+  })
+
   it("says how long until it holds a cost, in whole milliseconds, and nothing where it never will", () => {
     const bucket = new Bucket(10, 0, 3)
     assert.deepStrictEqual(bucket.wait(1), Duration.millis(334))

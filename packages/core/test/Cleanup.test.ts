@@ -28,12 +28,12 @@ const make = Effect.map(Effect.context<never>(), (context) => {
   const discarded: Array<unknown> = []
   const defects: Array<unknown> = []
   const discard = (value: unknown) => Effect.sync(() => void discarded.push(value))
-  const cleanup = new Cleanup(
+  const cleanup = new Cleanup({
     context,
     supervisor,
-    discard as (value: never) => Effect.Effect<void>,
-    (defect) => void defects.push(defect)
-  )
+    onDiscard: discard as (value: never) => Effect.Effect<void>,
+    reportDefect: (_, defect) => void defects.push(defect)
+  })
   return { cleanup, supervisor, discarded, defects }
 })
 

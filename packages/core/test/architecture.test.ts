@@ -28,6 +28,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "Time",
     "Steps",
     "SlidingSum",
+    "Line",
     "MetricTable",
     "MetricReasons"
   ],
@@ -65,6 +66,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "AsyncContext",
     "MetricSeries",
     "Mailbox",
+    "RecentCalls",
     "Observer",
     "PolicySource",
     "LastKnownGood",
