@@ -58,7 +58,7 @@ import * as Timeline from "./Timeline.ts"
  * - `"attempts"`: a span for the call, and one for each attempt, whatever tracer is there;
  * - `"call"`: a span for the call;
  * - `"event"`: no span; one event on the span of the caller, if there is one;
- * - `"auto"`: `"attempts"` where a tracer is installed, otherwise `"event"`;
+ * - `"auto"`: `"attempts"` where a tracer is installed, otherwise nothing: nobody sees the spans of Effect's own tracer;
  * - `"off"`: nothing.
  *
  * @category models

@@ -64,7 +64,15 @@ const alertQueries: ReadonlyArray<Query> = alerts.map(({ expressions, name, text
 // tests
 // -----------------------------------------------------------------------------
 
-const files = { "grafana.json": panelQueries, "alerts.yaml": alertQueries }
+const page = readFileSync(join(folder, "../docs/incidents.md"), "utf8")
+
+const pageQueries: ReadonlyArray<Query> = [...page.matchAll(/```promql\n(?<query>[^`]+)\n```/g)].map(({ groups }) => ({
+  where: "docs/incidents.md",
+  text: groups?.["query"] ?? "",
+  shown: []
+}))
+
+const files = { "grafana.json": panelQueries, "alerts.yaml": alertQueries, "incidents.md": pageQueries }
 
 describe("dashboards", () => {
   for (const [file, queries] of Object.entries(files)) {
