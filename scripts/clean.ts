@@ -7,6 +7,7 @@ const generated = [
   ".doctest",
   ".doctest-self-test",
   ".walkthrough",
+  ".site-test",
   ".test-results",
   "coverage"
 ]

@@ -1,14 +1,16 @@
 /**
  * Mutation tests of `packages/core/src`: does a test fail when an expression is changed? `npm run mutation -- --module Retry`
- * runs Stryker on a copy of the repository, so that work can go on meanwhile, and writes the report of all modules anew.
+ * changes a copy of the repository, so that work can go on meanwhile, and writes the report of all modules anew.
  * `--render` only writes the page, after a judgement was added to `judgements.json`.
  */
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { parseArgs } from "node:util"
 import { run } from "./lib/command.ts"
 import { root } from "./lib/workspace.ts"
+import { instrument } from "./mutation/instrument.ts"
 import { type Judgements, page, readJson, type Report, resultOf } from "./mutation/report.ts"
+import { runControl, runMutants } from "./mutation/runner.ts"
 import { testsOf } from "./mutation/tests.ts"
 
 const { values } = parseArgs({
@@ -31,34 +33,6 @@ const copyTo = async (folder: string): Promise<void> => {
   }
 }
 
-const configure = (folder: string, module: string, tests: ReadonlyArray<string>): void => {
-  const include = tests.map((name) => `packages/core/test/${name}.test.ts`)
-  writeFileSync(
-    join(folder, "vitest.mutation.config.ts"),
-    `import config from "./vitest.config.ts"
-export default { ...config, test: { ...config.test, include: ${JSON.stringify(include)} } }`
-  )
-  writeFileSync(
-    join(folder, "stryker.config.json"),
-    JSON.stringify({
-      testRunner: "vitest",
-      plugins: ["@stryker-mutator/vitest-runner"],
-      vitest: { configFile: "vitest.mutation.config.ts", related: false, pool: "forks" },
-      // it is a copy already
-      inPlace: true,
-      concurrency: 1,
-      coverageAnalysis: "perTest",
-      mutate: [`packages/core/src/${module}.ts`],
-      reporters: ["json"],
-      jsonReporter: { fileName: join(folder, "report.json") },
-      // a mutant that loops is found by the count of its rounds; the time is for the rest, on a machine with other work
-      timeoutMS: 30_000,
-      timeoutFactor: 4,
-      allowConsoleColors: false
-    })
-  )
-}
-
 const modules = readdirSync(join(root, "packages/core/src")).map((file) => file.replace(/\.ts$/, ""))
 
 const readReport = (): Report => readJson(join(kept, "report.json"), {})
@@ -75,17 +49,22 @@ const measure = async (module: string): Promise<void> => {
   const folder = join(root, ".mutation", module)
   await copyTo(folder)
   const tests = testsOf(module).filter((name) => existsSync(join(root, `packages/core/test/${name}.test.ts`)))
-  configure(folder, module, tests)
-  const { ok } = await run("nice", ["-n", "19", "stryker", "run", "stryker.config.json"], { cwd: folder, echo: true })
-  if (!ok) throw new Error(`Stryker failed on ${module}`)
-  const result = resultOf(readJson(join(folder, "report.json"), { files: {} }), tests)
+  const source = join(folder, "packages/core/src", `${module}.ts`)
+  const text = readFileSync(source, "utf8")
+  const { code, mutants } = await instrument(source, text)
+  writeFileSync(source, code)
+  const place = { folder, tests: tests.map((name) => join(folder, `packages/core/test/${name}.test.ts`)) }
+  const fates = await runMutants(place, mutants.map(({ id }) => id), await runControl(place))
+  const result = resultOf(text, tests, mutants, fates)
   const all = { ...readReport(), [module]: result }
   const report = Object.fromEntries(Object.entries(all).toSorted(([a], [b]) => a < b ? -1 : 1))
   writeFileSync(join(kept, "report.json"), `${JSON.stringify(report, undefined, 2)}\n`)
   render(report)
   rmSync(folder, { recursive: true })
-  const { killed, mutants, survivors, timedOut } = result
-  console.log(`${module}: ${mutants} mutants, ${killed} killed, ${timedOut} timed out, ${survivors.length} survived`)
+  const { killed, survivors, timedOut } = result
+  console.log(
+    `${module}: ${mutants.length} mutants, ${killed} killed, ${timedOut} timed out, ${survivors.length} survived`
+  )
 }
 
 mkdirSync(kept, { recursive: true })

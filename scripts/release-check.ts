@@ -4,7 +4,9 @@ import { runAll } from "./lib/steps.ts"
 
 const steps: ReadonlyArray<Step> = [
   { name: "supply", script: "scripts/supply.ts", args: ["--audit"] },
-  { name: "pack", script: "scripts/pack.ts", args: [] }
+  { name: "pack", script: "scripts/pack.ts", args: [] },
+  { name: "interleave", script: "scripts/interleave.ts", flags: ["--conditions=@rego/source"], args: [] },
+  { name: "soak", script: "scripts/soak.ts", args: [] }
 ]
 
 await runAll(steps, { figures: true })

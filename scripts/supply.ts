@@ -33,6 +33,8 @@ const rules: Rules = {
   permissive: new Set(["MIT", "Apache-2.0", "ISC", "0BSD", "BSD-2-Clause", "BSD-3-Clause", "BlueOak-1.0.0"]),
   exceptions: {
     "@bufbuild/protobuf": "(Apache-2.0 AND BSD-3-Clause)",
+    // a licence like BSD; what reads the head of a page for Eleventy stands on it
+    argparse: "Python-2.0",
     // data, read by Stryker's parser
     "caniuse-lite": "CC-BY-4.0",
     // a part of vite, which does not need it for us

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process"
 import { delimiter, join } from "node:path"
-import { clearTimeout, setTimeout } from "node:timers"
+import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers"
 import { root } from "./workspace.ts"
 
 export interface Options {
@@ -24,6 +24,15 @@ const environment = (): NodeJS.ProcessEnv => ({
 
 /** Runs a command to its end. Stdout and stderr are captured together, in the order they were written. */
 export const run = (command: string, args: ReadonlyArray<string>, options: Options = {}): Promise<Result> =>
+  runUntil(command, args, options, () => false)
+
+/** Runs a command to its end, or until it shall end: that is asked twice a second. */
+export const runUntil = (
+  command: string,
+  args: ReadonlyArray<string>,
+  options: Options,
+  isEnough: () => boolean
+): Promise<Result> =>
   new Promise((resolve) => {
     const child = spawn(command, args, {
       cwd: options.cwd ?? root,
@@ -46,8 +55,12 @@ export const run = (command: string, args: ReadonlyArray<string>, options: Optio
       if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL")
     }
     const timer = options.timeoutMillis === undefined ? undefined : setTimeout(killGroup, options.timeoutMillis)
+    const watch = setInterval(() => {
+      if (isEnough()) killGroup()
+    }, 500)
     const settle = (ok: boolean): void => {
       clearTimeout(timer)
+      clearInterval(watch)
       resolve({ ok, output, timedOut })
     }
     child.on("error", (error) => {

@@ -1,22 +1,7 @@
-/** What Stryker found, in a form that is small enough to be kept. */
+/** What was found, in a form that is small enough to be kept. */
 import { existsSync, readFileSync } from "node:fs"
-
-interface Place {
-  readonly line: number
-  readonly column: number
-}
-
-interface Mutant {
-  readonly mutatorName: string
-  readonly replacement: string
-  readonly status: "Killed" | "Survived" | "NoCoverage" | "Timeout" | "CompileError" | "RuntimeError" | "Ignored"
-  readonly statusReason?: string
-  readonly location: { readonly start: Place; readonly end: Place }
-}
-
-interface StrykerReport {
-  readonly files: Readonly<Record<string, { readonly source: string; readonly mutants: ReadonlyArray<Mutant> }>>
-}
+import type { Mutant } from "./instrument.ts"
+import type { Status } from "./runner.ts"
 
 export interface Survivor {
   readonly line: number
@@ -43,7 +28,7 @@ export type Judgements = Readonly<Record<string, Readonly<Record<string, string>
 export const readJson = <A>(file: string, otherwise: A): A =>
   existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : otherwise
 
-const offsetOf = (lines: ReadonlyArray<string>, { column, line }: Place): number =>
+const offsetOf = (lines: ReadonlyArray<string>, { column, line }: Mutant["location"]["start"]): number =>
   lines.slice(0, line - 1).reduce((sum, text) => sum + text.length + 1, 0) + column - 1
 
 const oneLine = (text: string): string => {
@@ -51,39 +36,32 @@ const oneLine = (text: string): string => {
   return line.length > 120 ? `${line.slice(0, 117)}...` : line
 }
 
-const survivorOf = (source: string) => {
+const survivorOf = (source: string, fates: ReadonlyMap<string, Status>) => {
   const lines = source.split("\n")
-  return ({ location, replacement, status }: Mutant): Survivor => {
+  return ({ id, location, replacement }: Mutant): Survivor => {
     const original = source.slice(offsetOf(lines, location.start), offsetOf(lines, location.end))
     return {
       line: location.start.line,
       change: `${oneLine(original)} => ${oneLine(replacement)}`,
-      ...status === "NoCoverage" && { unreached: true }
+      ...fates.get(id) === "unreached" && { unreached: true }
     }
   }
 }
 
-/** A test file that cannot even be loaded fails as a test does; Stryker keeps the two apart. */
-const keptTestsFromLoading = ({ status, statusReason = "" }: Mutant): boolean =>
-  status === "RuntimeError" && statusReason.startsWith("An error occurred outside of a test run") &&
-  !/Failed to (?:resolve|load)|Cannot find (?:module|package)/.test(statusReason)
-
-/** Throws when a mutant ended in an error of the tools: then nothing is known about it. */
-export const resultOf = (report: StrykerReport, tests: ReadonlyArray<string>): ModuleResult => {
-  const [file] = Object.values(report.files)
-  if (file === undefined) throw new Error("no file was mutated")
-  const { mutants, source } = file
-  const killed = mutants.filter((mutant) => mutant.status === "Killed" || keptTestsFromLoading(mutant))
-  const errors = mutants.filter((mutant) => mutant.status.endsWith("Error") && !keptTestsFromLoading(mutant))
-  if (errors.length > 0) throw new Error(`${errors.length} mutants ended in an error: ${errors[0]?.statusReason}`)
+export const resultOf = (
+  source: string,
+  tests: ReadonlyArray<string>,
+  mutants: ReadonlyArray<Mutant>,
+  fates: ReadonlyMap<string, Status>
+): ModuleResult => {
+  const of = (...statuses: ReadonlyArray<Status | undefined>) =>
+    mutants.filter(({ id }) => statuses.includes(fates.get(id)))
   return {
     tests,
     mutants: mutants.length,
-    killed: killed.length,
-    timedOut: mutants.filter(({ status }) => status === "Timeout").length,
-    survivors: mutants.filter(({ status }) => status === "Survived" || status === "NoCoverage")
-      .map(survivorOf(source))
-      .toSorted((a, b) => a.line - b.line)
+    killed: of("killed").length,
+    timedOut: of("timed out").length,
+    survivors: of("survived", "unreached").map(survivorOf(source, fates)).toSorted((a, b) => a.line - b.line)
   }
 }
 

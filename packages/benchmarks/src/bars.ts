@@ -4,6 +4,7 @@
 import { groups, idOf } from "./cases.ts"
 import { perCaptured, perKey } from "./memory.ts"
 import { parts } from "./parts.ts"
+import { reporting } from "./reporting.ts"
 import type { Measurement, Results } from "./results.ts"
 import { find, inFlightOf, median, ratio } from "./results.ts"
 import { scale } from "./scale.ts"
@@ -169,7 +170,16 @@ export const bars: ReadonlyArray<Bar> = [
     of: swaps.busySlowest,
     beside: [swaps.quietSlowest, "while nothing changes"],
     bar: 5_000_000
-  }
+  },
+  { number: "13", name: "a success, with metrics", of: reporting.successMetrics, to: reporting.success },
+  { number: "13", name: "a success, with logs", of: reporting.successLogs, to: reporting.success },
+  {
+    number: "13",
+    name: "two failures, then success, with metrics",
+    of: reporting.retriedMetrics,
+    to: reporting.retried
+  },
+  { number: "13", name: "two failures, then success, with logs", of: reporting.retriedLogs, to: reporting.retried }
 ]
 
 // -----------------------------------------------------------------------------

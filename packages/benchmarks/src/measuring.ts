@@ -4,6 +4,7 @@ import { cases, hostOf } from "./cases.ts"
 import * as Loopback from "./loopback.ts"
 import { allocated, inFlight, keptByCapture, keptByKeys, perCaptured, perKey } from "./memory.ts"
 import { partCases } from "./parts.ts"
+import { reportingCases } from "./reporting.ts"
 import type { Measurement, Settings } from "./results.ts"
 import { bytesOf, inFlightOf } from "./results.ts"
 import { timed } from "./runner.ts"
@@ -25,6 +26,11 @@ const within = ({ chosen }: Wish, all: ReadonlyArray<Case>): ReadonlyArray<Case>
 const parts = (wish: Wish, host: Host): Promise<Measured> => {
   wish.progress("parts of a call")
   return timed(within(wish, partCases), host, wish.settings)
+}
+
+const reports = (wish: Wish, host: Host): Promise<Measured> => {
+  wish.progress("metrics and logs")
+  return timed(within(wish, reportingCases), host, wish.settings)
 }
 
 const calls = (wish: Wish, host: Host): Promise<Measured> => {
@@ -87,6 +93,7 @@ export const measureAll = async (wish: Wish): Promise<Measured> => {
   const measured = [
     ...await parts(wish, host),
     ...await calls(wish, host),
+    ...await reports(wish, host),
     ...await bytes(wish, host),
     ...await flying(wish, host),
     ...await keeping(wish, host),

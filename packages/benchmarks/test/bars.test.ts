@@ -3,6 +3,7 @@ import { bars, needed, verdicts } from "../src/bars.ts"
 import { cases } from "../src/cases.ts"
 import { perCaptured, perKey } from "../src/memory.ts"
 import { partCases } from "../src/parts.ts"
+import { reportingCases } from "../src/reporting.ts"
 import type { Results } from "../src/results.ts"
 import { inFlightOf } from "../src/results.ts"
 import { scale } from "../src/scale.ts"
@@ -29,7 +30,7 @@ describe("bars", () => {
 
   it("compare what is measured", () => {
     const measurable = new Set([
-      ...[...cases, ...partCases].map(({ id }) => id),
+      ...[...cases, ...partCases, ...reportingCases].map(({ id }) => id),
       ...subjects.map(({ name }) => inFlightOf(name)),
       ...Object.values(scale),
       ...Object.values(swaps),

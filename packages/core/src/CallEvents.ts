@@ -38,9 +38,9 @@ const idOf = ({ facts: { hedge, retry } }: AttemptRun): Id => ({ retry, hedge })
 const spansFor = (fiber: AnyFiber, { spans }: Sinks): Level | Tracer.Span | undefined => {
   const { span, tracer, tracerEnabled } = fiber.cache
   if (!tracerEnabled || spans === "off") return undefined
-  const installed = tracer !== undefined && tracer !== Tracers.nativeTracer
-  const level = spans === "auto" ? installed ? "attempts" : "event" : spans
-  return level === "event" ? span?._tag === "Span" ? span : undefined : level
+  if (spans === "event") return span?._tag === "Span" ? span : undefined
+  if (spans !== "auto") return spans
+  return tracer === undefined || tracer === Tracers.nativeTracer ? undefined : "attempts"
 }
 
 export class CallEvents {
@@ -237,8 +237,7 @@ export class CallEvents {
 /** `undefined` where nobody listens. */
 export const eventsOf = (fiber: AnyFiber, host: CallHost, startedAt: number): CallEvents | undefined => {
   const observers = fiber.getRef(CurrentObservers)
-  const { span, tracer } = fiber.cache
-  if (observers.size === 0 && span === undefined && tracer === undefined) return undefined
+  if (observers.size === 0 && fiber.cache.tracer === undefined) return undefined
   try {
     const sinks = sinksOf(observers)
     const show = spansFor(fiber, sinks)

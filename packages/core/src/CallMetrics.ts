@@ -128,10 +128,10 @@ const attemptUpdate = (timeline: Timeline, record: AttemptRecord, stop: StopReas
   return update("attemptDuration", seconds(millis), [kindOf(record), outcomeOf(record, stop), reason])
 }
 
-const denialUpdate = (decision: Decision): ReadonlyArray<Update> =>
-  decision._tag === "Denied"
-    ? [update("budgetDenied", decision.count, [decision.kind, decision.reason, decision.budget ?? ""])]
-    : []
+type Denied = Extract<Decision, { readonly _tag: "Denied" }>
+
+const denialUpdate = ({ budget = "", count, kind, reason }: Denied): Update =>
+  update("budgetDenied", count, [kind, reason, budget])
 
 // -----------------------------------------------------------------------------
 // all of it
@@ -159,6 +159,6 @@ export const updatesOf = (timeline: Timeline, labelOf: LabelOf): ReadonlyArray<U
   if (stop !== undefined) updates.push(update("callStopped", 1, [stop]))
   for (const attempt of attempts) updates.push(attemptUpdate(timeline, attempt, stop, labelOf))
   if (count.hedges > 0) updates.push(...hedgeUpdates(count.hedges, winnerOf(timeline, stop)))
-  for (const decision of decisions) updates.push(...denialUpdate(decision))
+  for (const decision of decisions) if (decision._tag === "Denied") updates.push(denialUpdate(decision))
   return updates
 }

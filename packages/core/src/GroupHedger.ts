@@ -14,6 +14,7 @@ import * as Hedge from "./Hedge.ts"
 import type { HedgeState } from "./HedgeState.ts"
 import type { Waiting } from "./KillSwitch.ts"
 import { budgetDefect } from "./Questions.ts"
+import type { DenialReason } from "./Reasons.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
 import { oneMicrosecond } from "./Time.ts"
@@ -177,7 +178,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
   // may we
   // ---------------------------------------------------------------------------
 
-  private unfit(): string | undefined {
+  private unfit(): DenialReason | undefined {
     const { binding: { plan, state }, bounds } = this.host
     if (this.host.switchedOff("hedge")) return "switched_off"
     if (state.abandoned >= bounds.maxAbandoned) return "abandoned"

@@ -41,6 +41,7 @@ export class Mailbox<O> {
   private told = 0
   private waiters: Array<{ readonly until: number; readonly resume: () => void }> = []
   private fiber: Fiber.Fiber<void> | undefined = undefined
+  private running = false
   /** layers that have the observer; after the last of them has closed nobody waits for it any more */
   private owners = 0
   private closed = false
@@ -78,7 +79,8 @@ export class Mailbox<O> {
 
   /** It begins in another turn: nothing of an observer runs while a call does. */
   private wake(): void {
-    if (this.fiber !== undefined) return
+    if (this.running) return
+    this.running = true
     if (this.asyncContext === undefined) this.fork()
     else this.asyncContext.runInAsyncScope(this.fork, this, undefined)
   }
@@ -95,7 +97,7 @@ export class Mailbox<O> {
       this.onTold(undefined)
       if (nowMillis(clock) >= end) return Effect.andThen(Effect.yieldNow, this.drain)
     }
-    this.fiber = undefined
+    this.running = false
     return Effect.void
   })
 
@@ -170,8 +172,9 @@ export class Mailbox<O> {
     this.batch = []
     this.next = 0
     this.told = this.pushed
-    this.fiber = undefined
+    this.running = false
     fiber?.interruptUnsafe()
+    for (const waiter of this.waiters.splice(0)) waiter.resume()
     this.drop(waiting)
     return Effect.logWarning(
       `rego: the observer ${this.options.name} was left after ${Duration.format(shutdownTimeout)}, ${waiting} untold`

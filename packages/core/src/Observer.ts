@@ -40,11 +40,12 @@
  *
  * @since 0.1.0
  */
-import type { Scope } from "effect"
+import type { Duration, Option, Scope } from "effect"
 import { Context, Effect, Layer } from "effect"
 import type { CallRecord } from "./CallRecord.ts"
 import type { Notice } from "./Mailbox.ts"
 import { Mailbox } from "./Mailbox.ts"
+import { RecentCalls } from "./RecentCalls.ts"
 import * as Timeline from "./Timeline.ts"
 
 // -----------------------------------------------------------------------------
@@ -57,7 +58,7 @@ import * as Timeline from "./Timeline.ts"
  * - `"attempts"`: a span for the call, and one for each attempt, whatever tracer is there;
  * - `"call"`: a span for the call;
  * - `"event"`: no span; one event on the span of the caller, if there is one;
- * - `"auto"`: `"attempts"` where a tracer is installed, otherwise `"event"`;
+ * - `"auto"`: `"attempts"` where a tracer is installed, otherwise nothing: nobody sees the spans of Effect's own tracer;
  * - `"off"`: nothing.
  *
  * @category models
@@ -230,6 +231,103 @@ export const make = (options: Omit<Observer, "~@rego/core/Observer/spans">): Obs
  * @since 0.1.0
  */
 export const spans = (level: Spans): Observer => ({ name: "spans", "~@rego/core/Observer/spans": level })
+
+// -----------------------------------------------------------------------------
+// recent calls
+// -----------------------------------------------------------------------------
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface RecentOptions {
+  /** how many of the latest calls are kept, 1 to 10,000. Default 200 */
+  readonly capacity?: number | undefined
+  /** calls that were quicker are not kept, unless they failed. By default all are */
+  readonly slowerThan?: Duration.Input | undefined
+  /** how many of the latest failures and defects are kept besides, to 10,000. Default 50 */
+  readonly keepFailed?: number | undefined
+  /** how many of the slowest calls are kept besides, of the hour before the latest call, to 10,000. Default 20 */
+  readonly keepSlowest?: number | undefined
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface RecentCall {
+  /** names the call among those of its process; made of letters, digits and a dash */
+  readonly id: string
+  readonly timeline: Timeline.Timeline
+}
+
+/**
+ * @category options
+ * @since 0.1.0
+ */
+export interface RecentFilter {
+  /** a part of the key, in small or capital letters */
+  readonly key?: string | undefined
+  readonly result?: Timeline.Timeline["result"] | undefined
+  readonly slowerThan?: Duration.Input | undefined
+  /** attempts that were started: 2 for the calls that were retried or hedged */
+  readonly minAttempts?: number | undefined
+  /** default `"latest"` */
+  readonly order?: "latest" | "slowest" | undefined
+  /** by default all that match */
+  readonly limit?: number | undefined
+}
+
+/**
+ * An observer that keeps timelines.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Recent extends Observer {
+  readonly onCallEnd: (timeline: Timeline.Timeline) => void
+  /** what is kept and matches */
+  readonly calls: (filter?: RecentFilter) => Effect.Effect<ReadonlyArray<RecentCall>>
+  /** `None` for a call that is not kept any more */
+  readonly find: (id: string) => Effect.Effect<Option.Option<RecentCall>>
+  /** calls that have ended since it was made, kept or not */
+  readonly seen: Effect.Effect<number>
+}
+
+/**
+ * An observer that keeps the timelines of the latest calls, and apart from them those of the latest failures and of the
+ * slowest calls, so that a flood of good calls does not wash them away. For a page of whoever is on call: `DebugRoutes` of
+ * `@rego/http` shows it.
+ *
+ * **Details**
+ *
+ * Memory is bounded: at most `capacity + keepFailed + keepSlowest` timelines. Throws a `RangeError` for options that are
+ * none.
+ *
+ * **Example** (What was slow just now?)
+ *
+ * ```ts
+ * import { Observer, PolicyLayer, Rego } from "@rego/core"
+ * import { Effect, Layer } from "effect"
+ *
+ * const recent = Observer.recent({ capacity: 500, keepSlowest: 50 })
+ * const App = Layer.merge(PolicyLayer.defaults, Observer.layer([recent]))
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Effect.sleep("5 millis").pipe(Rego.resilient("users.Get"))
+ *   yield* Effect.succeed("tea").pipe(Rego.resilient("cups.Get"))
+ *   yield* Observer.flush
+ *   const calls = yield* recent.calls({ order: "slowest", limit: 10 })
+ *   calls.map(({ timeline }) => timeline.key) // => ["users.Get", "cups.Get"]
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(App)))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const recent = (options: RecentOptions = {}): Recent => new RecentCalls(options)
 
 // -----------------------------------------------------------------------------
 // layers

@@ -103,9 +103,18 @@ const timelineOf = (span: SpanLike, attempts: ReadonlyArray<AttemptRecord>): Fie
   }
 }
 
+const depthOf = ({ parent }: Tracer.Span): number => {
+  let depth = 0
+  for (let span = Option.getOrUndefined(parent); span?._tag === "Span"; span = Option.getOrUndefined(span.parent)) {
+    depth++
+  }
+  return depth
+}
+
+/** Of calls that end in one instant those inside end first. */
 const byEnd = (a: SpanLike, b: SpanLike): number => {
   const [first, second] = [endedOf(a)!.endTime, endedOf(b)!.endTime]
-  return first < second ? -1 : first > second ? 1 : 0
+  return first < second ? -1 : first > second ? 1 : depthOf(b) - depthOf(a)
 }
 
 const isCall = (span: SpanLike): boolean => span.attributes.has("rego.result") && endedOf(span) !== undefined

@@ -49,6 +49,17 @@ const unprintable = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u061C\u200E\u200F\u202A-\u202E\u2
 /** Keys, reasons and errors come from servers, documents and files: none of it is trusted where it is shown. */
 export const printable = (text: string): string => text.replaceAll(unprintable, "\uFFFD")
 
+const entities: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  "\"": "&quot;",
+  "'": "&#39;"
+}
+
+/** Text for the content of an element, or for an attribute in quotes; of HTML and of XML. */
+export const escape = (text: string): string => printable(text).replaceAll(/[&<>"']/g, (it) => entities[it]!)
+
 /** Tenths of a millisecond below a second, hundredths of a second above. */
 export const millis = (duration: number): string =>
   duration < 1_000 ? `${Number(duration.toFixed(1))}ms` : `${Number((duration / 1_000).toFixed(2))}s`

@@ -10,22 +10,11 @@
  */
 import type { Timeline } from "./Timeline.ts"
 import type { Note, Row, Waterfall } from "./Waterfall.ts"
-import { make, millis, printable } from "./Waterfall.ts"
+import { escape, make, millis } from "./Waterfall.ts"
 
 // -----------------------------------------------------------------------------
 // text
 // -----------------------------------------------------------------------------
-
-const entities: Readonly<Record<string, string>> = {
-  "&": "&amp;",
-  "<": "&lt;",
-  ">": "&gt;",
-  "\"": "&quot;",
-  "'": "&#39;"
-}
-
-/** Text for the content of an element, or for an attribute in quotes; of HTML and of XML. */
-export const escape = (text: string): string => printable(text).replaceAll(/[&<>"']/g, (it) => entities[it]!)
 
 /** There are no lines to break in a picture. The whole text is in the title of its row. */
 const shortened = (text: string, max: number): string => text.length > max ? `${text.slice(0, max - 1)}…` : text

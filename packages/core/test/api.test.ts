@@ -55,8 +55,8 @@ describe("API", () => {
           types: "Latency Snapshot"
         },
         Observer: {
-          values: "CurrentObservers flush layer make spans statistics",
-          types: "Observer Spans Statistics"
+          values: "CurrentObservers flush layer make recent spans statistics",
+          types: "Observer Recent RecentCall RecentFilter RecentOptions Spans Statistics"
         },
         Outcome: {
           values: "abort isOutcome nonRetryable retryable success",

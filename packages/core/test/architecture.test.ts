@@ -66,6 +66,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "AsyncContext",
     "MetricSeries",
     "Mailbox",
+    "RecentCalls",
     "Observer",
     "PolicySource",
     "LastKnownGood",

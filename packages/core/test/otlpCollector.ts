@@ -59,7 +59,7 @@ export interface Span {
   readonly endTimeUnixNano: string
   readonly attributes: ReadonlyArray<KeyValue>
   readonly events: ReadonlyArray<{ readonly name: string; readonly attributes: ReadonlyArray<KeyValue> }>
-  readonly links: ReadonlyArray<{ readonly traceId: string; readonly spanId: string }>
+  readonly links: ReadonlyArray<{ readonly spanId: string; readonly attributes: ReadonlyArray<KeyValue> }>
   readonly status: { readonly code: number; readonly message?: string }
 }
 

@@ -1,6 +1,11 @@
 /**
  * @since 0.1.0
  */
+export * as DebugRoutes from "./DebugRoutes.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as HttpClassifier from "./HttpClassifier.ts"
 
 /**

@@ -10,13 +10,24 @@ const folder = join(import.meta.dirname, "..")
 const house: House = {
   storeys: [
     // what is read from requests, responses and errors
-    ["HttpDate", "RateLimit", "ServerHints", "Idempotency", "HttpKey", "Bodies", "TransportFailure", "RetriedBelow"],
+    [
+      "HttpDate",
+      "RateLimit",
+      "ServerHints",
+      "Idempotency",
+      "HttpKey",
+      "Bodies",
+      "TransportFailure",
+      "RetriedBelow",
+      "Html"
+    ],
     // what it means
     ["HttpClassifier"],
-    // clients
-    ["Settings", "HttpRego", "ResilientFetch", "index"]
+    // clients, and pages for operators
+    ["Settings", "HttpRego", "ResilientFetch", "DebugPage", "DebugRoutes", "index"]
   ],
-  isAllowed: (_, from) => /^(?:effect|effect\/Function|effect\/http(?:\/\w+)?|@rego\/core)$/.test(from)
+  isAllowed: (_, from) =>
+    /^(?:effect|effect\/Function|effect\/http(?:\/\w+)?|@rego\/core(?:\/internal\/Waterfall)?)$/.test(from)
 }
 
 const sources = readModules(join(folder, "src"))
@@ -51,6 +62,7 @@ describe("API of @rego/http", () => {
   // a name that comes, goes or changes place is a change of the API: it belongs into this list and into the changelog
   it("has these names", () => {
     assert.deepStrictEqual(apiOf(publicModules, (name) => sources[name]!), {
+      DebugRoutes: { values: "layer", types: "Options" },
       HttpClassifier: { values: "http make retryableStatuses", types: "Options" },
       HttpKey: { values: "hostAndMethod routes service", types: "HttpKey Route" },
       HttpRego: {

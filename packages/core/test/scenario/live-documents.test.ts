@@ -1,7 +1,7 @@
 /** Documents that change while calls run: what is carried over, what no call ever sees, and ten thousand documents. */
 import { assert, describe, it } from "@effect/vitest"
-import { PolicySource, Rego, Timeline } from "@rego/core"
-import { Effect, Fiber, Option, Random } from "effect"
+import { Observer, PolicySource, Rego, Timeline } from "@rego/core"
+import { Effect, Fiber, Option, Random, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { makeRandom, withSeed } from "../arbitraries.ts"
 import { document, live, settle } from "../liveSupport.ts"
@@ -55,6 +55,31 @@ describe("a change of the policies", () => {
       yield* TestClock.adjust(100)
       yield* running.publish({ revision: "4", policies: hedged(20) })
       assert.deepStrictEqual(yield* facts, Option.some(before))
+    }))
+
+  it.effect("is told to the observers of the layer, and one that is refused is not", () =>
+    Effect.gen(function*() {
+      const swaps: Array<Timeline.Event> = []
+      const observer = Observer.make({ onEvent: (event) => void swaps.push(event) })
+      yield* Effect.gen(function*() {
+        const running = yield* live({ first: [{ policies: {} }] })
+        yield* TestClock.adjust(1_000)
+        yield* running.publish({ revision: "2", policies: { "svc.*": {} } })
+        yield* running.publish({ revision: "2", policies: { "svc.*": {} } })
+        yield* running.publish({ revision: "3", policies: { "svc.*": { retry: { maxAttempts: "many" } } } })
+        yield* Observer.flush
+      }).pipe(Effect.provide(Observer.layer([observer])))
+      for (const swap of swaps) assert.isTrue(Schema.is(Timeline.Event)(swap))
+      assert.deepStrictEqual(swaps.at(-1), {
+        _tag: "PolicySwapped",
+        key: "*",
+        call: 0,
+        at: 1_000,
+        revision: "2",
+        source: "live",
+        previous: "1"
+      })
+      assert.deepStrictEqual(swaps.map((swap) => "revision" in swap && swap.revision), ["1", "2"])
     }))
 
   it.effect("carries the count of attempts that were given up and still run", () =>

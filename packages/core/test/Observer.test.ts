@@ -1,0 +1,200 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Observer, PolicyLayer, Rego, Timeline } from "@rego/core"
+import { Context, Deferred, Effect, Exit, Layer, Ref } from "effect"
+import { AsyncLocalStorage } from "node:async_hooks"
+import type { Line } from "./support.ts"
+import { inVirtualTime, policiesOf, under } from "./support.ts"
+
+const call = Effect.succeed("ada").pipe(Rego.resilient("users.Get"))
+
+/** An observer that writes down its name for each call that ends. */
+const naming = (name: string, names: Array<string>): Observer.Observer => ({
+  name,
+  onCallEnd: () => void names.push(name)
+})
+
+const run = <E>(layer: Layer.Layer<never, E>, outer: Layer.Layer<never> = Layer.empty, log?: Array<Line>) =>
+  Effect.andThen(call, Observer.flush).pipe(
+    Effect.provide(layer),
+    Effect.provide(outer),
+    (self) => under(self, PolicyLayer.defaults, log)
+  )
+
+describe("Observer", () => {
+  describe("layer", () => {
+    it.effect("replaces what was set outside, and adds to it when it is asked to", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const [outer, inner] = [Observer.layer([naming("outer", names)]), naming("inner", names)]
+        yield* run(Observer.layer([inner]), outer)
+        assert.deepStrictEqual(names, ["inner"])
+        names.length = 0
+        yield* run(Observer.layer([inner], { mergeWithExisting: true }), outer)
+        assert.deepStrictEqual(names.toSorted(), ["inner", "outer"])
+        names.length = 0
+        yield* run(Observer.layer([]), outer)
+        assert.deepStrictEqual(names, [])
+      }))
+
+    it.effect("builds observers that are made by an Effect, in its own scope", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const made = Effect.acquireRelease(
+          Effect.sync(() => naming("made", names)),
+          () => Effect.sync(() => void names.push("released"))
+        )
+        yield* run(Observer.layer([made]))
+        assert.deepStrictEqual(names, ["made", "released"])
+      }))
+
+    it.effect("fails as the Effects in it do", () =>
+      Effect.gen(function*() {
+        const layer: Layer.Layer<never, "no"> = Observer.layer([Effect.fail("no" as const)])
+        assert.deepStrictEqual(yield* Effect.exit(Effect.scoped(Layer.build(layer))), Exit.fail("no" as const))
+      }))
+
+    it.effect("tells what still waits when it closes", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        yield* call.pipe(Effect.provide(Observer.layer([naming("late", names)])), (self) =>
+          under(self, PolicyLayer.defaults))
+        assert.deepStrictEqual(names, ["late"])
+      }))
+
+    it.effect("does not tell an observer of the calls that it makes itself", () =>
+      Effect.gen(function*() {
+        let told = 0
+        const context = yield* Effect.context<never>()
+        const provided = yield* Layer.build(PolicyLayer.defaults)
+        const makes = Observer.make({
+          onCallEnd: () => {
+            told++
+            return call.pipe(Effect.provide(Context.merge(context, provided)), Effect.asVoid, Effect.orDie)
+          }
+        })
+        yield* run(Observer.layer([makes]))
+        assert.strictEqual(told, 1)
+      }).pipe(Effect.scoped))
+  })
+
+  describe("make", () => {
+    it("refuses a capacity that is no integer from 1", () => {
+      for (const capacity of [0, -1, 1.5, NaN, Infinity]) {
+        assert.throws(
+          () => Observer.make({ capacity }),
+          `Observer: capacity must be an integer from 1, got ${capacity}`
+        )
+      }
+      assert.strictEqual(Observer.make({ capacity: 7 }).capacity, 7)
+    })
+
+    it.effect("is not needed: a layer checks plain objects as well", () =>
+      Effect.gen(function*() {
+        const exit = yield* Effect.exit(Effect.scoped(Layer.build(Observer.layer([{ capacity: 0 }]))))
+        assert.isTrue(Exit.hasDies(exit))
+      }))
+  })
+
+  it.effect("counts what was dropped, and takes what fits", () =>
+    Effect.gen(function*() {
+      const heard: Array<string> = []
+      const small = Observer.make({ capacity: 3, onEvent: ({ _tag }) => void heard.push(_tag) })
+      yield* Effect.gen(function*() {
+        yield* call
+        assert.deepStrictEqual(yield* Observer.statistics(small), { waiting: 3, dropped: 1, failed: 0 })
+        yield* Observer.flush
+      }).pipe(Effect.provide(Observer.layer([small])), (self) => under(self, PolicyLayer.defaults))
+      assert.deepStrictEqual(heard, ["PolicyResolved", "AttemptStarted", "AttemptEnded"])
+      assert.deepStrictEqual(yield* Observer.statistics(small), { waiting: 0, dropped: 1, failed: 0 })
+    }))
+
+  it.effect("that hangs loses events, and delays nobody: the call, and the other observers", () =>
+    Effect.gen(function*() {
+      const names: Array<string> = []
+      const gate = Deferred.makeUnsafe<void>()
+      const hangs = Observer.make({ capacity: 10, onEvent: () => Deferred.await(gate) })
+      const exit = yield* inVirtualTime(
+        Effect.gen(function*() {
+          for (let n = 0; n < 100; n++) yield* call
+          yield* Effect.yieldNow
+          const { dropped, waiting } = yield* Observer.statistics(hangs)
+          assert.deepStrictEqual({ dropped, waiting }, { dropped: 390, waiting: 10 })
+          yield* Deferred.succeed(gate, undefined)
+          yield* Observer.flush
+        }).pipe(
+          Effect.provide(Observer.layer([hangs, naming("other", names)])),
+          (self) => under(self, PolicyLayer.defaults)
+        )
+      )
+      assert.isTrue(Exit.isSuccess(exit))
+      assert.strictEqual(names.length, 100)
+    }))
+
+  it.effect("that throws is named in the log, once", () =>
+    Effect.gen(function*() {
+      const lines: Array<Line> = []
+      const throws = Observer.make({
+        name: "mine",
+        onEvent: () => {
+          throw new Error("boom")
+        }
+      })
+      yield* run(Observer.layer([throws]), Layer.empty, lines)
+      assert.deepStrictEqual(lines.flatMap(({ level, message }) => level === "Error" ? [message] : []), [
+        "rego: a defect in the observer mine changes no call"
+      ])
+      assert.strictEqual((yield* Observer.statistics(throws)).failed, 4)
+    }))
+
+  it.effect("is told of an error in words when it is told, not while the call runs", () =>
+    Effect.gen(function*() {
+      const read = yield* Ref.make(0)
+      let reads = 0
+      const error = Object.defineProperty(new Error(), "message", {
+        get: () => {
+          reads++
+          return "text"
+        }
+      })
+      const heard: Array<unknown> = []
+      const observer = Observer.make({
+        onEvent: (event) => void (event._tag === "AttemptEnded" && heard.push(event.error))
+      })
+      yield* Effect.gen(function*() {
+        yield* Effect.exit(Rego.resilient(Effect.fail(error), "users.Get"))
+        yield* Ref.set(read, reads)
+        yield* Observer.flush
+      }).pipe(Effect.provide(Observer.layer([observer])), (self) => under(self, policiesOf({})))
+      assert.strictEqual(yield* Ref.get(read), 0)
+      assert.deepStrictEqual(heard, ["Error: text"])
+    }))
+
+  it.effect("runs in the asynchronous context of its layer, and not in that of a call", () =>
+    Effect.gen(function*() {
+      const storage = new AsyncLocalStorage<string>()
+      const stores: Array<string | undefined> = []
+      const observer = Observer.make({ onCallEnd: () => void stores.push(storage.getStore()) })
+      yield* Effect.gen(function*() {
+        const context = yield* Effect.context<never>()
+        const provider = yield* Layer.build(PolicyLayer.defaults)
+        storage.run("a request", () => {
+          Effect.runSyncWith(Context.merge(context, provider))(call)
+        })
+        yield* Observer.flush
+      }).pipe(Effect.scoped, Effect.provide(Observer.layer([observer])))
+      assert.deepStrictEqual(stores, [undefined])
+    }))
+
+  it.live("says the same times as the timeline, on the clock of the host as well", () =>
+    Effect.gen(function*() {
+      const ends: Array<number> = []
+      const timelines: Array<Timeline.Timeline> = []
+      const observer = Observer.make({
+        onEvent: (event) => void (event._tag === "AttemptEnded" && ends.push(event.startedAt, event.at)),
+        onCallEnd: (timeline) => void timelines.push(timeline)
+      })
+      yield* run(Observer.layer([observer]))
+      const [attempt] = timelines[0]!.attempts
+      assert.deepStrictEqual(ends, [attempt!.startedAt, attempt!.endedAt])
+    }))
+})
