@@ -24,8 +24,14 @@ const toImport = (from: string, to: string): string => {
   return path.startsWith(".") ? path : `./${path}`
 }
 
+/** Files that a page has its reader write stand beside each other, so that one can import another. */
+const pathOf = (fence: Fence, folder: string): string =>
+  fence.name === undefined
+    ? join(folder, `${fence.file}.${fence.line}.ts`)
+    : join(folder, `${fence.file}.files`, fence.name)
+
 const writeModule = (fence: Fence, folder: string): FenceModule => {
-  const path = join(folder, `${fence.file}.${fence.line}.ts`)
+  const path = pathOf(fence, folder)
   const equal = toImport(path, join(import.meta.dirname, "equal.ts"))
   const { code, problems } = rewrite(fence.code)
   mkdirSync(dirname(path), { recursive: true })

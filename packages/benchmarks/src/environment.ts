@@ -5,7 +5,7 @@ import { cpus, totalmem } from "node:os"
 import { join } from "node:path"
 import type { Environment } from "./results.ts"
 
-const root = join(import.meta.dirname, "../../..")
+export const root = join(import.meta.dirname, "../../..")
 export const page = join(root, "docs/performance.md")
 export const resultsFile = (name: string): string => join(import.meta.dirname, "../results", `${name}.json`)
 

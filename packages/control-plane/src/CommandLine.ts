@@ -10,11 +10,14 @@ import { diff } from "./DiffCommand.ts"
 import { explain } from "./ExplainCommand.ts"
 import { schema } from "./SchemaCommand.ts"
 import { serve } from "./ServeCommand.ts"
+import { simulateCommand } from "./SimulateCommand.ts"
 import { watch } from "./WatchCommand.ts"
 
 const rego = Command.make("rego").pipe(
-  Command.withDescription("Policies for resilient calls: check, compare, explain, serve and watch policy documents"),
-  Command.withSubcommands([check, diff, explain, schema, serve, watch])
+  Command.withDescription(
+    "Policies for resilient calls: check, compare, explain, simulate, serve and watch policy documents"
+  ),
+  Command.withSubcommands([check, diff, explain, schema, serve, simulateCommand, watch])
 )
 
 /** The program, for arguments that come from `Stdio`. */

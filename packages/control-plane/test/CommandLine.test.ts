@@ -47,7 +47,7 @@ describe("rego", () => {
   it.live("says what it can do, and which version it is", () =>
     Effect.gen(function*() {
       const [help, version] = yield* Effect.all([run(["--help"]), run(["--version"])], { concurrency: 2 })
-      for (const command of ["check", "diff", "explain", "schema", "serve", "watch"]) {
+      for (const command of ["check", "diff", "explain", "schema", "serve", "simulate", "watch"]) {
         assert.match(help.stdout, new RegExp(`^  ${command}  `, "m"))
       }
       assert.deepStrictEqual([help.code, version.code], [0, 0])
@@ -114,6 +114,46 @@ describe("rego", () => {
           /refused by the guard of a live layer\n {4}policies\["users\.\*"\]\.timeout\.overall/
         )
       }).pipe(Effect.scoped), slow)
+  })
+
+  describe("simulate", () => {
+    it.live(
+      "compares two documents, writes charts, and says no when a limit is broken or nothing can be read",
+      () =>
+        Effect.gen(function*() {
+          const directory = yield* withFiles({
+            "before.json": policies("1"),
+            "after.json": policies("2", { retry: { maxAttempts: 2 } }),
+            "bad.json": policies("3", { retry: { maxAttempts: 0.5 } }),
+            "scenario.json": {
+              name: "small",
+              clients: { type: "open", rate: 100 },
+              server: { service: { type: "constant", value: "10 millis" }, failureRate: 0.05 },
+              requests: 300
+            },
+            "wrong.json": { name: "", clients: { type: "open", rate: 0 }, server: { service: { type: "constant" } } }
+          })
+          const file = (name: string) => join(directory, name)
+          const small = ["users.Get", "--scenario", file("scenario.json"), "--seeds", "2"]
+          const [fine, broken, bad, wrong, unknown] = yield* Effect.all([
+            run(["simulate", file("after.json"), ...small, "--against", file("before.json"), "--charts", directory]),
+            run(["simulate", file("after.json"), ...small, "--json", "--limit", "p99<=1ms"]),
+            run(["simulate", file("bad.json"), ...small]),
+            run(["simulate", file("after.json"), "users.Get", "--scenario", file("wrong.json")]),
+            run(["simulate", file("after.json"), "users.Get", "--scenario", "nowhere", "--limit", "p98<2"])
+          ], { concurrency: 2 })
+          assert.deepStrictEqual([fine.code, broken.code, bad.code, wrong.code, unknown.code], [0, 1, 2, 2, 2])
+          assert.match(fine.stdout, /^small: .*\nusers\.Get, 2 seeds, 600 requests\n/)
+          assert.match(fine.stdout, /before\.json +\S*after\.json/)
+          assert.isTrue(existsSync(file("latency.svg")) && existsSync(file("load.svg")))
+          assert.deepInclude(JSON.parse(broken.stdout).limits[0], { limit: "p99<=1ms", bound: 1, holds: false })
+          assert.match(bad.stderr, /maxAttempts: must be an integer/)
+          assert.match(wrong.stderr, /clients\.rate: must be a number between 0\.001 and 1000000, got 0/)
+          assert.match(wrong.stderr, /server\.service\.value: is required/)
+          assert.match(unknown.stderr, /--limit "p98<2" must be like/)
+        }).pipe(Effect.scoped),
+      slow
+    )
   })
 
   describe("explain", () => {

@@ -27,6 +27,8 @@ const own: Readonly<Record<string, RegExp>> = {
   SchemaCommand: /^effect\/cli$/,
   ServeCommand: /^(?:effect\/(?:cli|http)|@effect\/platform-node\/NodeHttpServer|node:http)$/,
   Version: /^node:module$/,
+  SimulateCommand: /^(?:effect\/cli|@rego\/testing\/\w+)$/,
+  SimulationLimit: /^@rego\/testing\/SimulationReport$/,
   WatchCommand: /^effect\/(?:cli|http)$/
 }
 
@@ -43,13 +45,14 @@ const house: House = {
     // the server
     ["NodeSqlite", "Judge", "PolicyHistory", "Bearer", "ClientReports", "PolicyServer"],
     // the command line
-    ["CommandText", "CommandFailure", "Tokens"],
+    ["CommandText", "CommandFailure", "Tokens", "SimulationLimit"],
     [
       "CheckCommand",
       "DiffCommand",
       "ExplainCommand",
       "SchemaCommand",
       "ServeCommand",
+      "SimulateCommand",
       "WatchCommand",
       "CommandLine",
       "Version",

@@ -44,7 +44,7 @@ describe("docs/control-plane.md", () => {
       if (process.env["REGO_UPDATE_DOCS"] === "1") {
         writeFileSync(page, shown.reduce((page, body, i) => page.replace(body, () => printed[i]!), text))
       } else assert.deepStrictEqual(shown, printed, "REGO_UPDATE_DOCS=1 writes them anew")
-    }).pipe(Effect.scoped), 60_000)
+    }).pipe(Effect.scoped), 120_000)
 
   it("has the defaults of rego serve", () => {
     for (const [flag, value] of Object.entries(defaults)) {

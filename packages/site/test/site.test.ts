@@ -1,13 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
 import MiniSearch from "minisearch"
 import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import type { Page } from "playwright-core"
 import { afterAll, beforeAll } from "vitest"
 import { run } from "../../../scripts/lib/command.ts"
 import { root } from "../../../scripts/lib/workspace.ts"
+import * as Browser from "../../http/test/browser.ts"
 import { brokenIn } from "../src/checkSite.ts"
 import { type Entry, options } from "../src/search.ts"
+import { serve } from "../src/serve.ts"
 
 // inside of the repository: Eleventy writes nowhere else
 const folder = join(root, ".site-test")
@@ -47,7 +51,61 @@ describe("the site", () => {
     assert.notInclude(page, "delayMillis")
     assert.include(read("api/index.html"), "@rego/control-plane/FileSource")
   })
+
+  it.skipIf(Browser.isMissing("packages/site/test/site.test.ts"))(
+    "is searched, and simulates a policy, in a browser",
+    () =>
+      Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+        const { url } = yield* Effect.acquireRelease(
+          Effect.promise(() => serve(folder)),
+          ({ close }) => Effect.promise(close)
+        )
+        const context = yield* Browser.open
+        const page = yield* Effect.promise(() => context.newPage())
+        const errors: Array<string> = []
+        page.on("pageerror", (error) => errors.push(error.message))
+        yield* Effect.promise(() => search(page, url))
+        yield* Effect.promise(() => simulate(page, url))
+        assert.deepStrictEqual(errors, [])
+      }))),
+    120_000
+  )
 })
+
+const search = async (page: Page, url: string): Promise<void> => {
+  await page.goto(`${url}decisions/index.html`)
+  await page.fill("#search", "hedging")
+  await page.locator("#results a").first().click()
+  await page.waitForURL(/\/hedging\.html$/)
+  assert.strictEqual(await page.locator("h1").innerText(), "Hedging")
+}
+
+const figure = async (page: Page, metric: string): Promise<ReadonlyArray<number>> => {
+  const cells = await page.locator("#figures tr", { has: page.getByText(metric, { exact: true }) }).locator("td")
+    .allInnerTexts()
+  return cells.slice(1).map(Number.parseFloat)
+}
+
+const simulate = async (page: Page, url: string): Promise<void> => {
+  await page.goto(`${url}simulator.html`)
+  await page.selectOption("#scenario", "long-tail")
+  await page.selectOption("#preset", "a hedge at the 95th percentile")
+  await page.click("#run")
+  await page.waitForSelector("#figures", { timeout: 100_000 })
+  const [before = 0, after = 0] = await figure(page, "p99")
+  assert.isBelow(after, before * 0.8)
+  const [alone = 0, hedged = 0] = await figure(page, "attemptsPerCall")
+  assert.strictEqual(alone, 1)
+  assert.isTrue(hedged > 1.02 && hedged < 1.1, `attempts per call: ${hedged}`)
+  assert.strictEqual(await page.locator("#simulation svg").count(), 2)
+
+  // what is wrong is said, and nothing of before is left to be taken for its result
+  await page.fill("#policy", "{ \"retry\": { \"maxAtempts\": 2 } }")
+  await page.click("#run")
+  await page.getByText("maxAtempts").last().waitFor()
+  await page.locator("#status", { hasText: "maxAtempts" }).waitFor()
+  assert.strictEqual(await page.locator("#figures").count(), 0)
+}
 
 describe("a broken link", () => {
   it("is found: a page that is not there, and a heading that is not there", () => {

@@ -13,8 +13,7 @@
  * - Clients that are *open* send at a rate, whatever becomes of the requests: users. Clients that are *closed* wait for an
  *   answer before they send again: workers. Only open ones can overload a server for good.
  * - A *process* has a policy layer of its own: budgets and what is known of latencies are not shared.
- * - A *replica* takes `concurrency` attempts at a time; what is more waits in its queue, first in, first out. One that is
- *   told that nobody waits any more stops (`"honoured"`), or goes on in vain (`"ignored"`).
+ * - A *replica* takes `concurrency` attempts at a time; what is more waits in its queue, first in, first out. XX
  * - Rates are per second. Every list and number has a bound, so that a run ends.
  *
  * **Example** (A server that stands still for ten seconds)
@@ -110,8 +109,11 @@ export interface ServerInput {
     /** what has waited longer when its turn comes is shed */
     readonly maxWait?: Duration.Input | undefined
   } | undefined
-  /** whether it stops working on what nobody waits for. Default `"honoured"` */
-  readonly cancellation?: "honoured" | "ignored" | undefined
+  /**
+   * what it does with what nobody waits for any more. `"honoured"`, the default: drops it, wherever it is. `"before-work"`:
+   * drops what has not begun, and finishes what has. `"ignored"`: works on it in vain
+   */
+  readonly cancellation?: "honoured" | "before-work" | "ignored" | undefined
   readonly service: Distribution.Input
   /** how likely it is, from 0 to 1, that all attempts of a call take equally long: a slow request, not a slow server. Default 0 */
   readonly sharedSlowness?: number | undefined
@@ -209,7 +211,7 @@ const Server = Schema.Struct({
     limit: Schema.optional(integerField(0, 1_000_000)),
     maxWait: Schema.optional(wait)
   })),
-  cancellation: withDefault(Schema.Literals(["honoured", "ignored"]), "honoured"),
+  cancellation: withDefault(Schema.Literals(["honoured", "before-work", "ignored"]), "honoured"),
   service: Distribution.Distribution,
   sharedSlowness: withDefault(share, 0),
   contention: withDefault(numberField(0, 100), 0),

@@ -119,8 +119,9 @@ export const overload: Scenario = make({
 })
 
 /**
- * A server that is 90 % busy stands still for 10 seconds. Its queue has no end, so that it then works on what nobody waits
- * for any more, unless it is told; retries keep it there.
+ * A server that is 90 % busy stands still for 10 seconds, and its queue has no end. It drops what nobody waits for any more
+ * when its turn comes, and then finishes what it has begun, in vain where the client gives up meanwhile. Retries without a
+ * bound keep it there.
  *
  * @category scenarios
  * @since 0.1.0
@@ -129,7 +130,7 @@ export const metastable: Scenario = make({
   name: "metastable",
   description: "a server that is 90 % busy stands still for 10 seconds, and its queue is longer than its clients wait",
   clients: { type: "open", rate: 270, processes: 10 },
-  server: { concurrency: 30, service: { type: "exponential", mean: "100 millis" } },
+  server: { concurrency: 30, cancellation: "before-work", service: { type: "exponential", mean: "100 millis" } },
   episodes: [{ type: "freeze", at: "30 seconds", for: "10 seconds" }],
   duration: "2 minutes",
   warmUp: 1_000

@@ -84,7 +84,9 @@ interface Settings {
   readonly concurrency: number
   readonly queueLimit: number
   readonly maxWait: number
-  readonly honoursCancellation: boolean
+  /** whether it drops what waits, and what it has begun, when nobody waits for it any more */
+  readonly dropsWaiting: boolean
+  readonly stopsWork: boolean
   readonly contention: number
   readonly refuseAfter: number
 }
@@ -186,9 +188,9 @@ class Replica {
   }
 
   onCancel(job: Job): void {
-    if (!this.settings.honoursCancellation) return
-    if (job.stage === "queue") this.queue.drop()
-    if (job.stage !== "work") return
+    const { dropsWaiting, stopsWork } = this.settings
+    if (job.stage === "queue" && dropsWaiting) this.queue.drop()
+    if (job.stage !== "work" || !stopsWork) return
     this.leave(job)
     this.fill()
   }
@@ -204,9 +206,9 @@ class Replica {
   }
 
   private fill(): void {
-    const { concurrency, honoursCancellation, maxWait } = this.settings
+    const { concurrency, dropsWaiting, maxWait } = this.settings
     while (this.working.length < concurrency && this.downs === 0) {
-      const job = this.queue.shift(honoursCancellation)
+      const job = this.queue.shift(dropsWaiting)
       if (job === undefined) return
       if (this.time.now - job.waitingSince > maxWait) job.end("shed")
       else this.begin(job)
@@ -252,7 +254,7 @@ class Replica {
       this.leave(job)
       job.end("refused")
     }
-    const skips = this.settings.honoursCancellation
+    const skips = this.settings.dropsWaiting
     for (let job = this.queue.shift(skips); job !== undefined; job = this.queue.shift(skips)) job.end("refused")
   }
 
@@ -283,7 +285,8 @@ export class Servers {
       concurrency: server.concurrency ?? Infinity,
       queueLimit: server.queue?.limit ?? Infinity,
       maxWait: server.queue?.maxWait === undefined ? Infinity : Duration.toMillis(server.queue.maxWait),
-      honoursCancellation: server.cancellation === "honoured",
+      dropsWaiting: server.cancellation !== "ignored",
+      stopsWork: server.cancellation === "honoured",
       contention: server.contention,
       refuseAfter: Duration.toMillis(server.refuseAfter)
     }

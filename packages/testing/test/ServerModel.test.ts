@@ -129,6 +129,14 @@ describe("a replica", () => {
     assert.deepStrictEqual(run(), ["b ok at 14", "d ok at 24"])
   })
 
+  it("before-work: drops what waits, and finishes what it has begun", () => {
+    const { run, send } = world({ concurrency: 1, cancellation: "before-work", service: constant })
+    send("a", 0, 4)
+    send("b", 1, 2)
+    send("c", 1)
+    assert.deepStrictEqual(run(), ["c ok at 20"])
+  })
+
   it("works on it in vain, when it ignores that", () => {
     const { run, send } = world({ concurrency: 1, cancellation: "ignored", service: constant })
     send("a", 0, 4)
