@@ -11,10 +11,10 @@ import { anchorOf } from "../../../scripts/lib/links.ts"
 import { root } from "../../../scripts/lib/workspace.ts"
 import { frame } from "./layout.ts"
 import { hrefFrom, navigation, type Page, pages } from "./places.ts"
+import { playgroundPage } from "./playgroundPage.ts"
 import * as Reference from "./reference.ts"
 import type { Entry } from "./search.ts"
 import { entriesOf, serialize } from "./searchIndex.ts"
-import { playgroundPage } from "./playgroundPage.ts"
 
 const packages = ["core", "http", "grpc", "control-plane", "testing"]
 
