@@ -74,6 +74,9 @@ const asProgram = (subject: Subject, operation: Operation): Program =>
     ? subject.effect(operation.effect())
     : Effect.promise(() => subject.promise(operation.promise()))
 
+const around = <A, E, R>(subject: Subject, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  "effect" in subject && subject.around !== undefined ? subject.around(self) : self
+
 interface Count {
   left: number
 }
@@ -97,7 +100,9 @@ const fromFiber = (subject: Subject, { shape, source }: Group): Case["run"] => {
   return ({ loopback, runtime }, calls) => {
     const operation = operationOf(source, loopback)
     const count = { left: calls }
-    if (shape === "request") return runtime.runPromise(inRequest(repeat(count, () => asProgram(subject, operation))))
+    if (shape === "request") {
+      return runtime.runPromise(inRequest(around(subject, repeat(count, () => asProgram(subject, operation)))))
+    }
     constant ??= asProgram(subject, operation)
     const same = constant
     return runtime.runPromise(repeat(count, () => same))

@@ -39,6 +39,7 @@ export interface Reading {
 export const bytesSubjects: ReadonlyArray<string> = [
   Subjects.regoTimeline,
   Subjects.rego,
+  Subjects.regoSilent,
   Subjects.regoWithoutHedge,
   Subjects.regoRetryAndBudget
 ]

@@ -9,7 +9,7 @@ import type { Measurement, Settings } from "./results.ts"
 import { bytesOf, inFlightOf } from "./results.ts"
 import { timed } from "./runner.ts"
 import { scenarios } from "./scale.ts"
-import { subjects } from "./subjects.ts"
+import { isWatched, subjects } from "./subjects.ts"
 import { openSwaps, swaps, whileSwapping } from "./swaps.ts"
 
 export interface Wish {
@@ -50,7 +50,7 @@ const flying = async ({ chosen, progress, settings }: Wish, host: Host): Promise
   progress(`${settings.inFlight} calls in flight`)
   const measured: Array<Measurement> = []
   for (const subject of subjects) {
-    if (subject.mistake !== true && chosen(inFlightOf(subject.name))) {
+    if (subject.mistake !== true && !isWatched(subject) && chosen(inFlightOf(subject.name))) {
       measured.push(await inFlight(subject, host, settings.inFlight))
     }
   }

@@ -2,11 +2,11 @@
  * What is compared: ways to make one call of an operation. Ours and Effect's are effects; the other libraries take
  * functions that return promises, and are called as they are where nothing around them is an effect.
  */
-import { Rego, Timeline } from "@rego/core"
+import { Observer, Rego, Timeline } from "@rego/core"
 import type { PolicyProvider } from "@rego/core"
 import { circuitBreaker, ConsecutiveBreaker, handleAll, retry, timeout, TimeoutStrategy, wrap } from "cockatiel"
 import type { IPolicy } from "cockatiel"
-import { Effect } from "effect"
+import { Effect, Tracer } from "effect"
 import type { Exit } from "effect"
 import CircuitBreaker from "opossum"
 import pRetry from "p-retry"
@@ -25,6 +25,8 @@ interface Common {
 
 export interface EffectSubject extends Common {
   readonly effect: (operation: Effect.Effect<number, unknown>) => Effect.Effect<unknown, unknown, Services>
+  /** what is provided to all calls of a round, once */
+  readonly around?: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }
 
 export interface PromiseSubject extends Common {
@@ -32,6 +34,9 @@ export interface PromiseSubject extends Common {
 }
 
 export type Subject = EffectSubject | PromiseSubject
+
+/** Has something around its rounds, which calls in flight do not. */
+export const isWatched = (subject: Subject): boolean => "effect" in subject && subject.around !== undefined
 
 // -----------------------------------------------------------------------------
 // Effect
@@ -65,6 +70,9 @@ const ofEffect: ReadonlyArray<EffectSubject> = [
 export const rego = "Rego, everything on"
 export const regoTimeline = "Rego, everything on, resilientWithTimeline"
 export const regoCapture = "Rego, everything on, Timeline.capture"
+export const regoSilent = "Rego, everything on, observers that want nothing"
+export const regoObserved = "Rego, everything on, one observer"
+export const regoTraced = "Rego, everything on, spans in memory"
 export const regoWithoutHedge = "Rego, everything but the hedge"
 export const regoRetryAndBudget = "Rego, retry and budget"
 export const regoFailing = "Rego, everything on, backoff none"
@@ -73,6 +81,25 @@ const exitOf = <A, E>([exit]: readonly [Exit.Exit<A, E>, unknown]): Exit.Exit<A,
 const inRequests = ({ from, shape, source }: Group): boolean =>
   source === "promise" && shape === "request" && from === "fiber"
 
+const nothing = (): void => {}
+
+const observed = (observer: Observer.Observer): NonNullable<EffectSubject["around"]> => (self) =>
+  Effect.provideService(self, Observer.CurrentObservers, new Set([observer]))
+
+/** Calls of a benchmark leave the event loop no turn, in which observers are told: what is told belongs to the cost. */
+const callsBeforeFlush = 256
+
+const flushing = (): EffectSubject["effect"] => {
+  let calls = 0
+  return (operation) => {
+    const call = Rego.resilient(operation, keys.everything)
+    return ++calls % callsBeforeFlush === 0 ? Effect.tap(call, Observer.flush) : call
+  }
+}
+
+/** Makes spans as Effect's own tracer does, and keeps none. */
+const tracer = Tracer.make({ span: (options) => new Tracer.NativeSpan(options) })
+
 const ofRego: ReadonlyArray<EffectSubject> = [
   { name: regoTimeline, effect: Rego.resilientWithTimeline(keys.everything) },
   {
@@ -80,6 +107,24 @@ const ofRego: ReadonlyArray<EffectSubject> = [
     effect: (operation) => Effect.flatMap(Timeline.capture(Rego.resilient(operation, keys.everything)), exitOf)
   },
   { name: rego, effect: Rego.resilient(keys.everything) },
+  {
+    name: regoSilent,
+    runsIn: inRequests,
+    effect: Rego.resilient(keys.everything),
+    around: observed(Observer.spans("off"))
+  },
+  {
+    name: regoObserved,
+    runsIn: inRequests,
+    effect: flushing(),
+    around: observed({ onEvent: nothing, onCallEnd: nothing })
+  },
+  {
+    name: regoTraced,
+    runsIn: inRequests,
+    effect: Rego.resilient(keys.everything),
+    around: (self) => Effect.withTracer(self, tracer)
+  },
   { name: regoWithoutHedge, effect: Rego.resilient(keys.withoutHedge) },
   { name: regoRetryAndBudget, effect: Rego.resilient(keys.retryAndBudget) },
   { name: regoFailing, runsIn: fails, effect: Rego.resilient(keys.failing) },
