@@ -16,7 +16,7 @@ import { quantile } from "./statistics.ts"
 const factor = 10
 const concurrency = 20
 const warmUp = 1_000
-const requests = 50_000
+const requests = 20_000
 
 interface Server {
   readonly read: Effect.Effect<void, Error>
@@ -82,7 +82,7 @@ export const liveItem: Item = {
   number: 10,
   title: "Item 1 on a real HTTP server",
   about:
-    "One run on loopback: a server of Node's `http` in a process of its own, 20 clients at a time, 50,000 requests after " +
+    "One run on loopback: a server of Node's `http` in a process of its own, 20 clients at a time, 20,000 requests after " +
     "1,000 of warm-up. Times are ten times those of item 1, and divided by ten here. The server is told when a hedge has lost " +
     "(the connection is closed), and draws a time for each attempt.",
   columns: tailColumns,

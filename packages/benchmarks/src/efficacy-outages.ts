@@ -138,9 +138,9 @@ export const nestedItem: Item = {
 // -----------------------------------------------------------------------------
 
 const throttledOutage = 300 * second
-const throttledAt = 30 * second
+const throttledAt = 15 * second
 const throttledEnd = throttledAt + throttledOutage
-const throttledAfter = 90 * second
+const throttledAfter = 75 * second
 
 const throttleScenario = Scenario.make({
   name: "throttle",

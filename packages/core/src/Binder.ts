@@ -66,6 +66,17 @@ const triggerOf = (registries: Context.Context<never>, plan: Plan.Plan): Binding
   return Hedge.isTrigger(trigger) ? Hedge.delaysOf(trigger) : trigger
 }
 
+interface Planned {
+  readonly plan: Plan.Plan
+  readonly classifier: Binding["classifier"]
+  readonly trigger: Binding["trigger"]
+}
+
+const planned = (registries: Context.Context<never>, sections: Policy.Sections | undefined): Planned => {
+  const plan = sections === undefined ? Plan.singleAttempt : Plan.fromSections(sections)
+  return { plan, classifier: classifierOf(registries, plan), trigger: triggerOf(registries, plan) }
+}
+
 /** What is known of the latency of a key is kept through every change but that of its precision. */
 const hedgingOf = (state: KeyState, plan: Plan.Plan): HedgeState | undefined => {
   if (plan.hedge === undefined) return undefined
@@ -84,8 +95,31 @@ export const factsOf = (inForce: InForce, key: string, plan: Plan.Plan, missing:
   }
 }
 
+/**
+ * Keys of one pattern share what is read in each call: where there are many keys, what each has of its own is far away.
+ */
+class Plans {
+  private readonly bySet = new WeakMap<PolicySet.PolicySet, Map<string, Planned>>()
+  private readonly registries: Context.Context<never>
+  constructor(registries: Context.Context<never>) {
+    this.registries = registries
+  }
+
+  of(inForce: InForce, key: string, sections: Policy.Sections | undefined): Planned {
+    const { overrides, set } = inForce
+    if (sections === undefined || set.exact.has(key) || overrides.length > 0) return planned(this.registries, sections)
+    const shared = this.bySet.get(set) ?? new Map<string, Planned>()
+    this.bySet.set(set, shared)
+    const pattern = PolicySet.matching(set, key).at(-1)?.[0] ?? ""
+    const known = shared.get(pattern) ?? planned(this.registries, sections)
+    shared.set(pattern, known)
+    return known
+  }
+}
+
 const bind = (
-  { budgets, registries }: Environment,
+  { budgets }: Environment,
+  plans: Plans,
   inForce: InForce,
   state: KeyState,
   context: Context.Context<never>
@@ -93,7 +127,7 @@ const bind = (
   const { key } = state
   const sections = sectionsFor(inForce, key)
   const missing = sections === undefined
-  const plan = missing ? Plan.singleAttempt : Plan.fromSections(sections)
+  const { classifier, plan, trigger } = plans.of(inForce, key, sections)
   const find = (name: string) => budgets.find(name, key, state.budgets)
   const budget = find(plan.budget) ?? find("default")!
   const gate = plan.hedge?.budget === undefined || plan.hedge.budget === plan.budget
@@ -104,11 +138,11 @@ const bind = (
     key,
     plan,
     facts: factsOf(inForce, key, plan, missing),
-    classifier: classifierOf(registries, plan),
+    classifier,
     budget,
     hedgeBudget: combined,
     observed: combined,
-    trigger: triggerOf(registries, plan),
+    trigger,
     hedging: hedgingOf(state, plan),
     notReady: missing && inForce.onMissing === "fail" ? "missing" : undefined,
     state
@@ -118,7 +152,10 @@ const bind = (
 }
 
 /** `inForce` is read for each binding, so that all of them change at once when it does. */
-export const policies = (environment: Environment, inForce: () => InForce): Policies => ({
-  isNamed: (key) => inForce().set.exact.has(key),
-  bind: (state, context) => bind(environment, inForce(), state, context)
-})
+export const policies = (environment: Environment, inForce: () => InForce): Policies => {
+  const plans = new Plans(environment.registries)
+  return {
+    isNamed: (key) => inForce().set.exact.has(key),
+    bind: (state, context) => bind(environment, plans, inForce(), state, context)
+  }
+}

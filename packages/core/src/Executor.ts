@@ -86,7 +86,6 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   readonly context: Context.Context<never>
   readonly clock: Clock.Clock
   readonly fiberId: number
-  deadline: number
   /** -1 until the call is admitted */
   retry = -1
 
@@ -97,6 +96,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   private resume: Resume | undefined
   private readonly withTimeline: boolean
   private readonly startedAt: number
+  /** the deadline around the call; most have none, and a number is dear where every call has it */
+  private inherited: number | undefined = undefined
   /** `undefined` where nobody listens */
   readonly events: CallEvents | undefined
 
@@ -135,7 +136,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     this.startedAt = this.now()
     // JavaScript may pass anything, and a call never fails because of its key.
     this.binding = bindings.get(typeof key === "string" ? key : String(key), context)
-    this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(context, this.clock))
+    this.inherit()
     this.events = eventsOf(fiber, this, this.startedAt)
   }
 
@@ -154,6 +155,17 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   /** Looked up for each attempt: most calls have one, and a call in flight keeps what it has. */
   get parentScope(): Scope.Scope | undefined {
     return Context.getOrUndefined(this.context as Context.Context<Scope.Scope>, Scope.Scope)
+  }
+
+  private inherit(): void {
+    const at = enclosing(this.context, this.clock)
+    this.inherited = at === Infinity ? undefined : at
+  }
+
+  /** On the monotonic line of the clock, `Infinity` for none. */
+  get deadline(): number {
+    const own = this.startedAt + this.binding.plan.overall
+    return this.inherited === undefined ? own : Math.min(own, this.inherited)
   }
 
   groupStartedAt(): number {
@@ -256,7 +268,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   private awaitPolicy(awaited: Awaited): void {
     this.questions.run(awaited.policy, () => {
       this.binding = this.bindings.get(this.binding.key, this.context)
-      this.deadline = Math.min(this.startedAt + this.binding.plan.overall, enclosing(this.context, this.clock))
+      this.inherit()
       this.begin(this.now())
     }, true)
   }

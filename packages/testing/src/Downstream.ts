@@ -229,7 +229,7 @@ const isOfAttempt = ({ hedge, retry }: Partial<Attempt.Id>, actual: Option.Optio
 
 const nowMillis = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
 
-const time = (millis: number): string => Duration.format(Duration.millis(millis))
+const time = (millis: number): string => Duration.format(Duration.millis(Math.round(millis)))
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 

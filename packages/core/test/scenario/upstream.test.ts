@@ -203,7 +203,10 @@ describe("upstream rows", () => {
           assert.strictEqual(timeline?.attempts.length, 1)
           assert.deepStrictEqual(timeline?.decisions.map((decision) => decision._tag), ["Denied", "Stopped"])
           const [denial] = timeline?.decisions ?? []
-          assert.strictEqual(denial?._tag === "Denied" ? denial.reason : undefined, "counted")
+          assert.deepStrictEqual(denial?._tag === "Denied" ? [denial.reason, denial.detail] : undefined, [
+            "other",
+            "counted"
+          ])
         }))
     }
 

@@ -1,0 +1,141 @@
+import { assert, describe, it } from "@effect/vitest"
+import { PolicyLayer } from "@rego/core"
+import { Effect } from "effect"
+import { Histogram } from "../src/Histogram.ts"
+import { Scenario, Scenarios, SimulationChart, SimulationReport, Simulator } from "../src/index.ts"
+import { estimate } from "../src/Statistics.ts"
+import { Load } from "../src/Tally.ts"
+
+const simulate = (scenario: Scenario.Scenario, seeds = 2) =>
+  Simulator.simulate(scenario, { policies: PolicyLayer.defaults, seeds })
+
+const outage = { ...Scenarios.totalOutage, requests: 16_000 }
+
+describe("Histogram", () => {
+  it("has quantiles that are off by 0.1 % at most, against sorted values", () => {
+    const histogram = new Histogram()
+    const values = Array.from({ length: 10_000 }, (_, i) => 0.01 * 1.0015 ** i).map((value) => Math.min(value, 1e7))
+    for (const value of values) histogram.record(value)
+    for (const q of [0.001, 0.1, 0.5, 0.9, 0.99, 0.999, 1]) {
+      const exact = values[Math.ceil(q * values.length) - 1]!
+      assert.closeTo(histogram.quantile(q) / exact, 1, 0.0011, String(q))
+    }
+  })
+
+  it("has no quantile of nothing, and none above the greatest value", () => {
+    const histogram = new Histogram()
+    assert.isNaN(histogram.quantile(0.5))
+    histogram.record(7)
+    assert.strictEqual(histogram.quantile(1), 7)
+    assert.closeTo(histogram.quantile(0), 7, 0.01)
+  })
+})
+
+describe("estimate", () => {
+  it("takes bounds that hold the median with 95 % at least: of 20 values the 6th and the 15th", () => {
+    const values = Array.from({ length: 20 }, (_, i) => i + 1)
+    assert.deepStrictEqual(estimate(values), { median: 10.5, low: 6, high: 15 })
+  })
+
+  it("takes the whole range of few values, and leaves out what does not apply", () => {
+    assert.deepStrictEqual(estimate([3, NaN, 1, 2]), { median: 2, low: 1, high: 3 })
+    assert.deepStrictEqual(estimate([NaN]), { median: NaN, low: NaN, high: NaN })
+    assert.deepStrictEqual(estimate([Infinity, Infinity]), { median: Infinity, low: Infinity, high: Infinity })
+  })
+})
+
+describe("Load", () => {
+  it("counts within two instants, parts of a slot by their share", () => {
+    const load = new Load(100)
+    for (const at of [0, 50, 99, 100, 250]) load.add("offered", at)
+    assert.strictEqual(load.between("offered", 0, 100), 3)
+    assert.strictEqual(load.between("offered", 0, 300), 5)
+    assert.strictEqual(load.between("offered", 50, 200), 2.5)
+    assert.strictEqual(load.between("failed", 0, 300), 0)
+    assert.strictEqual(load.firstAfter("offered", 110), 300)
+    assert.isUndefined(load.firstAfter("offered", 300))
+  })
+
+  it("stays bounded: slots become longer, and nothing is lost", () => {
+    const load = new Load(1)
+    for (let at = 0; at < 100_000; at += 10) load.add("attempts", at)
+    assert.isAtMost(load.length, 20_000)
+    assert.isAbove(load.slotMillis, 1)
+    assert.strictEqual(load.between("attempts", 0, 100_000), 10_000)
+  })
+})
+
+describe("SimulationReport", () => {
+  it.effect("table: a column for each report, and no row for what none of them has", () =>
+    Effect.gen(function*() {
+      const report = yield* simulate({ ...Scenarios.steady, requests: 2_000 })
+      const [head, ...rows] = SimulationReport.table({ one: report, two: report })
+      assert.deepStrictEqual(head, ["", "one", "two"])
+      const names = rows.map(([name]) => name)
+      assert.include(names, "p99")
+      assert.notInclude(names, "recovery")
+      assert.notInclude(names, "hedgesWon")
+    }))
+
+  it("format: units, what never happens, and what does not apply", () => {
+    const texts = [["p99", 17.25], ["p99", 12_345], ["failed", 0.0123], ["goodput", 99], ["recovery", Infinity], [
+      "hedgesWon",
+      NaN
+    ]] as const
+    assert.deepStrictEqual(texts.map(([metric, value]) => SimulationReport.format(metric, value)), [
+      "17.25 ms",
+      "12.3 s",
+      "1.23 %",
+      "99.0/s",
+      "never",
+      "–"
+    ])
+  })
+
+  it.effect("toJson survives a round trip: no NaN, no Infinity", () =>
+    Effect.gen(function*() {
+      const json = SimulationReport.toJson(yield* simulate(outage)) as { readonly metrics: object }
+      assert.deepStrictEqual(JSON.parse(JSON.stringify(json)), json)
+      assert.deepInclude(json.metrics, { hedgesWon: { median: null, low: null, high: null } })
+    }))
+
+  it.effect("load over time is the mean of the seeds, per second", () =>
+    Effect.gen(function*() {
+      const { load } = yield* simulate(outage)
+      const at = (seconds: number) => Math.floor(seconds * 1_000 / load.slotMillis)
+      const mean = (values: ReadonlyArray<number>) => values.reduce((sum, value) => sum + value, 0) / values.length
+      assert.closeTo(mean(load.offered.slice(at(5), at(55))), 200, 10)
+      assert.strictEqual(mean(load.succeeded.slice(at(35), at(55))), 0)
+      assert.isAtMost(load.offered.length, 300)
+    }))
+})
+
+describe("SimulationChart", () => {
+  it.effect("draws every report, escapes its name, and has no number that is none", () =>
+    Effect.gen(function*() {
+      const report = yield* simulate(outage)
+      for (
+        const svg of [SimulationChart.latency({ "a<b": report, b: report }), SimulationChart.load({ "a<b": report })]
+      ) {
+        assert.match(svg, /^<svg xmlns=[^]*<\/svg>$/)
+        assert.include(svg, "a&lt;b")
+        assert.notMatch(svg, /NaN|Infinity|undefined|a<b/)
+      }
+      assert.include(SimulationChart.load({ it: report }), "class=\"episode\"")
+    }))
+
+  it.effect("draws a report in which nothing succeeded", () =>
+    Effect.gen(function*() {
+      const dead = Scenario.make({
+        name: "dead",
+        clients: { type: "open", rate: 10 },
+        server: { service: { type: "constant", value: 1 }, failureRate: 1 },
+        requests: 20
+      })
+      const report = yield* simulate(dead, 1)
+      assert.notMatch(
+        SimulationChart.latency({ dead: report }) + SimulationChart.load({ dead: report }),
+        /NaN|Infinity/
+      )
+    }))
+})
