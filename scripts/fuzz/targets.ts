@@ -47,45 +47,22 @@ const review = (json: unknown): string => {
   return `${document._tag} ${kinds(says)} ${kinds(warnings.map(({ rule }) => rule))}`
 }
 
+const quoted = (words: string): ReadonlyArray<string> => words.split(" ").map((word) => `"${word}"`)
+
 const document: Target = {
   name: "document",
   corpus: "packages/core/test/corpus/document",
   words: [
-    ...[
-      "policies",
-      "defaults",
-      "budgets",
-      "off",
-      "hedgeOff",
-      "rollout",
-      "retry",
-      "timeout",
-      "hedge",
-      "trigger",
-      "backoff"
-    ]
-      .map((word) => `"${word}"`),
-    ...[
-      "\"exponential\"",
-      "\"constant\"",
-      "\"decorrelated\"",
-      "\"quantile\"",
-      "\"ratio\"",
-      "\"concurrency\"",
-      "\"off\""
-    ],
-    ...[
-      "\"1 second\"",
-      "\"0 millis\"",
-      "\"-1 second\"",
-      "\"infinity\"",
-      "\"__proto__\"",
-      "null",
-      "true",
-      "[]",
-      "{}",
-      "1e9"
-    ]
+    ...quoted("policies defaults budgets off hedgeOff rollout retry timeout hedge trigger backoff __proto__"),
+    ...quoted("exponential constant decorrelated quantile ratio concurrency infinity"),
+    "\"1 second\"",
+    "\"0 millis\"",
+    "\"-1 second\"",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "1e9"
   ],
   // what `rego check` does with a file, what a source does with a body
   run: (input) =>
