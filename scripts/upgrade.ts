@@ -31,6 +31,9 @@ const mustRun = async (cwd: string, command: string, args: ReadonlyArray<string>
 const versionIn = (folder: string): string =>
   JSON.parse(readFileSync(join(folder, "node_modules/effect/package.json"), "utf8")).version
 
+/** What passed is long, and says nothing. */
+const failuresIn = (output: string): string => output.slice(Math.max(0, output.indexOf("Failed Tests")))
+
 const tryVersion = async (version: string): Promise<Tally.Tally> => {
   const folder = mkdtempSync(join(tmpdir(), "rego-upgrade-"))
   try {
@@ -42,11 +45,10 @@ const tryVersion = async (version: string): Promise<Tally.Tally> => {
       cwd: folder
     })
     if (!types.ok) console.log(indent(types.output))
-    // the names of files: a pattern would also find the copies of other tests
     const tests = await run("node", ["scripts/unit.ts", "packages/core/test"], { cwd: folder })
     const counted = Tally.parse(tests.output.trimEnd().split("\n").at(-1) ?? "") ?? Tally.make(0, 0)
     const tally = Tally.orFailure(counted, { well: tests.ok && counted.passed > 0 })
-    if (tally.failed > 0) console.log(indent(tests.output))
+    if (tally.failed > 0) console.log(indent(failuresIn(tests.output)))
     console.log(`effect ${version}: types ${types.ok ? "ok" : "FAIL"}, tests ${Tally.format(tally)}`)
     return Tally.sum([tally, Tally.ofResults([{ passed: types.ok }])])
   } finally {
