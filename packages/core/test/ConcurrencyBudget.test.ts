@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Budget } from "@rego/core"
 import type { Scope } from "effect"
 import { Deferred, Effect } from "effect"
+import { ConcurrencyBudget } from "../src/ConcurrencyBudget.ts"
 import { callOf, decide, denialOf, grants, take } from "./budgetSupport.ts"
 import { budgetLaws } from "./laws.ts"
 
@@ -98,4 +99,11 @@ describe("ConcurrencyBudget", () => {
       begin(budget, 10)
       assert.deepStrictEqual(yield* budget.state, { balance: 5 })
     }))
+
+  it("could never grant more than its limit, where that does not depend on the traffic", () => {
+    const maxCost = (min: number, ratio: number, max: number) => new ConcurrencyBudget({ min, ratio, max }).maxCost
+    assert.strictEqual(maxCost(3, 0, 8), 3)
+    assert.strictEqual(maxCost(8, 0, 3), 3)
+    assert.isUndefined(maxCost(3, 0.1, 8))
+  })
 })
