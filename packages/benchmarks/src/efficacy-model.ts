@@ -74,7 +74,7 @@ export type Reading = (run: SimulationReport.Run) => Readonly<Record<string, num
 /** JSON has no Infinity. */
 const plain = (n: number): number | null => Number.isFinite(n) ? Number(n.toPrecision(6)) : null
 
-export const collect = (
+const collect = (
   runs: ReadonlyArray<SimulationReport.Run>,
   read: Reading
 ): Values => {
@@ -119,5 +119,3 @@ export const count = (value: number): string => String(value)
 
 export const atMostSeconds = (limit: number) => (values: ReadonlyArray<number>): number =>
   values.filter((value) => value <= limit).length
-
-export { SimulationReport }

@@ -101,7 +101,7 @@ const aboveKnee = tail.from * (10 / tail.knee) ** tail.slope
 
 /** Where one read in a thousand fan-outs of 100 is: the share of single reads above p99.9 of the fan-out. */
 const unhedgedShare = 1 - 0.999 ** (1 / 100)
-export const unhedgedP999 = tail.knee * (aboveKnee / unhedgedShare) ** (1 / tail.beyond)
+const unhedgedP999 = tail.knee * (aboveKnee / unhedgedShare) ** (1 / tail.beyond)
 
 const body = (q: number): number => {
   // logistic in the logarithm, which is close to the lognormal and has a quantile in one line
@@ -113,7 +113,7 @@ const body = (q: number): number => {
 
 const farthest = 1e-9
 
-export const tailAtScale: Distribution.Input = {
+const tailAtScale: Distribution.Input = {
   type: "quantiles",
   points: [
     ...Array.from({ length: bodyPoints }, (_, i) => ({ q: i / 100, at: body(i / bodyPoints) })),

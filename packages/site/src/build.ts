@@ -11,10 +11,10 @@ import { anchorOf } from "../../../scripts/lib/links.ts"
 import { root } from "../../../scripts/lib/workspace.ts"
 import { frame } from "./layout.ts"
 import { hrefFrom, navigation, type Page, pages } from "./places.ts"
+import { playgroundPage } from "./playgroundPage.ts"
 import * as Reference from "./reference.ts"
 import type { Entry } from "./search.ts"
 import { entriesOf, serialize } from "./searchIndex.ts"
-import { simulatorPage } from "./simulatorPage.ts"
 
 const packages = ["core", "http", "grpc", "control-plane", "testing"]
 
@@ -80,7 +80,7 @@ const bundleClient = (output: string): Promise<unknown> =>
       emptyOutDir: false,
       chunkSizeWarningLimit: 2_000,
       rolldownOptions: {
-        input: { search: "search.ts", simulator: "simulator.ts" },
+        input: { search: "search.ts", playground: "playground.ts" },
         output: { entryFileNames: "[name].js", chunkFileNames: "[name]-[hash].js" }
       }
     }
@@ -92,7 +92,7 @@ export const build = async (folder: string): Promise<ReadonlyArray<string>> => {
   rmSync(output, { recursive: true, force: true })
   mkdirSync(join(output, "assets"), { recursive: true })
   process.chdir(root)
-  const all = [...pages(), ...apiPages(), simulatorPage]
+  const all = [...pages(), ...apiPages(), playgroundPage]
   const entries: Array<Entry> = []
   const eleventy = new Eleventy("packages/site/pages", relative(root, output), {
     quietMode: true,

@@ -47,7 +47,7 @@ export const frame = ({ body, navigation, url }: Frame): string => {
 <a class="home" href="${home}">rego</a>
 <form role="search"><input type="search" id="search" placeholder="Search" aria-label="Search" autocomplete="off">
 <ol id="results" hidden></ol></form>
-<a href="${to("simulator.html")}">Simulator</a>
+<a href="${to("playground.html")}">Playground</a>
 <a href="${to("api/index.html")}">API</a>
 </header>
 <nav aria-label="Documents">

@@ -11,7 +11,9 @@ import { root } from "../../../scripts/lib/workspace.ts"
 /** Documents that are pages although they do not stand in `docs/`. */
 const elsewhere: Readonly<Record<string, string>> = {
   "README.md": "readme.html",
-  "CONTRIBUTING.md": "contributing.html"
+  "CHANGELOG.md": "changelog.html",
+  "CONTRIBUTING.md": "contributing.html",
+  "SECURITY.md": "report.html"
 }
 
 /** A page of the site: an address, and the Markdown that becomes it. */

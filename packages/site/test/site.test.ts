@@ -87,7 +87,7 @@ const figure = async (page: Page, metric: string): Promise<ReadonlyArray<number>
 }
 
 const simulate = async (page: Page, url: string): Promise<void> => {
-  await page.goto(`${url}simulator.html`)
+  await page.goto(`${url}playground.html`)
   await page.selectOption("#scenario", "long-tail")
   await page.selectOption("#preset", "a hedge at the 95th percentile")
   await page.click("#run")
