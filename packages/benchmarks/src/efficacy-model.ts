@@ -74,7 +74,7 @@ export type Reading = (run: SimulationReport.Run) => Readonly<Record<string, num
 /** JSON has no Infinity. */
 const plain = (n: number): number | null => Number.isFinite(n) ? Number(n.toPrecision(6)) : null
 
-const collect = (
+export const collect = (
   runs: ReadonlyArray<SimulationReport.Run>,
   read: Reading
 ): Values => {

@@ -56,7 +56,7 @@ const cell = (item: Item, row: Measured, column: Column, rows: ReadonlyArray<Mea
   }`
 }
 
-const table = (item: Item, { rows }: Recorded): Table => [
+export const table = (item: Item, { rows }: Recorded): Table => [
   ["", ...item.columns.map(({ name }) => name)],
   ...rows.map((row) => [row.name, ...item.columns.map((column) => cell(item, row, column, rows))])
 ]
@@ -67,7 +67,7 @@ export interface Verdict {
   readonly holds: boolean
 }
 
-const verdicts = (item: Item, { rows }: Recorded): ReadonlyArray<Verdict> =>
+export const verdicts = (item: Item, { rows }: Recorded): ReadonlyArray<Verdict> =>
   item.goals.map((goal) => {
     const column = item.columns.find(({ name }) => name === goal.column)!
     const value = figure(column, rows.find(({ name }) => name === goal.row))

@@ -101,7 +101,7 @@ const aboveKnee = tail.from * (10 / tail.knee) ** tail.slope
 
 /** Where one read in a thousand fan-outs of 100 is: the share of single reads above p99.9 of the fan-out. */
 const unhedgedShare = 1 - 0.999 ** (1 / 100)
-const unhedgedP999 = tail.knee * (aboveKnee / unhedgedShare) ** (1 / tail.beyond)
+export const unhedgedP999 = tail.knee * (aboveKnee / unhedgedShare) ** (1 / tail.beyond)
 
 const body = (q: number): number => {
   // logistic in the logarithm, which is close to the lognormal and has a quantile in one line
