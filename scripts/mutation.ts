@@ -3,10 +3,10 @@
  * changes a copy of the repository, so that work can go on meanwhile, and writes the report of all modules anew.
  * `--render` only writes the page, after a judgement was added to `judgements.json`.
  */
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
-import { dirname, join } from "node:path"
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { parseArgs } from "node:util"
-import { run } from "./lib/command.ts"
+import { copyRepository } from "./lib/copy.ts"
 import { root } from "./lib/workspace.ts"
 import { instrument } from "./mutation/instrument.ts"
 import { type Judgements, page, readJson, type Report, resultOf } from "./mutation/report.ts"
@@ -21,11 +21,7 @@ const kept = join(root, "packages/core/mutation")
 
 const copyTo = async (folder: string): Promise<void> => {
   rmSync(folder, { recursive: true, force: true })
-  const { output } = await run("git", ["ls-files", "--cached", "--others", "--exclude-standard"])
-  for (const file of output.trim().split("\n").filter((file) => existsSync(join(root, file)))) {
-    mkdirSync(dirname(join(folder, file)), { recursive: true })
-    cpSync(join(root, file), join(folder, file))
-  }
+  await copyRepository(folder)
   // everything else is found further up, in the node_modules of the repository
   mkdirSync(join(folder, "node_modules", "@rego"), { recursive: true })
   for (const name of readdirSync(join(folder, "packages"))) {

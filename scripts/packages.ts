@@ -53,8 +53,8 @@ const used = `import { PolicyLayer, Rego } from "@rego/core"; globalThis.used = 
 
 /** Minified bytes. A limit is a twentieth above what was measured; raise it knowingly, with a line in the commit. */
 const sizes = [
-  { name: "Rego.resilient + PolicyLayer.make, ours", entry: used, withoutEffect: true, limit: 92_400 },
-  { name: "Rego.resilient + PolicyLayer.make, with what they use of effect", entry: used, limit: 197_800 },
+  { name: "Rego.resilient + PolicyLayer.make, ours", entry: used, withoutEffect: true, limit: 115_800 },
+  { name: "Rego.resilient + PolicyLayer.make, with what they use of effect", entry: used, limit: 225_300 },
   {
     name: "one constructor (Outcome.retryable), ours",
     entry: `import { Outcome } from "@rego/core"; globalThis.used = Outcome.retryable`,

@@ -5,7 +5,9 @@ import { runAll } from "./lib/steps.ts"
 const steps: ReadonlyArray<Step> = [
   { name: "supply", script: "scripts/supply.ts", args: ["--audit"] },
   { name: "pack", script: "scripts/pack.ts", args: [] },
+  { name: "upgrade", script: "scripts/upgrade.ts", args: [] },
   { name: "interleave", script: "scripts/interleave.ts", flags: ["--conditions=@rego/source"], args: [] },
+  { name: "fuzz", script: "scripts/fuzz.ts", flags: ["--conditions=@rego/source"], args: ["--seconds", "120"] },
   { name: "soak", script: "scripts/soak.ts", args: [] }
 ]
 

@@ -31,6 +31,9 @@ const CHUNK = 40
 
 const STALL_MILLIS = 40_000
 
+/** The first run transforms every file, on a machine that may be busy. */
+const CONTROL_MILLIS = 300_000
+
 const fileOf = (tests: ReadonlyArray<string>, log: string, id: string, hitLimit: number): string => `
 import { appendFileSync } from "node:fs"
 import { afterAll, beforeEach, vi } from "vitest"
@@ -103,7 +106,12 @@ const readLog = (log: string): ReadonlyArray<Line> =>
   existsSync(log) ? readFileSync(log, "utf8").trim().split("\n").map((line) => JSON.parse(line)) : []
 
 /** Runs a few mutants, until they are done or one of them stalls; answers what they said. */
-const runOnce = async (place: Place, ids: ReadonlyArray<string>, control: Control): Promise<ReadonlyArray<Line>> => {
+const runOnce = async (
+  place: Place,
+  ids: ReadonlyArray<string>,
+  control: Control,
+  stallMillis = STALL_MILLIS
+): Promise<ReadonlyArray<Line>> => {
   const log = join(place.folder, "mutants.log")
   writeFiles(place, log, ids, control)
   const args = ["-n", "19", "vitest", "run", "--config", "vitest.mutation.config.ts", "--reporter=dot"]
@@ -112,14 +120,14 @@ const runOnce = async (place: Place, ids: ReadonlyArray<string>, control: Contro
   const { output } = await runUntil("nice", args, { cwd: place.folder }, () => {
     const lines = readLog(log).length
     if (lines > seen) [seen, since] = [lines, performance.now()]
-    return performance.now() - since > STALL_MILLIS
+    return performance.now() - since > stallMillis
   })
   appendFileSync(join(place.folder, "mutation.log"), output)
   return readLog(log)
 }
 
 export const runControl = async (place: Place): Promise<Control> => {
-  const lines = await runOnce(place, [NONE], { tests: 0, hits: {} })
+  const lines = await runOnce(place, [NONE], { tests: 0, hits: {} }, CONTROL_MILLIS)
   const line = lines.find(({ end }) => end !== undefined)
   if (line?.end !== "passed" || line.tests === undefined || line.hits === undefined) {
     throw new Error(`the tests fail without a mutant: see ${join(place.folder, "mutation.log")}`)

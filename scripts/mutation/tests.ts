@@ -2,7 +2,7 @@
  * Which tests a module is mutated against: those of its own name, and these. All tests of core would find a little more, at
  * minutes for each mutant; what a shorter list misses shows as a survivor, and is judged there.
  */
-const budgets = ["Budget", "BudgetLaws"]
+const budgets = ["Budget", "BudgetStates"]
 const driver = ["Executor", "Rego", "driver/traps", "driver/promptness", "driver/interruption", "driver/resources"]
 const hedging = ["GroupHedger", "driver/hedging", "driver/hedging-traps", "scenario/hedging"]
 const live = ["LivePolicies", "PolicyDocument", "scenario/live-documents"]
@@ -19,7 +19,7 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   Binder: [...layers, "PolicySet", "LivePolicies"],
   Bindings: [...layers, "LivePolicies", "BudgetStates"],
   BootChecks: layers,
-  Bucket: ["TokenBucket", "RatioBudget", "BudgetModel"],
+  Bucket: ["TokenBucket", "RatioBudget", "BudgetStates"],
   Budget: [...budgets, "TokenBucket", "PolicyLayer"],
   BudgetData: ["PolicyDocument", "BudgetStates", "LivePolicies"],
   BudgetStates: ["Budget", "LivePolicies"],
@@ -52,7 +52,7 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   Permit: ["Budget"],
   Plan: ["Explanation", "HedgeState"],
   Policy: ["PolicyLayer", "PolicyDocument"],
-  PolicyDiff: ["LivePolicies", "PolicyReview"],
+  PolicyDiff: ["PolicyReview"],
   PolicyDocument: ["LivePolicies"],
   PolicyKey: ["PolicySet"],
   PolicyLayer: ["Rego", "Budget", "Classifier"],

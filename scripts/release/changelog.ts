@@ -1,5 +1,5 @@
 /** The sections of a version in CHANGELOG.md, in their order, and the word that a changeset begins with to stand in each. */
-export const sections = [
+const sections = [
   { label: "Runtime behaviour", title: "Runtime behaviour changes" },
   { label: "Added", title: "Added" },
   { label: "Changed", title: "Changes of the API" },

@@ -25,7 +25,7 @@ interface Trend {
 }
 
 /** The first quarter is warm-up; then the median of the first third against that of the last. */
-export const trend = (samples: ReadonlyArray<Sample>, of: (sample: Sample) => number): Trend => {
+const trend = (samples: ReadonlyArray<Sample>, of: (sample: Sample) => number): Trend => {
   const warm = samples.slice(Math.ceil(samples.length / 4))
   const third = Math.floor(warm.length / 3)
   return { early: median(warm.slice(0, third).map(of)), late: median(warm.slice(-third).map(of)) }

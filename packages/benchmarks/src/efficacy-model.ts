@@ -119,5 +119,3 @@ export const count = (value: number): string => String(value)
 
 export const atMostSeconds = (limit: number) => (values: ReadonlyArray<number>): number =>
   values.filter((value) => value <= limit).length
-
-export { SimulationReport }

@@ -29,12 +29,12 @@ const withBudget = (budget: Budget.Make): Policies =>
   )
 
 /** Finagle's RetryBudget: 20 % of the calls of 10 s, and 10 per second at least (facts of its documentation). */
-export const finagle = withBudget(
+const finagle = withBudget(
   Budget.ratio({ ratio: 0.2, of: "calls", reserve: { burst: 100, start: 100, perSecond: 10 }, keepForRetries: 0 })
 )
 
 /** gRPC's retry throttling (A6) with the numbers of its example. */
-export const grpc = withBudget(Budget.successTokens({ maxTokens: 10, tokenRatio: 0.1 }))
+const grpc = withBudget(Budget.successTokens({ maxTokens: 10, tokenRatio: 0.1 }))
 
 /** The retry quota of the AWS SDKs: 500 tokens, 14 for a retry, and one back for each success. */
 class RetryQuota implements Budget.Budget {
@@ -50,7 +50,7 @@ class RetryQuota implements Budget.Budget {
   readonly state = Effect.sync(() => ({ balance: this.tokens / 14 }))
 }
 
-export const aws = withBudget(Effect.sync(() => new RetryQuota()))
+const aws = withBudget(Effect.sync(() => new RetryQuota()))
 
 /** What stands beside ours in the tables about retries. */
 export const peers: ReadonlyArray<readonly [string, Policies]> = [

@@ -5,7 +5,7 @@ import { Effect } from "effect"
 import type { Item, Policies, Row } from "./efficacy-model.ts"
 import { hedged, ours, single } from "./efficacy-policies.ts"
 
-const calls = 200_000
+const calls = 50_000
 const warmUpCalls = 50_000
 
 const scenario = (requests: number): Scenario.Scenario =>

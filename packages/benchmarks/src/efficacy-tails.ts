@@ -113,7 +113,7 @@ const body = (q: number): number => {
 
 const farthest = 1e-9
 
-export const tailAtScale: Distribution.Input = {
+const tailAtScale: Distribution.Input = {
   type: "quantiles",
   points: [
     ...Array.from({ length: bodyPoints }, (_, i) => ({ q: i / 100, at: body(i / bodyPoints) })),

@@ -160,7 +160,7 @@ const headLine = ({ key, reports, scenario }: Outcome): string => {
   } requests\n`
 }
 
-export const render = (testing: Testing, outcome: Outcome): string =>
+const render = (testing: Testing, outcome: Outcome): string =>
   [
     headLine(outcome),
     ...Text.table(testing.report.table(outcome.reports)),
@@ -169,7 +169,7 @@ export const render = (testing: Testing, outcome: Outcome): string =>
       : ["", "limits", ...Text.table(outcome.verdicts.map((verdict) => verdictText(testing, verdict)))])
   ].join("\n")
 
-export const toJson = ({ report }: Testing, { key, reports, scenario, verdicts }: Outcome): unknown => ({
+const toJson = ({ report }: Testing, { key, reports, scenario, verdicts }: Outcome): unknown => ({
   scenario: scenario.name,
   key,
   reports: Object.fromEntries(Object.entries(reports).map(([file, it]) => [file, report.toJson(it)])),

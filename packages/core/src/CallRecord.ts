@@ -104,7 +104,7 @@ const maxAttributes = 16
 /** Beside the facts, because nearly no attempt has any, and a field would cost every one of them. */
 const attributes = new WeakMap<AttemptFacts, Map<string, string>>()
 
-export const annotate = (facts: AttemptFacts, name: string, value: string): void => {
+const annotate = (facts: AttemptFacts, name: string, value: string): void => {
   const known = attributes.get(facts)
   if (known === undefined) attributes.set(facts, new Map([[name, value]]))
   else if (known.has(name) || known.size < maxAttributes) known.set(name, value)

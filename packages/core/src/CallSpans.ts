@@ -23,7 +23,7 @@ export type Level = "attempts" | "call"
 const nanosInMilli = 1_000_000n
 
 /** Exact for what fits into milliseconds with fractions: the parts are converted apart. */
-export const toNanos = (millis: number): bigint => {
+const toNanos = (millis: number): bigint => {
   const whole = Math.floor(millis)
   return BigInt(whole) * nanosInMilli + BigInt(Math.round((millis - whole) * 1e6))
 }

@@ -71,7 +71,7 @@ export const print = (input: Input): string => {
   const name = text.slice(dot + 1).trim()
   if (dot < 0 || name === "") return text
   const space = text.slice(0, dot).trim()
-  return space === "" ? name : `${space}.${name}`
+  return space === "" ? print(name) : `${space}.${name}`
 }
 
 /** The rules that a printed key breaks, each with the value that broke it. */

@@ -21,7 +21,7 @@ type Ended = Extract<Tracer.SpanStatus, { readonly _tag: "Ended" }>
 const nanosInMilli = 1_000_000n
 
 /** The parts apart, because the whole has more digits than a number. */
-export const toMillis = (nanos: bigint): number => Number(nanos / nanosInMilli) + Number(nanos % nanosInMilli) / 1e6
+const toMillis = (nanos: bigint): number => Number(nanos / nanosInMilli) + Number(nanos % nanosInMilli) / 1e6
 
 const endedOf = ({ status }: SpanLike): Ended | undefined => status._tag === "Ended" ? status : undefined
 

@@ -12,14 +12,16 @@ import { granted } from "./Permit.ts"
 /** The specification ignores further decimals of the ratio: 0.5466 is 0.546. */
 const decimals = 1_000
 
+/** 1.001 * 1000 is a little less than 1001 in binary. */
+const thousandthsOf = (ratio: number): number => Math.floor(ratio * decimals + 1e-6)
+
 export class SuccessTokens implements Budget {
   private thousandths: number
   private max: number
   private perSuccess: number
   constructor(maxTokens: number, tokenRatio: number) {
     this.max = Math.round(maxTokens * decimals)
-    // 1.001 * 1000 is a little less than 1001 in binary
-    this.perSuccess = Math.floor(tokenRatio * decimals + 1e-6)
+    this.perSuccess = thousandthsOf(tokenRatio)
     this.thousandths = this.max
   }
 
@@ -28,7 +30,7 @@ export class SuccessTokens implements Budget {
     const max = Math.round(maxTokens * decimals)
     this.thousandths = Math.round(this.thousandths * max / this.max)
     this.max = max
-    this.perSuccess = Math.round(tokenRatio * decimals)
+    this.perSuccess = thousandthsOf(tokenRatio)
   }
 
   drain(): void {

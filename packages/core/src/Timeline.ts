@@ -509,9 +509,10 @@ export const svgStyle: string = WaterfallSvg.style
 /** The minor part grows with fields that older readers may ignore, the major part with what they must not misread. */
 const schemaVersion = "1.0"
 
-const inJson = Schema.toCodecJson(Timeline)
-const toEncoded = Schema.encodeSync(inJson)
-const fromEncoded = Schema.decodeUnknownResult(inJson, { ...parseOptions, onExcessProperty: "ignore" })
+// bundlers leave out what is not called, if they are told that making it does nothing else
+const inJson = /* @__PURE__ */ Schema.toCodecJson(Timeline)
+const toEncoded = /* @__PURE__ */ Schema.encodeSync(inJson)
+const fromEncoded = /* @__PURE__ */ Schema.decodeUnknownResult(inJson, { ...parseOptions, onExcessProperty: "ignore" })
 
 /**
  * What was given to `fromJson` is no timeline. Holds every issue, each with its path, the rule and the value.

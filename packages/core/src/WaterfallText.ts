@@ -14,7 +14,8 @@ const fill: Readonly<Record<Fate, string>> = { success: "█", failure: "█", t
 
 const barOf = ({ fate, from, to }: Row, total: number): string => {
   const scale = (at: number) => total <= 0 ? 0 : Math.round((at / total) * barWidth)
-  const start = Math.min(scale(from), barWidth - 1)
+  // a timeline that was read may say that an attempt began before its call
+  const start = Math.max(0, Math.min(scale(from), barWidth - 1))
   const width = Math.max(1, Math.min(scale(to), barWidth) - start)
   return `${" ".repeat(start)}${fill[fate].repeat(width)}`.padEnd(barWidth)
 }

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Budget, Outcome } from "@rego/core"
 import { Context, Deferred, Duration, Effect, Fiber, Layer } from "effect"
+import { TestClock } from "effect/testing"
 import { CombinedBudget } from "../src/CombinedBudget.ts"
 import { callOf, decide, decideLater, denialOf, grants, outcomes, permitOf, requestOf, take } from "./budgetSupport.ts"
 import { budgetLaws } from "./laws.ts"
@@ -41,6 +42,50 @@ describe("CombinedBudget", () => {
         assert.strictEqual(grants(yield* Budget.all(bucket(3), bucket(5)), 10), 3)
         assert.strictEqual(grants(yield* Budget.all(bucket(5), bucket(3)), 10), 3)
       }))
+
+    it("can hold no more than the smaller half can, and as long as the shorter window says", () => {
+      const half = (maxCost: number | undefined, millis: number | undefined): Budget.Budget => ({
+        ...counted().budget,
+        maxCost,
+        window: millis === undefined ? undefined : Duration.millis(millis)
+      })
+      const rows = [[2, 5, 2], [5, 2, 2], [undefined, 5, 5], [2, undefined, 2], [
+        undefined,
+        undefined,
+        undefined
+      ]] as const
+      for (const [first, second, expected] of rows) {
+        const combined = new CombinedBudget(half(first, first), half(second, second))
+        assert.strictEqual(combined.maxCost, expected)
+        assert.deepStrictEqual(combined.window, expected === undefined ? undefined : Duration.millis(expected))
+      }
+    })
+
+    it.effect("a refusal of a first half that has a name carries it, whether it takes time or not", () =>
+      Effect.gen(function*() {
+        const later = counted({ grants: () => false, takes: 1 })
+        for (const { budget } of [denies(), later]) {
+          const named = new CombinedBudget(budget, counted().budget, "load").tryAcquire(requestOf())
+          const fiber = yield* Effect.forkChild(Effect.isEffect(named) ? named : Effect.succeed(named), {
+            startImmediately: true
+          })
+          yield* TestClock.adjust(1)
+          assert.deepStrictEqual<object>(yield* Fiber.join(fiber), {
+            _tag: "Denied",
+            reason: "counted",
+            budget: "load"
+          })
+        }
+        const silent = decide(new CombinedBudget(denies().budget, counted().budget))
+        assert.notProperty(silent, "budget")
+        assert.notProperty(decide(new CombinedBudget(counted().budget, denies().budget, "load")), "budget")
+        assert.strictEqual(decide(new CombinedBudget(counted().budget, counted().budget, "load"))._tag, "Granted")
+      }))
+
+    it("listens to calls only where a part does", () => {
+      const deaf = new CombinedBudget(counted().budget, counted().budget)
+      assert.deepStrictEqual([deaf.onCall, deaf.onCallEnd, deaf.onOutcome], [undefined, undefined, undefined])
+    })
 
     it("settles both halves of a permit, once each", () => {
       for (const use of ["used", "unused"] as const) {

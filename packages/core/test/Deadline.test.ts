@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Backoff, Deadline, PolicyLayer, Rego, Timeline } from "@rego/core"
-import { Duration, Effect, Option } from "effect"
+import { Clock, Duration, Effect, Option } from "effect"
 import {
   assertFailsWith,
   assertSucceedsWith,
@@ -112,6 +112,30 @@ describe("Deadline", () => {
     it.effect("of infinity bounds nothing", () =>
       Effect.gen(function*() {
         assert.deepStrictEqual(yield* left.pipe(Deadline.withDeadline(Duration.infinity)), Option.none())
+      }))
+  })
+
+  describe("withDeadline, given what is no bound", () => {
+    it("throws at once, and says what it was given", () => {
+      assert.throws(
+        () => Deadline.withDeadline(Effect.void, "soon" as "1 second"),
+        RangeError,
+        /^Deadline\.withDeadline: .*soon/
+      )
+      assert.throws(
+        () => Deadline.withDeadline(Effect.void, -5),
+        RangeError,
+        "Deadline.withDeadline: must not be negative, got -5ms"
+      )
+    })
+  })
+
+  describe("on another clock", () => {
+    it.effect("a deadline counts for nothing: its instants are none of that clock", () =>
+      Effect.gen(function*() {
+        const clock = yield* Clock.Clock
+        const inside = Effect.provideService(Deadline.remaining, Clock.Clock, { ...clock })
+        assert.deepStrictEqual(yield* Deadline.withDeadline(inside, "1 second"), Option.none())
       }))
   })
 

@@ -220,6 +220,16 @@ describe("HedgeState", () => {
       assert.deepStrictEqual(state.statistics, { ...none, denied: 2 })
     })
 
+    it("counts hedges that were started and that won, each once", () => {
+      const state = make()
+      state.onStarted(0)
+      state.onStarted(0)
+      state.onGroupEnd(2, 2, 30, 30)
+      state.onGroupEnd(1, 0, 30, 30)
+      const { started, wasted, won } = state.statistics
+      assert.deepStrictEqual({ started, wasted, won }, { started: 2, wasted: 2, won: 1 })
+    })
+
     it("saved is the median of what the others would still have taken", () => {
       const state = make()
       for (let i = 0; i < 100; i++) state.onOutcome(success, 0, i < 50 ? 10 : 400)

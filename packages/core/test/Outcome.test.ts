@@ -79,7 +79,18 @@ describe("Outcome", () => {
       ]
       for (const outcome of outcomes) assert.isTrue(Outcome.isOutcome(outcome))
       for (
-        const other of [null, undefined, "Success", {}, { _tag: "Some" }, { _tag: "toString" }, () => Outcome.success]
+        const other of [
+          null,
+          undefined,
+          "Success",
+          {},
+          { _tag: "Some" },
+          { _tag: "toString" },
+          () => Outcome.success,
+          { _tag: "Retryable" },
+          { _tag: "NonRetryable", reason: 404 },
+          { _tag: "Retryable", reason: "busy", retryAfter: "1 second" }
+        ]
       ) {
         assert.isFalse(Outcome.isOutcome(other))
       }

@@ -41,10 +41,43 @@ describe("Plan", () => {
       }
     })
 
+    it("hedges once beside each attempt, and carefully, unless more is said", () => {
+      const trigger = Hedge.after(5)
+      assert.deepStrictEqual(Plan.fromSections({ hedge: { trigger } }).hedge, {
+        trigger,
+        maxHedges: 1,
+        maxFailing: 0.05,
+        precise: false,
+        budget: undefined
+      })
+      assert.isUndefined(Plan.fromSections({ hedge: "off" }).hedge)
+    })
+
     it("keeps idempotent in its three states", () => {
       assert.isUndefined(Plan.fromSections({}).idempotent)
       assert.isTrue(Plan.fromSections({ idempotent: true }).idempotent)
       assert.isFalse(Plan.fromSections({ idempotent: false }).idempotent)
+    })
+  })
+
+  describe("problems", () => {
+    const planOf = (maxAttempts: number, maxHedges: number) =>
+      Plan.fromSections({ retry: { maxAttempts }, hedge: { trigger: Hedge.after(5), maxHedges } })
+
+    it("allows a call twelve runs of its effect, and not one more", () => {
+      assert.deepStrictEqual(Plan.problems(planOf(4, 2)), [])
+      assert.deepStrictEqual(Plan.problems(Plan.fromSections({ retry: { maxAttempts: 10 } })), [])
+      assert.deepStrictEqual(Plan.problems(planOf(4, 3)), [{
+        path: ["hedge", "maxHedges"],
+        message: "attempts × (1 + hedges) must be at most 12, got 4 × (1 + 3) = 16"
+      }])
+    })
+
+    it("`maxHedgesFor` is the number of hedges that is still allowed", () => {
+      for (const [attempts, hedges] of [[1, 11], [3, 3], [4, 2], [5, 1], [10, 0]] as const) {
+        assert.strictEqual(Plan.maxHedgesFor(attempts), hedges)
+        assert.deepStrictEqual(Plan.problems(planOf(attempts, hedges)), [])
+      }
     })
   })
 
@@ -67,6 +100,7 @@ describe("Plan", () => {
       const expected = ["retries or hedges are on and there is no timeout: an attempt that hangs is never given up"]
       assert.deepStrictEqual(warnings({ retry: {} }), expected)
       assert.deepStrictEqual(warnings({ retry: {}, timeout: "off" }), expected)
+      assert.deepStrictEqual(warnings({ hedge: { trigger: Hedge.after(5) } }), expected)
     })
 
     it("warns of a per-attempt timeout that can never apply", () => {

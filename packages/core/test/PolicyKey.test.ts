@@ -25,11 +25,13 @@ describe("PolicyKey", () => {
 
     it("takes a dot with nothing behind it for a part of the name [P01]", () => {
       assert.strictEqual(PolicyKey.make("svc."), "svc.")
+      assert.strictEqual(PolicyKey.make("."), ".")
       assert.strictEqual(PolicyKey.namespace("svc."), "")
     })
 
     it("drops a dot with nothing before it: the key is a name only [P01]", () => {
       assert.strictEqual(PolicyKey.make(".method"), "method")
+      assert.strictEqual(PolicyKey.make(". . method"), "method")
     })
 
     it("refuses an empty key [P01]", () => {
@@ -74,7 +76,14 @@ describe("PolicyKey", () => {
         "users.12345",
         "a.deadbeefdeadbeefdead",
         "a.x123456",
-        "http://host:8080/path"
+        "http://host:8080/path",
+        // an id is a whole segment
+        `a.x${uuid}`,
+        `a.${uuid}x`,
+        "a.123456x",
+        "a.x0123456789abcdef",
+        "a.0123456789abcdefx",
+        "a"
       ]
       for (const key of keys) assert.strictEqual(PolicyKey.make(key), key)
     })
@@ -88,6 +97,14 @@ describe("PolicyKey", () => {
           "must be the same for every call, but the segment \"123456\" looks like an id"
       )
     })
+  })
+
+  describe("make, of what it made", () => {
+    property("is the same key", { input: text }, ({ input }) => {
+      if (!PolicyKey.isValid(input)) return
+      const key = PolicyKey.make(input)
+      assert.strictEqual(PolicyKey.make(key), key)
+    }, 1_000)
   })
 
   describe("isValid", () => {

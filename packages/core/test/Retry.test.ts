@@ -128,6 +128,12 @@ describe("Retry", () => {
       assert.strictEqual(Retry.combine([no, retryable(), no]).executed, "maybe")
     })
 
+    it("of equal hints the one of the lowest hedge index counts, exact or not", () => {
+      const hints = [retryable({ retryAfter: 5, exact: true }), retryable({ retryAfter: 5, exact: false })]
+      assert.isTrue(Retry.combine(hints).exact)
+      assert.isFalse(Retry.combine(hints.toReversed()).exact)
+    })
+
     it("takes a hint of zero for a hint", () => {
       assert.strictEqual(Outcome.retryAfterMillis(Retry.combine([retryable(), retryable({ retryAfter: 0 })])), 0)
     })
@@ -288,6 +294,34 @@ describe("Retry", () => {
         assert.isTrue(typeof answer === "number" && answer >= 0 && answer <= Math.min(max, initial * 2 ** retry))
       }
     )
+  })
+
+  describe("best", () => {
+    const arrived = (hedge: number, outcome: Outcome.Outcome | undefined) => ({ facts: { hedge, outcome } })
+    const success = arrived(3, Outcome.success)
+    const answer = arrived(2, Outcome.nonRetryable({ reason: "not_found" }))
+    const gone = arrived(1, Outcome.abort({ reason: "gone" }))
+    const failed = arrived(0, retryable())
+
+    it("of outcomes of one tick prefers success, then an answer, then an end from outside", () => {
+      for (const all of [[success, answer, gone, failed], [failed, gone, answer, success]]) {
+        assert.strictEqual(Retry.best(all), success)
+        assert.strictEqual(Retry.best(all.filter((one) => one !== success)), answer)
+        assert.strictEqual(Retry.best(all.filter((one) => one !== success && one !== answer)), gone)
+      }
+    })
+
+    it("of equal outcomes takes that of the lower hedge index", () => {
+      const later = arrived(5, retryable())
+      assert.strictEqual(Retry.best([later, failed]), failed)
+      assert.strictEqual(Retry.best([failed, later]), failed)
+    })
+
+    it("takes an attempt without a verdict for one that failed", () => {
+      const silent = arrived(0, undefined)
+      assert.strictEqual(Retry.best([silent, gone]), gone)
+      assert.strictEqual(Retry.best([arrived(4, retryable()), silent]), silent)
+    })
   })
 
   describe("endReason", () => {

@@ -55,6 +55,36 @@ describe("SlidingSum", () => {
     assert.strictEqual(sum.sum, 0)
   })
 
+  describe("resliced", () => {
+    it("puts the amount of each slot where that slot goes, and keeps what is still in the window", () => {
+      const sum = new SlidingSum(4)
+      for (const slot of [10, 11, 12, 13]) {
+        sum.advance(slot)
+        sum.add(slot, 10 ** (slot - 10))
+      }
+      // slots of half the length: 10 to 13 become 20 to 26, of which the last four stay
+      const halved = sum.resliced(26, (slot) => 2 * slot)
+      assert.strictEqual(halved.sum, 1_000 + 100)
+      halved.advance(28)
+      assert.strictEqual(halved.sum, 1_000)
+      // of twice the length: two slots become one
+      const doubled = sum.resliced(6, (slot) => Math.floor(slot / 2))
+      assert.strictEqual(doubled.sum, 1_111)
+      doubled.advance(9)
+      assert.strictEqual(doubled.sum, 1_100)
+      doubled.advance(10)
+      assert.strictEqual(doubled.sum, 0)
+    })
+
+    it("leaves the original as it was, and makes nothing of a window that has passed", () => {
+      const sum = new SlidingSum(3)
+      sum.advance(1)
+      sum.add(1, 7)
+      assert.strictEqual(sum.resliced(100, (slot) => slot).sum, 0)
+      assert.strictEqual(sum.sum, 7)
+    })
+  })
+
   describe("removeOldest", () => {
     it("takes one from the oldest slot that holds one, so that none is ever short", () => {
       const sum = new SlidingSum(3)

@@ -152,4 +152,22 @@ describe("SuccessTokens", () => {
       assert.throws(() => Budget.successTokens({ maxTokens: 10, tokenRatio: bad }), RangeError)
     }
   })
+
+  describe("retuned", () => {
+    it("keeps how many tokens are left in proportion, and ignores decimals of the ratio as one that is new", () => {
+      const budget = new SuccessTokens(10, 0.1)
+      outcomes(budget, failed, 5)
+      budget.retune(20, 0.5466)
+      assert.strictEqual(balance(budget), 10)
+      outcomes(budget, Outcome.success, 1)
+      assert.strictEqual(balance(budget), 10.546)
+    })
+
+    it("drained, has nothing left to grant", () => {
+      const budget = new SuccessTokens(10, 0.1)
+      budget.drain()
+      assert.strictEqual(balance(budget), 0)
+      assert.isFalse(granted(budget))
+    })
+  })
 })

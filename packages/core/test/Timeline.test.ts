@@ -243,6 +243,13 @@ describe("Timeline", () => {
         "users.Get: failure after 0ms, 0 attempts, policy live 7"
       )
     })
+
+    it("draws a timeline that was read and makes no sense: an attempt that began before its call", () => {
+      const odd = make()
+      odd.add(attempt(0, -9_000, { endedAt: 20, endedBy: "returned", outcome: Outcome.success }), 16)
+      odd.end(130, Exit.succeed(1), wallOffset)
+      assert.include(Timeline.render(Timeline.fromRecord(odd)), "│█")
+    })
   })
 
   describe("toJson", () => {

@@ -23,7 +23,7 @@ const series: ReadonlyMap<string, Instrument> = new Map(table.flatMap((instrumen
 }))
 
 /** The metric behind a series of Prometheus. */
-export const metricOf = (name: string): string | undefined => series.get(name)?.name
+const metricOf = (name: string): string | undefined => series.get(name)?.name
 
 const closed = ({ name }: Instrument, label: string): ReadonlyArray<string> | undefined => {
   if (label === "result") return results

@@ -8,18 +8,25 @@ import { spawnSync } from "node:child_process"
 import type { BrowserContext } from "playwright-core"
 import { chromium } from "playwright-core"
 
-const executable = process.env["REGO_CHROMIUM"] ?? "chromium"
+const given = process.env["REGO_CHROMIUM"]
+
+/** Debian calls it by the first name; others will do. */
+const names = given === undefined ? ["chromium", "chromium-browser", "google-chrome"] : [given]
 
 const pathOf = (command: string): string | undefined => {
   const found = spawnSync("sh", ["-c", "command -v \"$1\"", "sh", command], { encoding: "utf8" })
   return found.status === 0 ? found.stdout.trim() : undefined
 }
 
+const executable = (): string | undefined => names.map(pathOf).find((path) => path !== undefined)
+
 /** Whether tests that need a browser are to be skipped. */
 export const isMissing = (test: string): boolean => {
-  if (pathOf(executable) !== undefined || process.env["CI"] === "true") return false
+  if (executable() !== undefined || process.env["CI"] === "true") return false
   console.warn(
-    `\n*** ${test}: SKIPPED. There is no ${executable} on PATH, so no page was looked at with a real browser.` +
+    `\n*** ${test}: SKIPPED. There is no ${
+      names.join(", no ")
+    } on PATH, so no page was looked at with a real browser.` +
       "\n*** Install it (Debian: apt-get install chromium). With CI=true these tests fail instead.\n"
   )
   return true
@@ -31,7 +38,7 @@ export const open: Effect.Effect<BrowserContext, never, Scope.Scope> = Effect.ge
     Effect.promise(() =>
       // in a container there is neither a second user for the sandbox nor room in /dev/shm
       chromium.launch({
-        executablePath: pathOf(executable) ?? executable,
+        executablePath: executable() ?? names[0]!,
         args: ["--no-sandbox", "--disable-dev-shm-usage"]
       })
     ),

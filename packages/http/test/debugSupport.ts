@@ -20,7 +20,7 @@ const attempt = (fields: Partial<ConstructorParameters<typeof Timeline.AttemptRe
     ...fields
   })
 
-export const timelineOf = (fields: Partial<ConstructorParameters<typeof Timeline.Timeline>[0]>) =>
+const timelineOf = (fields: Partial<ConstructorParameters<typeof Timeline.Timeline>[0]>) =>
   new Timeline.Timeline({
     key: "users.Get",
     policyRevision: "7",

@@ -32,10 +32,13 @@ describe("Histogram", () => {
 })
 
 describe("estimate", () => {
-  it("takes bounds that hold the median with 95 % at least: of 20 values the 6th and the 15th", () => {
-    const values = Array.from({ length: 20 }, (_, i) => i + 1)
-    assert.deepStrictEqual(estimate(values), { median: 10.5, low: 6, high: 15 })
-  })
+  // W. J. Conover, "Practical Nonparametric Statistics", section 3.2: the least ranks for which P(outside) <= 0.05
+  for (const [n, low] of [[5, 1], [6, 1], [8, 1], [9, 2], [18, 5], [20, 6], [100, 40]] as const) {
+    it(`takes bounds that hold the median with 95 % at least: of ${n} values number ${low} from both ends`, () => {
+      const values = Array.from({ length: n }, (_, i) => i + 1)
+      assert.deepStrictEqual(estimate(values), { median: (n + 1) / 2, low, high: n + 1 - low })
+    })
+  }
 
   it("takes the whole range of few values, and leaves out what does not apply", () => {
     assert.deepStrictEqual(estimate([3, NaN, 1, 2]), { median: 2, low: 1, high: 3 })

@@ -1,0 +1,39 @@
+/**
+ * Feeds odd inputs to everything that reads what strangers write. `--seconds 60` for all targets together (10 by default),
+ * `--target headers` for one, `--seed 7`, and `--keep` to add what was found to the corpus. What breaks is always kept.
+ */
+import { parseArgs } from "node:util"
+import { randomOf } from "../packages/core/test/interleaving.ts"
+import { keep, read } from "./fuzz/corpus.ts"
+import { fuzz } from "./fuzz/engine.ts"
+import { targets } from "./fuzz/targets.ts"
+import * as Tally from "./lib/tally.ts"
+import { indent } from "./lib/text.ts"
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string" },
+    seed: { type: "string" },
+    target: { type: "string" },
+    keep: { type: "boolean" }
+  }
+})
+const seed = Number(values.seed ?? 20_260_401)
+const chosen = targets.filter(({ name }) => values.target === undefined || name === values.target)
+const millis = Number(values.seconds ?? 10) * 1_000 / chosen.length
+
+console.log(`seed ${seed}`)
+const results = chosen.map((target) => {
+  const until = performance.now() + millis
+  const corpus = read(target)
+  const { broken, found, runs } = fuzz(target, corpus, {
+    random: randomOf(seed),
+    isOver: (runs) => runs % 16 === 0 && performance.now() > until
+  })
+  const verdict = broken.length === 0 ? "ok  " : "FAIL"
+  console.log(`${verdict} ${target.name}: ${runs} inputs, ${corpus.length} kept, ${found.length} answers that are new`)
+  for (const { error, input } of broken) console.log(indent(`${error}\nkept as ${keep(target, input, "broken-")}`))
+  if (values.keep === true) { for (const input of found) keep(target, input) }
+  return { passed: broken.length === 0 }
+})
+Tally.close(Tally.ofResults(results))
