@@ -56,9 +56,15 @@ export const parse = (
   return Result.succeed({ text, metric: name as Metric, sign, value: Number(number) * factor, relative })
 }
 
-/** A figure that does not apply (hedges that won, where there were none) breaks no limit. */
+/** Where there was nothing to measure, a limit on these is not broken. A latency is missing where nothing succeeded. */
+const mayNotApply: ReadonlySet<Metric> = new Set<Metric>(["hedgesWon", "recovery"])
+
 const isWithin = (limit: Limit, figure: number, bound: number): boolean =>
-  Number.isNaN(figure) || (limit.sign === "<=" ? figure <= bound : figure >= bound)
+  Number.isNaN(figure)
+    ? mayNotApply.has(limit.metric)
+    : limit.sign === "<="
+    ? figure <= bound
+    : figure >= bound
 
 export const judge = (limit: Limit, candidate: Report, current: Report | undefined): Verdict => {
   const figure = candidate.metrics[limit.metric].median

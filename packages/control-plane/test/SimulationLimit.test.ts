@@ -53,6 +53,7 @@ describe("SimulationLimit", () => {
     ["goodput>=0.99x", 98, 100, false],
     ["recovery<=10s", Infinity, NaN, false],
     // no hedges, no share of them
+    ["p99<=60ms", NaN, NaN, false],
     ["hedgesWon>=50%", NaN, NaN, true]
   ]
   for (const [text, candidate, current, holds] of judged) {

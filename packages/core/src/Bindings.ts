@@ -7,8 +7,8 @@
  *
  * @internal
  */
-import type { Cause, Context, Schedule } from "effect"
-import { Effect, Option } from "effect"
+import type { Context, Schedule } from "effect"
+import { Cause, Effect, Option } from "effect"
 import type { Around } from "./Attempt.ts"
 import { CurrentAttempt } from "./Attempt.ts"
 import type { Budget } from "./Budget.ts"
@@ -211,9 +211,20 @@ export class Bindings {
     const binding = this.policies.bind(state, context)
     if (binding.passing !== true) {
       this.keys.set(state.key, binding)
-      for (const watcher of this.watchers) watcher(binding)
+      this.tellWatchers(binding, context)
     }
     return binding
+  }
+
+  /** They ask budgets for their state, which is foreign code, and this is the look-up of a call. */
+  private tellWatchers(binding: Binding, context: Context.Context<never>): void {
+    for (const watcher of this.watchers) {
+      try {
+        watcher(binding)
+      } catch (defect) {
+        reportOnce(binding, context, "metrics", "a defect in the metrics changes no call", Cause.die(defect))
+      }
+    }
   }
 
   /** Hears of every key that is bound, now and after each change of the policies. The answer ends it. */

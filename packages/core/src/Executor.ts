@@ -601,7 +601,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   }
 
   recordDenied(kind: "retry" | "hedge", { budget, reason, retryAfter }: Denial, count: number): void {
-    this.record.denied(this.now(), kind, reason, count, budget, retryAfter && Duration.toMillis(retryAfter))
+    // A budget may be foreign code without types.
+    const millis = Duration.isDuration(retryAfter) ? Duration.toMillis(retryAfter) : undefined
+    this.record.denied(this.now(), kind, reason, count, budget, millis)
   }
 
   onDeadline(): void {

@@ -60,7 +60,8 @@ class Labelled {
       this.saves = true
       this.register(
         "hedgeSaved",
-        ({ hedging }) => hedging === undefined ? 0 : Duration.toSeconds(hedging.statistics.saved)
+        // Of the state, which stays while a document has hedging switched off: a counter must not fall.
+        ({ state: { hedging } }) => hedging === undefined ? 0 : Duration.toSeconds(hedging.statistics.saved)
       )
     }
     // The balances of several budgets have no sum that means anything.

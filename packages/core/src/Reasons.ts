@@ -166,7 +166,8 @@ export type DenialReason = keyof typeof denialTexts
 export const denialOf = (reason: string): { readonly reason: DenialReason; readonly detail?: string } =>
   reason !== "other" && Object.hasOwn(denialTexts, reason)
     ? { reason: reason as DenialReason }
-    : { reason: "other", detail: reason }
+    // A budget may be foreign code without types.
+    : { reason: "other", detail: String(reason) }
 
 /** What the pages are made from. */
 export const texts = { stop: stopTexts, denial: denialTexts } as const

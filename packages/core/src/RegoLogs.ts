@@ -114,7 +114,8 @@ export const make = (options: Options = {}): Effect.Effect<Observer.Observer, ne
   return Effect.gen(function*() {
     const limit = new LineLimit(read.maxLines ?? 10, read.maxKeys ?? 200)
     const endWindow = Effect.suspend(() =>
-      Effect.forEach(limit.next(Duration.format(window)), write, { discard: true })
+      // A logger that dies at one line must not end the windows.
+      Effect.forEach(limit.next(Duration.format(window)), (line) => Effect.ignoreCause(write(line)), { discard: true })
     )
     yield* Effect.addFinalizer(() => endWindow)
     yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(window), endWindow)), {
@@ -132,6 +133,12 @@ export const make = (options: Options = {}): Effect.Effect<Observer.Observer, ne
 
 /**
  * Writes the lines for all calls made under it, beside the observers that are there.
+ *
+ * **Gotchas**
+ *
+ * Side by side with another layer that sets observers (`Layer.mergeAll`, an array of `Effect.provide`) the last one
+ * replaces the others. Put all into one list, `Observer.layer([RegoMetrics.make(), RegoLogs.make()])`, or lay one over the
+ * other with `Layer.provideMerge`.
  *
  * @category layers
  * @since 0.1.0

@@ -165,6 +165,12 @@ export const make = (
 /**
  * Reports the metrics of all calls made under it, beside the observers that are there.
  *
+ * **Gotchas**
+ *
+ * Side by side with another layer that sets observers (`Layer.mergeAll`, an array of `Effect.provide`) the last one
+ * replaces the others. Put all into one list, `Observer.layer([RegoMetrics.make(), RegoLogs.make()])`, or lay one over the
+ * other with `Layer.provideMerge`. Two of these layers around one another count each call twice.
+ *
  * @category layers
  * @since 0.1.0
  */

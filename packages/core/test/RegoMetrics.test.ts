@@ -11,7 +11,7 @@ import {
   Rego,
   RegoMetrics
 } from "@rego/core"
-import { Effect, Fiber, Layer, Metric } from "effect"
+import { Effect, Fiber, Layer, Logger, Metric } from "effect"
 import { TestClock } from "effect/testing"
 import { document, memory } from "./liveSupport.ts"
 import { fails, hangs, Judged, judged, script, succeeds } from "./support.ts"
@@ -160,6 +160,23 @@ describe("RegoMetrics", () => {
         yield* make("a.A")
         assert.deepStrictEqual(yield* read("rego.budget.available"), [])
       }).pipe(under({ policies: { "*": { budget: "unlimited" } } })))
+
+    it.effect("whose state has a defect change no call", () => {
+      const broken = Budget.layer(
+        "broken",
+        Effect.succeed({
+          tryAcquire: () => ({ _tag: "Denied" as const, reason: "mine" }),
+          get state(): never {
+            throw new Error("no state")
+          }
+        })
+      )
+      const layer = PolicyLayer.make({ policies: { "*": { budget: "broken" } } }).pipe(Layer.provide(broken))
+      return Effect.gen(function*() {
+        const exit = yield* Effect.exit(make("a.A"))
+        assert.strictEqual(exit._tag, "Success")
+      }).pipe(under({ layer }), Effect.provide(Logger.layer([])))
+    })
 
     it.effect("whose state never comes show nothing left, and nobody waits for them", () => {
       const silent = Budget.layer(

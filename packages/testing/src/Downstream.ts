@@ -217,8 +217,15 @@ const mismatch = ({ at, attempt, expect }: StepOptions, seen: Seen): string | un
   return undefined
 }
 
-const accepts = (expect: unknown, request: unknown): boolean =>
-  typeof expect === "function" ? expect(request) === true : Equal.equals(expect, request)
+/** A predicate that throws has not accepted: the request must not be lost with it. */
+const accepts = (expect: unknown, request: unknown): boolean => {
+  if (typeof expect !== "function") return Equal.equals(expect, request)
+  try {
+    return expect(request) === true
+  } catch {
+    return false
+  }
+}
 
 const isOfAttempt = ({ hedge, retry }: Partial<Attempt.Id>, actual: Option.Option<Attempt.Id>): boolean =>
   Option.exists(actual, (is) => (retry ?? is.retry) === is.retry && (hedge ?? is.hedge) === is.hedge)
@@ -345,8 +352,9 @@ class Script implements Downstream<unknown, unknown> {
   private missing(): string | undefined {
     const step = this.steps[this.next]
     const left = this.steps.slice(this.next).reduce((sum, { times = 1 }) => times === Infinity ? sum : sum + times, 0)
-    if (step === undefined || left - this.taken <= 0) return undefined
-    const count = left - this.taken
+    // What a step without an end has answered stands for none of those after it.
+    const count = left - (step?.times === Infinity ? 0 : this.taken)
+    if (step === undefined || count <= 0) return undefined
     return this.report(`${count} ${count === 1 ? "request" : "requests"} never came, from step ${this.next + 1} on`)
   }
 

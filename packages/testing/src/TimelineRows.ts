@@ -169,7 +169,7 @@ export const isAt = (wanted: Expected[0], at: number): boolean =>
   isBetween(wanted) ? at >= wanted.min && at <= wanted.max : at === Duration.toMillis(wanted)
 
 const matches = ([at, event]: Expected, [actualAt, actual]: Row): boolean =>
-  isAt(at, actualAt) && (typeof event === "string" ? event === actual : event.test(actual))
+  isAt(at, actualAt) && (typeof event === "string" ? event === actual : actual.search(event) !== -1)
 
 /** @internal */
 export const showAt = (at: Expected[0]): string => {

@@ -264,6 +264,27 @@ describe("Downstream", () => {
         assert.deepStrictEqual(exit, Exit.fail("own"))
       }))
 
+    it.effect("is found after a step without an end, whatever that has answered", () =>
+      Effect.gen(function*() {
+        const exit = yield* tell(Effect.gen(function*() {
+          const steps = [Downstream.answer("ada", { times: Infinity }), Downstream.fail("503")] as const
+          const users = yield* Downstream.make("users", steps)
+          yield* users.request()
+        }))
+        assert.match(messageOf(exit), /1 request never came/)
+      }))
+
+    it.effect("is found where a predicate throws: what it threw at has not been accepted", () =>
+      Effect.gen(function*() {
+        const exit = yield* tell(Effect.gen(function*() {
+          const expect = (request: { readonly url: string }) => request.url.startsWith("/1")
+          const users = yield* Downstream.make("users", [Downstream.answer("ada", { expect })])
+          yield* Effect.exit(users.request({}))
+          yield* Effect.exit(users.request({ url: "/1" }))
+        }))
+        assert.match(messageOf(exit), /not in the story: asked 1 at 0/)
+      }))
+
     it.effect("is found by a layer as well, when it closes", () =>
       Effect.gen(function*() {
         class Users extends Context.Service<Users, { readonly get: Effect.Effect<string> }>()("test/Users") {}

@@ -107,6 +107,11 @@ describe("TimelineRows", () => {
       )
     })
 
+    it("reads a pattern with the flag g from its beginning each time", () => {
+      const started = /start/g
+      assert.isUndefined(TimelineRows.difference([[0, "start 0"], [1, "start 1"]], [[0, started], [1, started]]))
+    })
+
     it("says that there was no call", () => {
       assert.strictEqual(
         messageOf(() => TimelineRows.expectTimeline(undefined, [])),

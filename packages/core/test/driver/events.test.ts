@@ -115,6 +115,21 @@ describe("Events", () => {
       ])
     }))
 
+  it.effect("of a budget of JavaScript, whose denial has no reason and a wait that is none", () =>
+    Effect.gen(function*() {
+      const denies = Effect.succeed({
+        tryAcquire: () => ({ _tag: "Denied", retryAfter: "soon" }),
+        state: Effect.succeed({ balance: 0 })
+      }) as unknown as Budget.Make
+      const s = script(fails(new Error("503"), 5))
+      const { rows } = yield* eventsOf(s.effect, {}, { layer: withBudget({ retry: {} }, denies) })
+      assert.deepStrictEqual(rows.slice(3), [
+        [5, "BudgetDenied", "retry", "1.0", "other", "undefined", "own"],
+        [5, "Stopped", "budget_denied"],
+        [5, "CallEnded", "failure", 0, 1, "budget_denied"]
+      ])
+    }))
+
   it.effect("of a hedge that wins", () =>
     Effect.gen(function*() {
       const s = script<string, never>(hangs, succeeds("ada", 10))
