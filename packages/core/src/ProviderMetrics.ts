@@ -11,7 +11,8 @@ import type { MetricSeries, ReadName } from "./MetricSeries.ts"
 import { overflow } from "./PolicyKey.ts"
 import type { PolicyProvider, PolicyStatus } from "./PolicyProvider.ts"
 
-/** The balance of a budget now. One whose state takes time shows what it showed last, and nothing waits for it. */
+/** The balance of a budget now. Nothing waits for one whose state takes time: it shows what was last
+ * known at once, and that is 0 where nothing ever was. */
 class Balance {
   private last = 0
   private readonly binding: Binding

@@ -5,7 +5,7 @@ import { assert } from "@effect/vitest"
 import type { Policy, PolicyProvider } from "@rego/core"
 import { Budget, Classifier, Outcome, PolicyLayer, Rego, RegoError, Timeline } from "@rego/core"
 import { TimelineRows } from "@rego/testing"
-import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, Random, References } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, Random, References, Tracer } from "effect"
 import { TestClock } from "effect/testing"
 
 export const seed = process.env["REGO_SEED"] ?? "20260401"
@@ -327,3 +327,16 @@ export const hurried: Clock.Clock = (() => {
     sleep: (duration) => Duration.isZero(duration) ? Effect.void : Effect.never
   }
 })()
+
+/** A tracer that keeps the spans that it makes. */
+export const makeTracer = () => {
+  const spans: Array<Tracer.NativeSpan> = []
+  const tracer = Tracer.make({
+    span: (options) => {
+      const span = new Tracer.NativeSpan(options)
+      spans.push(span)
+      return span
+    }
+  })
+  return { spans, tracer }
+}

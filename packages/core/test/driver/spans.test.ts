@@ -3,19 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Policy } from "@rego/core"
 import { Attempt, Backoff, Hedge, Observer, Rego, Timeline } from "@rego/core"
 import { Cause, Effect, Exit, Option, Tracer } from "effect"
-import { fails, hangs, inVirtualTime, key, policiesOf, script, succeeds, under } from "../support.ts"
-
-const makeTracer = () => {
-  const spans: Array<Tracer.NativeSpan> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
-  return { spans, tracer }
-}
+import { fails, hangs, inVirtualTime, key, makeTracer, policiesOf, script, succeeds, under } from "../support.ts"
 
 /** The spans of a program under a policy, in virtual time. */
 const spansOf = <A, E>(self: Effect.Effect<A, E>, policy: Policy.Input = {}, ...observers: Array<Observer.Observer>) =>

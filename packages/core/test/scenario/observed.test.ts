@@ -5,7 +5,18 @@ import { Backoff, Hedge, Observer, Outcome, Timeline } from "@rego/core"
 import { Arbitrary, Clock, Effect, Exit, Fiber, Random, Schema, Tracer } from "effect"
 import { TestClock } from "effect/testing"
 import type { Step } from "../support.ts"
-import { countingBudget, Judged, judged, key, resilient, script, seed, under, withBudget } from "../support.ts"
+import {
+  countingBudget,
+  Judged,
+  judged,
+  key,
+  makeTracer,
+  resilient,
+  script,
+  seed,
+  under,
+  withBudget
+} from "../support.ts"
 
 // -----------------------------------------------------------------------------
 // arbitrary calls
@@ -125,18 +136,6 @@ const run = (scenario: Scenario, watch: Watch): Effect.Effect<Seen> =>
       Effect.provide(TestClock.layer())
     )
   })
-
-const makeTracer = () => {
-  const spans: Array<Tracer.NativeSpan> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
-  return { spans, tracer }
-}
 
 /** Fails when a span is made, or later, when it ends. */
 const throwing = (when: "made" | "ended") =>
