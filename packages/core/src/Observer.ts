@@ -337,10 +337,7 @@ export const recent = (options: RecentOptions = {}): Recent => new RecentCalls(o
 const own = (observer: Observer): Effect.Effect<Observer, never, Scope.Scope> =>
   Effect.flatMap(Effect.context<never>(), (context) => {
     const mailbox = mailboxOf(check(observer))
-    return Effect.as(
-      Effect.acquireRelease(Effect.sync(() => mailbox.open(context)), () => mailbox.close),
-      observer
-    )
+    return Effect.as(Effect.acquireRelease(Effect.sync(() => mailbox.open(context)), (close) => close), observer)
   })
 
 type AnyObserver = Observer | Effect.Effect<Observer, any, any>
