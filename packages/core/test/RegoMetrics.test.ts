@@ -178,12 +178,44 @@ describe("RegoMetrics", () => {
       }).pipe(under({ layer }), Effect.provide(Logger.layer([])))
     })
 
-    it.effect("whose state never comes show nothing left, and nobody waits for them", () => {
-      const silent = Budget.layer(
-        "silent",
-        Effect.succeed({ tryAcquire: () => ({ _tag: "Denied", reason: "mine" }), state: Effect.never })
+    /** A budget whose state is what the Effect says, for all keys. */
+    const withState = (name: string, state: Effect.Effect<{ readonly balance: number }>) =>
+      PolicyLayer.make({ policies: { "*": { budget: name } } }).pipe(
+        Layer.provide(
+          Budget.layer(name, Effect.succeed({ tryAcquire: () => ({ _tag: "Denied", reason: "mine" }), state }))
+        )
       )
-      const layer = PolicyLayer.make({ policies: { "*": { budget: "silent" } } }).pipe(Layer.provide(silent))
+
+    it.effect("whose state takes time show the last one that came", () => {
+      let asked = 0
+      const state = Effect.suspend(() => Effect.as(Effect.sleep("10 millis"), { balance: ++asked }))
+      return Effect.gen(function*() {
+        const available = Effect.map(read("rego.budget.available"), (rows) => rows.map(([, value]) => value))
+        yield* make("a.A")
+        assert.deepStrictEqual(yield* available, [0])
+        yield* TestClock.adjust("10 millis")
+        assert.deepStrictEqual(yield* available, [1])
+        assert.deepStrictEqual(yield* available, [1])
+        yield* TestClock.adjust("10 millis")
+        assert.deepStrictEqual(yield* available, [2])
+        assert.strictEqual(asked, 3, "asked again while an answer is on its way")
+        const provider = yield* PolicyProvider.PolicyProvider
+        yield* provider.override("a.A", "hedgeOff", { for: "1 minute" })
+        yield* make("a.A")
+        assert.deepStrictEqual(yield* available, [2], "another policy, and the same budget")
+      }).pipe(under({ layer: withState("slow", state) }))
+    })
+
+    it.effect("whose state is still on its way when the layer closes are asked no more", () =>
+      Effect.gen(function*() {
+        let interrupted = 0
+        const state = Effect.onInterrupt(Effect.never, () => Effect.sync(() => void interrupted++))
+        yield* make("a.A").pipe(under({ layer: withState("slow", state) }))
+        assert.strictEqual(interrupted, 1)
+      }))
+
+    it.effect("whose state never comes show nothing left, and nobody waits for them", () => {
+      const layer = withState("silent", Effect.never)
       return Effect.gen(function*() {
         yield* make("a.A")
         assert.deepStrictEqual(yield* read("rego.budget.available"), [[
