@@ -4,7 +4,7 @@
  * @internal
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Console, Duration, Effect, FileSystem, Layer, Option, Path } from "effect"
+import { Console, Duration, Effect, FileSystem, Layer, Option, Path, Predicate } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { HttpRouter, HttpServer } from "effect/http"
 import { createServer } from "node:http"
@@ -79,8 +79,9 @@ const placeOf = (given: string): Effect.Effect<Place, CommandFailed, FileSystem.
 // the document to begin with
 // -----------------------------------------------------------------------------
 
+/** What it is at all: the document is judged when it is published. */
 const revisionIn = (json: unknown): string =>
-  typeof json === "object" && json !== null && "revision" in json ? String(json.revision) : ""
+  Predicate.hasProperty(json, "revision") && typeof json.revision === "string" ? json.revision : ""
 
 /** Published once: what was published since, and rollbacks, outlive a restart. */
 const begin = (file: string) =>

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
+import type { Ended } from "./regoBinary.ts"
 import { printed, run, start, withFiles } from "./regoBinary.ts"
 
 const policies = (revision: string, users: object = {}, more: object = {}) => ({
@@ -201,9 +202,17 @@ describe("rego", () => {
       "refuse a document that is not good, and a second server on the same history",
       () =>
         Effect.gen(function*() {
-          const directory = yield* withFiles({ "bad.json": policies("1", { retry: { maxAtempts: 3 } }) })
-          const bad = yield* run(["serve", join(directory, "bad.json"), "--port", "0"])
-          assert.strictEqual(bad.code, 1)
+          const directory = yield* withFiles({
+            "bad.json": policies("1", { retry: { maxAtempts: 3 } }),
+            "odd.json": { ...policies("1"), revision: { toString: 1 } }
+          })
+          const [bad, odd] = yield* Effect.all(
+            ["bad.json", "odd.json"].map((name) => run(["serve", join(directory, name), "--port", "0"])),
+            { concurrency: 2 }
+          ) as Effect.Effect<[Ended, Ended]>
+          assert.deepStrictEqual([bad.code, odd.code], [1, 1])
+          assert.match(odd.stderr, /revision: /)
+          assert.notMatch(odd.stderr, /TypeError/)
           assert.match(
             bad.stderr,
             /policies\["users\.\*"\]\.retry\.maxAtempts: is not a field that is known here, got 3/
