@@ -23,10 +23,11 @@ export const json = (value: unknown): string => JSON.stringify(value, null, 2)
 export const inline = (value: unknown): string =>
   typeof value === "string" && !value.includes("\n") ? value : JSON.stringify(value)
 
-const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
+const escaped = (control: string): string =>
+  control === "\n" ? control : `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`
 
 /** What a terminal would obey is shown instead, in a form that is JSON as well: a document may come from elsewhere. */
-export const printable = (text: string): string => text.replaceAll(/[\0-\t\v-\x1f\x7f-\x9f]/g, escaped)
+export const printable = (text: string): string => text.replaceAll(/\p{Cc}/gu, escaped)
 
 export const print = (text: string): Effect.Effect<void> => Console.log(printable(text))
 

@@ -36,7 +36,9 @@ const isEmpty = ({ keys, shared }: PolicyReview.Diff): boolean => keys.length ==
 
 const render = ({ after, before, diff, guard }: Compared): string =>
   [
-    `${Text.inline(before.revision)} → ${Text.inline(after.revision)}${isEmpty(diff) ? ": every key gets the same" : ""}`,
+    `${Text.inline(before.revision)} → ${Text.inline(after.revision)}${
+      isEmpty(diff) ? ": every key gets the same" : ""
+    }`,
     ...renderDiff(diff),
     ...(guard.length === 0
       ? []

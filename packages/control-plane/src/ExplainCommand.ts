@@ -106,7 +106,8 @@ export const explain = Command.make(
 ).pipe(
   Command.withDescription(
     "Explain what a document gives a key: each value and the entry that states it, the most that a call can do, " +
-      "when its budget denies, and what is allowed and probably not meant"
+      "when its budget denies, and what is allowed and probably not meant.\n\n" +
+      "Exit codes: 0 explained, 1 the document is refused, 2 not readable."
   ),
   Command.withShortDescription("Explain what a document gives a key, and its worst case"),
   Command.withExamples([{ command: "rego explain policies.json users.Get", description: "Explain one key" }])

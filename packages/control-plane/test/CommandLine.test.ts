@@ -2,7 +2,6 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
-import type { Ended } from "./regoBinary.ts"
 import { printed, run, start, withFiles } from "./regoBinary.ts"
 
 const policies = (revision: string, users: object = {}, more: object = {}) => ({
@@ -54,6 +53,18 @@ describe("rego", () => {
       assert.deepStrictEqual([help.code, version.code], [0, 0])
       assert.match(version.stdout, /0\.1\.0/)
     }), slow)
+
+  it.live(
+    "ends with 2 where flags or arguments are wrong, so that 1 is a verdict in every command",
+    () =>
+      Effect.gen(function*() {
+        const wrong = [[], ["nowhere"], ["check"], ["serve", ".", "--port", "99999"]]
+        const ended = yield* Effect.all(wrong.map((args) => run(args)), { concurrency: 2 })
+        assert.deepStrictEqual(ended.map(({ code }) => code), [0, 2, 2, 2])
+        assert.match(ended[3]!.stderr, /port.*must be an integer between 0 and 65535, got 99999/)
+      }),
+    slow
+  )
 
   describe("check", () => {
     it.live("prints issues, clamps and warnings; the exit code is the verdict", () =>
@@ -206,10 +217,8 @@ describe("rego", () => {
             "bad.json": policies("1", { retry: { maxAtempts: 3 } }),
             "odd.json": { ...policies("1"), revision: { toString: 1 } }
           })
-          const [bad, odd] = yield* Effect.all(
-            ["bad.json", "odd.json"].map((name) => run(["serve", join(directory, name), "--port", "0"])),
-            { concurrency: 2 }
-          ) as Effect.Effect<[Ended, Ended]>
+          const bad = yield* run(["serve", join(directory, "bad.json"), "--port", "0"])
+          const odd = yield* run(["serve", join(directory, "odd.json"), "--port", "0"])
           assert.deepStrictEqual([bad.code, odd.code], [1, 1])
           assert.match(odd.stderr, /revision: /)
           assert.notMatch(odd.stderr, /TypeError/)
