@@ -105,3 +105,17 @@ export const decode = (bytes: Uint8Array, bounds: Bounds = {}): Result.Result<st
  */
 export const fromBytes = (bytes: Uint8Array, bounds: Bounds = {}): Result.Result<unknown, string> =>
   Result.flatMap(decode(bytes, bounds), (text) => parse(text, bounds))
+
+const noJson = "has no JSON"
+
+/**
+ * The text of a value that a program made, or the rule that it broke: a circle has no JSON, nor has what makes none of
+ * itself.
+ *
+ * @internal
+ */
+export const print = (value: unknown): Result.Result<string, string> =>
+  Result.flatMap(
+    Result.try({ try: () => JSON.stringify(value) as string | undefined, catch: () => noJson }),
+    (text) => text === undefined ? Result.fail(noJson) : Result.succeed(text)
+  )

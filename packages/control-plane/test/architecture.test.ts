@@ -10,6 +10,7 @@ const folder = join(import.meta.dirname, "..")
 const own: Readonly<Record<string, RegExp>> = {
   Bearer: /^node:crypto$/,
   CheckCommand: /^effect\/cli$/,
+  CommandFlags: /^effect\/cli$/,
   CommandFailure: /^effect\/cli$/,
   CommandLine: /^effect\/cli$/,
   DiffCommand: /^effect\/cli$/,
@@ -45,7 +46,7 @@ const house: House = {
     // the server
     ["NodeSqlite", "Judge", "PolicyHistory", "Bearer", "ClientReports", "PolicyServer"],
     // the command line
-    ["CommandText", "CommandFailure", "Tokens", "SimulationLimit"],
+    ["CommandText", "CommandFlags", "CommandFailure", "Tokens", "SimulationLimit"],
     [
       "CheckCommand",
       "DiffCommand",

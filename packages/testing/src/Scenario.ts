@@ -13,7 +13,7 @@
  * - Clients that are *open* send at a rate, whatever becomes of the requests: users. Clients that are *closed* wait for an
  *   answer before they send again: workers. Only open ones can overload a server for good.
  * - A *process* has a policy layer of its own: budgets and what is known of latencies are not shared.
- * - A *replica* takes `concurrency` attempts at a time; what is more waits in its queue, first in, first out. XX
+ * - A *replica* takes `concurrency` attempts at a time; what is more waits in its queue, first in, first out.
  * - Rates are per second. Every list and number has a bound, so that a run ends.
  *
  * **Example** (A server that stands still for ten seconds)
