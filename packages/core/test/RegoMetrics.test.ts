@@ -296,6 +296,38 @@ describe("RegoMetrics", () => {
       }))
   })
 
+  describe("several layers", () => {
+    const countsUnder = (layer: Layer.Layer<never, never, PolicyProvider.PolicyProvider>, outer?: typeof layer) =>
+      Effect.andThen(make("a.A"), Effect.map(read("rego.call.attempts"), (rows) => rows.map(([, count]) => count)))
+        .pipe(
+          Effect.provide(layer),
+          Effect.provide(outer ?? Layer.empty),
+          Effect.provide(PolicyLayer.defaults),
+          Effect.provideService(Metric.MetricRegistry, new Map())
+        )
+
+    it.effect("that report to one registry count a call once, side by side and around one another", () =>
+      Effect.gen(function*() {
+        const [one, other] = [RegoMetrics.layer(), RegoMetrics.layer({ maxKeys: 7 })]
+        for (const layer of [one, Layer.merge(one, one), Layer.merge(one, other), Layer.provideMerge(one, other)]) {
+          assert.deepStrictEqual(yield* countsUnder(layer), [1])
+          assert.deepStrictEqual(yield* countsUnder(layer, one), [1])
+        }
+      }))
+
+    it.effect("count for each of their registries, and for each set of attributes", () =>
+      Effect.gen(function*() {
+        const registry: Metric.MetricRegistry = new Map()
+        const elsewhere = RegoMetrics.layer().pipe(Layer.provide(Layer.succeed(Metric.MetricRegistry, registry)))
+        assert.deepStrictEqual(yield* countsUnder(Layer.merge(RegoMetrics.layer(), elsewhere)), [1])
+        assert.isAbove(registry.size, 0)
+        const forTeam = RegoMetrics.layer().pipe(
+          Layer.provide(Layer.succeed(Metric.CurrentMetricAttributes, { team: "a" }))
+        )
+        assert.deepStrictEqual(yield* countsUnder(Layer.merge(RegoMetrics.layer(), forTeam)), [1, 1])
+      }))
+  })
+
   describe("options", () => {
     it("are refused with every one that is out of range", () => {
       assert.throws(
