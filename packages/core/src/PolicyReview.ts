@@ -76,6 +76,8 @@ export interface Review {
 }
 
 /**
+ * Something that is allowed and probably not meant. `docs/control-plane.md` lists the rules.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -87,6 +89,8 @@ export interface Warning {
 }
 
 /**
+ * What a document is compared with.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -207,6 +211,8 @@ export interface KeysChange {
 }
 
 /**
+ * What a change means: for which keys, and for what all keys share.
+ *
  * @category models
  * @since 0.1.0
  */
