@@ -66,12 +66,15 @@ const looksLikeId = (segment: string): boolean =>
  * @internal
  */
 export const print = (input: Input): string => {
-  const text = input.trim()
-  const dot = text.indexOf(".")
-  const name = text.slice(dot + 1).trim()
-  if (dot < 0 || name === "") return text
-  const space = text.slice(0, dot).trim()
-  return space === "" ? print(name) : `${space}.${name}`
+  let text = input.trim()
+  for (;;) {
+    const dot = text.indexOf(".")
+    const name = text.slice(dot + 1).trim()
+    if (dot < 0 || name === "") return text
+    const space = text.slice(0, dot).trim()
+    if (space !== "") return `${space}.${name}`
+    text = name
+  }
 }
 
 /** The rules that a printed key breaks, each with the value that broke it. */
