@@ -97,7 +97,7 @@ export type Decision =
   | {
     readonly _tag: "Denied"
     readonly reason: string
-    /** the earliest time at which asking again can help, where it is known */
+    /** how long until asking again can help, where that is known; what fills by other means than time may help earlier */
     readonly retryAfter?: Duration.Duration | undefined
   }
 
@@ -134,6 +134,8 @@ export interface Budget {
   readonly admit?: ((call: Call) => Decision | Effect.Effect<Decision>) | undefined
   /** the highest cost that can ever be granted, where there is one: a policy that asks for more is refused at boot */
   readonly maxCost?: number | undefined
+  /** the same for a hedge, where that is less */
+  readonly maxHedgeCost?: number | undefined
   /** a permit that waited longer than this is asked for again before its attempt starts */
   readonly window?: Duration.Duration | undefined
   readonly state: Effect.Effect<{ readonly balance: number }>
@@ -230,7 +232,8 @@ export const readOptions = <S extends Schema.Constraint>(
  * `ratio` × the deposits of that window; else if the reserve (a bucket of `burst`, starting at `start`, refilled by
  * `perSecond`) holds c. A call deposits once, when the dependency has answered it (Success or NonRetryable); with
  * `of: "calls"` every call deposits when it begins. Hedges take at most `1 - keepForRetries` of the ratio part, and of the
- * reserve only what lies above `keepForRetries × burst`.
+ * reserve only what lies above `keepForRetries × burst`. The `retryAfter` of a refusal is how long until the reserve holds
+ * the cost: deposits may help earlier.
  *
  * The law, checked by a model test: at every grant, extras paid from the ratio part in `(t - window, t]` are at most
  * `ratio` × deposits in `(t - window, t]`; over any interval `(s, t]`, extras are at most `ratio` × deposits in
@@ -280,7 +283,8 @@ export const ThrottleNumbers = Schema.Struct({
 })
 
 /**
- * A bucket that holds `capacity` tokens at most, full at first, refilled at a constant rate.
+ * A bucket that holds `capacity` tokens at most (0.001 to 1,000,000), full at first, refilled at a constant rate (0 to
+ * 1,000,000 per second). Throws a `RangeError` that names every option out of range, as all of these constructors do.
  *
  * **Gotchas**
  *
@@ -296,8 +300,8 @@ export const tokenBucket = (options: { readonly capacity: number; readonly refil
 }
 
 /**
- * The retry throttling of gRPC: tokens start at `maxTokens` (0 to 1,000), each Retryable attempt takes one, each success
- * gives `tokenRatio` back, and extra attempts start only while more than half are left.
+ * The retry throttling of gRPC: tokens start at `maxTokens`, each Retryable attempt takes one, each success gives
+ * `tokenRatio` back, and extra attempts start only while more than half are left. Both are 0.001 to 1,000.
  *
  * **Details**
  *
@@ -314,7 +318,7 @@ export const successTokens = (options: { readonly maxTokens: number; readonly to
 
 /**
  * A bound on extra attempts that exist at the same time, those that wait in a backoff included: `max` of them, or `ratio`
- * × the calls in flight, and at least `min` (3 unless given).
+ * × the calls in flight, and then at least `min` (3 unless given).
  *
  * @category constructors
  * @since 0.1.0
@@ -342,6 +346,10 @@ export const boundsOf = (numbers: typeof ConcurrencyNumbers.Type): Bounds => {
  * earlier. A request is every attempt that was wanted, an accept one that the dependency answered. Source: "Handling
  * Overload", Site Reliability Engineering (O'Reilly 2016), chapter 21; the ceiling is ours: without it a long outage would
  * leave nobody to find out that it is over.
+ *
+ * **Gotchas**
+ *
+ * It is the `budget` of a policy, never its `hedge.budget`, which is not asked for first attempts and could not count them.
  *
  * @category constructors
  * @since 0.1.0
