@@ -66,13 +66,17 @@ import { TokenBucket } from "./TokenBucket.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What a budget is asked: may this call make an extra attempt?
+ *
  * @category models
  * @since 0.1.0
  */
 export interface Request {
   readonly key: PolicyKey
   readonly kind: "retry" | "hedge"
+  /** tokens that the attempt takes: `retryCost` or `hedgeCost` of the policy, 1 to 100 */
   readonly cost: number
+  /** the attempt that would start */
   readonly attempt: Id
   /** milliseconds on the monotonic line of the call's clock; a budget reads no clock of its own */
   readonly now: number
@@ -81,6 +85,17 @@ export interface Request {
 }
 
 /**
+ * What a budget has granted for one extra attempt, until it is settled.
+ *
+ * **Details**
+ *
+ * A call settles it once: `"used"` when the fiber of the attempt has ended, `"unused"` when the attempt is sure never
+ * to start; then the grant must be given back.
+ *
+ * **Gotchas**
+ *
+ * `settle` must do nothing when it is called again, and must not throw.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -89,6 +104,9 @@ export interface Permit {
 }
 
 /**
+ * The answer of a budget. A reason that is not of the closed list of this library is `other` in timelines and metrics;
+ * timelines have the word itself in `detail`.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -102,6 +120,9 @@ export type Decision =
   }
 
 /**
+ * A call, as a budget hears of it when it begins and ends, and when a budget with `admit` is asked whether it may
+ * begin.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -138,6 +159,7 @@ export interface Budget {
   readonly maxHedgeCost?: number | undefined
   /** a permit that waited longer than this is asked for again before its attempt starts */
   readonly window?: Duration.Duration | undefined
+  /** what it holds now, for `PolicyProvider.statistics` and metrics: extra attempts of cost 1, or whatever it counts */
   readonly state: Effect.Effect<{ readonly balance: number }>
 }
 
@@ -171,6 +193,8 @@ export type AllNamed<Names extends string> = { readonly [Name in Names]: Named<N
 // -----------------------------------------------------------------------------
 
 /**
+ * The options of `ratio`.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -283,8 +307,12 @@ export const ThrottleNumbers = Schema.Struct({
 })
 
 /**
- * A bucket that holds `capacity` tokens at most (0.001 to 1,000,000), full at first, refilled at a constant rate (0 to
- * 1,000,000 per second). Throws a `RangeError` that names every option out of range, as all of these constructors do.
+ * A bucket that holds `capacity` tokens at most, full at first, refilled at a constant rate.
+ *
+ * **Details**
+ *
+ * `capacity` is 0.001 to 1,000,000, `refillPerSecond` 0 to 1,000,000. Over any stretch of time, extra attempts cost at most
+ * `capacity` plus `refillPerSecond` × its length. Throws a `RangeError` that names every option out of range.
  *
  * **Gotchas**
  *
@@ -301,12 +329,12 @@ export const tokenBucket = (options: { readonly capacity: number; readonly refil
 
 /**
  * The retry throttling of gRPC: tokens start at `maxTokens`, each Retryable attempt takes one, each success gives
- * `tokenRatio` back, and extra attempts start only while more than half are left. Both are 0.001 to 1,000.
+ * `tokenRatio` back, and extra attempts start only while more than half are left.
  *
  * **Details**
  *
  * gRFC A6, "Client Retry Design". Costs do not count: an attempt is paid for by its failure. Abort and NonRetryable change
- * nothing.
+ * nothing. Both options are 0.001 to 1,000. Throws a `RangeError` that names every option out of range.
  *
  * @category constructors
  * @since 0.1.0
@@ -318,7 +346,16 @@ export const successTokens = (options: { readonly maxTokens: number; readonly to
 
 /**
  * A bound on extra attempts that exist at the same time, those that wait in a backoff included: `max` of them, or `ratio`
- * × the calls in flight, and then at least `min` (3 unless given).
+ * × the calls in flight, and at least `min`.
+ *
+ * **Details**
+ *
+ * `max` and `min` are 0 to 1,000,000, `ratio` is 0 to 10. `min` is 3 with `ratio`. Throws a `RangeError` that names every
+ * option out of range.
+ *
+ * **Gotchas**
+ *
+ * It holds nothing back where attempts fail fast: they are never many at the same time. Combine it with `ratio`, by `all`.
  *
  * @category constructors
  * @since 0.1.0
@@ -337,15 +374,22 @@ export const boundsOf = (numbers: typeof ConcurrencyNumbers.Type): Bounds => {
 }
 
 /**
- * Refuses attempts, primaries included, in proportion to how many the dependency does not answer.
+ * Refuses attempts, first ones included, in proportion to how many the dependency does not answer.
  *
  * **Details**
  *
  * An attempt is refused with the probability `(requests - k × accepts) / (requests + 1)`, at most `maxReject` (0.9), over
- * the trailing `window` (30 seconds), once there were `minRequests` (20). `k` is 2 unless given, 1.5 to 10: lower refuses
- * earlier. A request is every attempt that was wanted, an accept one that the dependency answered. Source: "Handling
- * Overload", Site Reliability Engineering (O'Reilly 2016), chapter 21; the ceiling is ours: without it a long outage would
- * leave nobody to find out that it is over.
+ * the trailing `window` (30 seconds), once there were `minRequests` (20). `k` is 2 unless given: lower refuses earlier. A
+ * request is every attempt that was wanted, an accept one that the dependency answered. Source: "Handling Overload", Site
+ * Reliability Engineering (O'Reilly 2016), chapter 21; the ceiling is ours: without it a long outage would leave nobody to
+ * find out that it is over.
+ *
+ * Limits: `k` 1.5 to 10, `window` 1 second to 10 minutes, `maxReject` 0 to 0.99, `minRequests` 1 to 1,000,000. Throws a
+ * `RangeError` that names every option out of range.
+ *
+ * **Gotchas**
+ *
+ * A call that it refuses runs nothing and fails with a `RegoError`, reason `AdmissionDenied`.
  *
  * **Gotchas**
  *
@@ -377,7 +421,8 @@ export const throttleOf = (numbers: typeof ThrottleNumbers.Type): Throttle => ({
 // -----------------------------------------------------------------------------
 
 /**
- * Grants what both grant. What the first granted is given back when the second denies.
+ * Grants what both grant. What the first granted is given back when the second denies. For a second limit beside the
+ * default one: `Budget.all(Budget.ratio(), …)`.
  *
  * @category combinators
  * @since 0.1.0
@@ -407,6 +452,11 @@ const parentOf = <R>(parent: Make<R>): Make<R> =>
 /**
  * A budget for each key under one parent for all keys of the layer: one operation cannot drain another's, and all of them
  * together stay within the parent.
+ *
+ * **Details**
+ *
+ * An extra attempt needs a grant of both. The parent is built once for the layer in which it is named, however many keys
+ * there are.
  *
  * @category combinators
  * @since 0.1.0
@@ -554,7 +604,7 @@ export const layer = <const Name extends string, R = never>(
   layers({ [name]: budget }, options) as unknown as Layer.Layer<Named<Name>, never, Exclude<R, Scope.Scope>>
 
 /**
- * Registers several budgets at once.
+ * Registers several budgets at once, by their names, as `layer` does one.
  *
  * @category layers
  * @since 0.1.0

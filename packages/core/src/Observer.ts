@@ -237,6 +237,8 @@ export const spans = (level: Spans): Observer => ({ name: "spans", "~@rego/core/
 // -----------------------------------------------------------------------------
 
 /**
+ * How many calls `recent` keeps, and which.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -252,6 +254,8 @@ export interface RecentOptions {
 }
 
 /**
+ * A call that was kept.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -262,6 +266,8 @@ export interface RecentCall {
 }
 
 /**
+ * Which of the calls that are kept are wanted; what is left out does not matter.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -383,6 +389,8 @@ export const layer = <const Observers extends ReadonlyArray<AnyObserver>>(
 // -----------------------------------------------------------------------------
 
 /**
+ * How an observer keeps up, in notices: an event or the end of a call is one.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -77,6 +77,8 @@ export interface Review {
 }
 
 /**
+ * Something that is allowed and probably not meant. `docs/control-plane.md` lists the rules.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -88,6 +90,8 @@ export interface Warning {
 }
 
 /**
+ * What a document is compared with.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -206,6 +210,8 @@ export interface KeysChange {
 }
 
 /**
+ * What a change means: for which keys, and for what all keys share.
+ *
  * @category models
  * @since 0.1.0
  */
