@@ -115,7 +115,7 @@ export type Decision =
   | {
     readonly _tag: "Denied"
     readonly reason: string
-    /** the earliest time at which asking again can help, where it is known */
+    /** how long until asking again can help, where that is known; what fills by other means than time may help earlier */
     readonly retryAfter?: Duration.Duration | undefined
   }
 
@@ -155,6 +155,8 @@ export interface Budget {
   readonly admit?: ((call: Call) => Decision | Effect.Effect<Decision>) | undefined
   /** the highest cost that can ever be granted, where there is one: a policy that asks for more is refused at boot */
   readonly maxCost?: number | undefined
+  /** the same for a hedge, where that is less */
+  readonly maxHedgeCost?: number | undefined
   /** a permit that waited longer than this is asked for again before its attempt starts */
   readonly window?: Duration.Duration | undefined
   /** what it holds now, for `PolicyProvider.statistics` and metrics: extra attempts of cost 1, or whatever it counts */
@@ -254,7 +256,8 @@ export const readOptions = <S extends Schema.Constraint>(
  * `ratio` × the deposits of that window; else if the reserve (a bucket of `burst`, starting at `start`, refilled by
  * `perSecond`) holds c. A call deposits once, when the dependency has answered it (Success or NonRetryable); with
  * `of: "calls"` every call deposits when it begins. Hedges take at most `1 - keepForRetries` of the ratio part, and of the
- * reserve only what lies above `keepForRetries × burst`.
+ * reserve only what lies above `keepForRetries × burst`. The `retryAfter` of a refusal is how long until the reserve holds
+ * the cost: deposits may help earlier.
  *
  * The law, checked by a model test: at every grant, extras paid from the ratio part in `(t - window, t]` are at most
  * `ratio` × deposits in `(t - window, t]`; over any interval `(s, t]`, extras are at most `ratio` × deposits in
@@ -387,6 +390,10 @@ export const boundsOf = (numbers: typeof ConcurrencyNumbers.Type): Bounds => {
  * **Gotchas**
  *
  * A call that it refuses runs nothing and fails with a `RegoError`, reason `AdmissionDenied`.
+ *
+ * **Gotchas**
+ *
+ * It is the `budget` of a policy, never its `hedge.budget`, which is not asked for first attempts and could not count them.
  *
  * @category constructors
  * @since 0.1.0

@@ -35,6 +35,7 @@
 import { DateTime, Option } from "effect"
 import * as Advice from "./Advice.ts"
 import * as BootChecks from "./BootChecks.ts"
+import type { Budget } from "./Budget.ts"
 import type { BudgetData } from "./BudgetData.ts"
 import { toState } from "./BudgetData.ts"
 import { clampMerged } from "./DocumentClamp.ts"
@@ -99,13 +100,11 @@ export interface Options {
   readonly before?: PolicyDocument | undefined
 }
 
-const maxCost = (_: string, data: BudgetData | undefined): number => {
-  const state = data === undefined ? undefined : toState(data)
-  return state !== undefined && "maxCost" in state ? state.maxCost ?? Infinity : Infinity
-}
+const budget = (_: string, data: BudgetData | undefined): Budget | undefined =>
+  data === undefined ? undefined : toState(data)
 
 const gate: Gate = {
-  provided: { isBudget: () => true, isClassifier: () => true, isTrigger: () => true, maxCost },
+  provided: { isBudget: () => true, isClassifier: () => true, isTrigger: () => true, budget },
   onInvalidEntry: "refuse-document",
   givesDefaults: false,
   instance: ""
@@ -149,7 +148,7 @@ const issuesOf = (document: PolicyDocument): ReadonlyArray<Issue> => {
   return ofAll(document, (set) =>
     BootChecks.allMergedIssues(
       { set, givesDefaults: false },
-      (name) => maxCost(name, Object.hasOwn(budgets, name) ? budgets[name] : undefined)
+      (name) => budget(name, Object.hasOwn(budgets, name) ? budgets[name] : undefined)
     ))
 }
 
