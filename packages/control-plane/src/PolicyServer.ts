@@ -51,6 +51,8 @@ export type {
 } from "./Bearer.ts"
 
 /**
+ * Who may read and write, and how much a request may ask for.
+ *
  * @category options
  * @since 0.1.0
  */

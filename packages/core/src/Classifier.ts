@@ -51,6 +51,14 @@ import { recordsOf } from "./Timeline.ts"
 export type Late<T> = [T][T extends any ? 0 : never]
 
 /**
+ * A pure function from the exit of one attempt to a verdict, or to `undefined` where it has no opinion.
+ *
+ * **Gotchas**
+ *
+ * It is asked for each attempt of each call, in any order: keep no state in it, and read no clock. One that throws
+ * makes the attempt `NonRetryable` with the reason `classifier_defect`; the call returns the exit of the attempt all
+ * the same.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -83,6 +91,8 @@ export interface Protocol<in A, in E> {
 export type Any = Classifier<never, never>
 
 /**
+ * What `byTag` takes: for each tag of an error a verdict, or a function from the error to one.
+ *
  * @category models
  * @since 0.1.0
  */

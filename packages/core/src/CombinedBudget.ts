@@ -133,6 +133,10 @@ export class CombinedBudget implements Budget {
       : (call) => sequence(() => admit(call), () => admitToo(call))
   }
 
+  get maxHedgeCost(): number | undefined {
+    return smaller(this.first.maxHedgeCost, this.second.maxHedgeCost)
+  }
+
   readonly tryAcquire = (request: Request): Answer =>
     sequence(() => this.named(this.first.tryAcquire(request)), () => this.second.tryAcquire(request))
 

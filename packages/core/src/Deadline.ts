@@ -33,6 +33,8 @@ import { parseDuration } from "./Issue.ts"
 import { nowMillis } from "./Time.ts"
 
 /**
+ * An instant on the clock of a fiber, for as long as what it bounds runs.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -46,6 +48,9 @@ export interface Deadline {
 }
 
 /**
+ * The deadline around the current code, `None` where nothing bounds it. Read it with `remaining`, set it with
+ * `withDeadline`.
+ *
  * @category references
  * @since 0.1.0
  */
@@ -94,8 +99,8 @@ const readMillis = (duration: Duration.Input): number => {
  *
  * **Gotchas**
  *
- * Throws a `RangeError` for what is no duration, or a negative one. It bounds the calls, not the effect: code between them is not interrupted (`Effect.timeout` does that). An enclosing
- * deadline that is earlier stays in force.
+ * Throws a `RangeError` for what is no duration, or a negative one. It bounds the calls, not the effect: code between them
+ * is not interrupted (`Effect.timeout` does that). An enclosing deadline that is earlier stays in force.
  *
  * @category combinators
  * @since 0.1.0

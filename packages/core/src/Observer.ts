@@ -277,6 +277,8 @@ export const spans = (level: Spans): Observer => ({ name: "spans", "~@rego/core/
 // -----------------------------------------------------------------------------
 
 /**
+ * How many calls `recent` keeps, and which.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -292,6 +294,8 @@ export interface RecentOptions {
 }
 
 /**
+ * A call that was kept.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -302,6 +306,8 @@ export interface RecentCall {
 }
 
 /**
+ * Which of the calls that are kept are wanted; what is left out does not matter.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -421,6 +427,8 @@ export const layer = <const Observers extends ReadonlyArray<AnyObserver>>(
 // -----------------------------------------------------------------------------
 
 /**
+ * How an observer keeps up, in notices: an event or the end of a call is one.
+ *
  * @category models
  * @since 0.1.0
  */

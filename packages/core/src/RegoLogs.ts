@@ -40,12 +40,16 @@ import { durationField, integerField, readOptions } from "./Issue.ts"
 import * as Observer from "./Observer.ts"
 
 /**
+ * A level of Effect's logger, or `"None"` for no line at all.
+ *
  * @category models
  * @since 0.1.0
  */
 export type Level = LogLevel.Severity | "None"
 
 /**
+ * Which calls write a line, at which level, and how many lines there may be.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -83,6 +83,8 @@ export const prometheusName: (name: string) => string = MetricTable.prometheusNa
 // -----------------------------------------------------------------------------
 
 /**
+ * How many series there may be, and of which durations and reasons.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -67,6 +67,8 @@ import { isAt, showAt } from "./TimelineRows.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What every step takes.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -118,6 +120,8 @@ export interface Arrival {
 }
 
 /**
+ * A dependency that follows a script, and what has come of it so far.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -168,6 +172,8 @@ export const run = <A, E>(
 }
 
 /**
+ * The request succeeds with this value.
+ *
  * @category steps
  * @since 0.1.0
  */
@@ -175,6 +181,8 @@ export const answer = <A>(value: A, options?: StepOptions): Step<A, never> =>
   run(`answer ${show(value)}`, Effect.succeed(value), options)
 
 /**
+ * The request fails with this error.
+ *
  * @category steps
  * @since 0.1.0
  */

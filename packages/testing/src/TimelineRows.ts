@@ -71,6 +71,8 @@ import { fail } from "./AssertionError.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What happened at an instant, in milliseconds since the beginning.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -107,6 +109,8 @@ export const between = (min: Duration.Input, max: Duration.Input): Between => ({
 })
 
 /**
+ * Any instant: for a row whose time does not matter.
+ *
  * @category constructors
  * @since 0.1.0
  */
