@@ -9,7 +9,7 @@
  */
 import type { Name } from "./MetricTable.ts"
 import type { AttemptRecord, Decision, StopReason, Timeline } from "./Timeline.ts"
-import { droppedOf } from "./Timeline.ts"
+import { droppedOf } from "./Waterfall.ts"
 
 export const results = ["success", "failure", "denied", "deadline", "interrupted"] as const
 export const kinds = ["primary", "retry", "hedge"] as const

@@ -8,7 +8,7 @@ import { Duration, Effect, Option } from "effect"
 import { parseDuration } from "./Issue.ts"
 import type { RecentCall, RecentFilter, RecentOptions } from "./Observer.ts"
 import type { Timeline } from "./Timeline.ts"
-import { droppedOf } from "./Timeline.ts"
+import { droppedOf } from "./Waterfall.ts"
 
 const durationOf = ({ timeline }: RecentCall): number => timeline.endedAt - timeline.startedAt
 

@@ -154,10 +154,9 @@ export class Timeline extends Schema.Class<Timeline>("@rego/core/Timeline")({
  *
  * **Details**
  *
- * The events of a call come in the order in which they happened. `PolicyResolved` is the first, unless the call ends while
- * its policy is on its way (`PolicyLayer.fetch`); `CallEnded` is the last. Three may come after it, or belong to no call:
- * `AttemptAbandoned` and `AbandonedEnded`, of an attempt that was given up, and `PolicySwapped`. `docs/reasons.md` lists all
- * of them.
+ * The events of a call come in the order in which they happened, `PolicyResolved` first and `CallEnded` last. Two come from
+ * elsewhere: `AbandonedEnded` after the end of its call, when an attempt that was given up has stopped, and
+ * `PolicySwapped`, which belongs to no call. `docs/reasons.md` lists all of them.
  *
  * @category models
  * @since 0.1.0
@@ -249,13 +248,6 @@ export const attributesOf = (
   attributes["policyAge"] = String(Math.floor(age / 1_000))
   return attributes
 }
-
-/**
- * How many attempts a timeline has no record of.
- *
- * @internal
- */
-export const droppedOf = ({ attributes }: Timeline): number => Number(attributes["droppedAttempts"] ?? 0)
 
 /** @internal */
 export const fromRecord = (record: CallRecord): Timeline => {
@@ -385,9 +377,8 @@ export const annotate = <E>(cause: Cause.Cause<E>, record: CallRecord): Cause.Ca
  *
  * **Details**
  *
- * At most 32 are kept: the outermost and the innermost. They travel as an annotation of the cause, which is kept by
- * `Effect.exit`, `tapCause`, `tapError`, `mapError`, `sandbox`, `onExit`, `ensuring`, `withSpan`, `Effect.fn`, `timeout`,
- * `all`, fork and join, `Stream` and `catchTag` of another tag.
+ * At most 32 are kept: the outermost and the innermost. They travel as an annotation of the cause. `Effect.exit`, `tapCause`, `tapError`, `mapError`, `sandbox`, `onExit`,
+ * `ensuring`, `withSpan`, `Effect.fn`, `timeout`, `all`, fork and join, `Stream` and `catchTag` of another tag keep it.
  *
  * **Gotchas**
  *
