@@ -373,7 +373,8 @@ const make = Effect.fnUntraced(function*({ judge = defaultJudge, keep = 1_000 }:
 })
 
 /**
- * A history in a database of `effect/sql` that speaks SQLite.
+ * A history in a database of `effect/sql` that speaks SQLite, such as `NodeSqlite.layer("rego.sqlite")`. It makes its table
+ * where there is none. One process at a time may have it.
  *
  * @category layers
  * @since 0.1.0

@@ -59,7 +59,7 @@ export type {
 export interface Options extends DocumentText.Bounds {
   /** tokens for reading and for writing; without one for writing the server is read-only */
   readonly tokens?: Bearer.Tokens | undefined
-  /** how long a request may wait for another document. Default 60 seconds */
+  /** how long a request may wait for another document (`Prefer: wait`). Default 60 seconds */
   readonly maxWait?: Duration.Input | undefined
   /** requests that wait at the same time; further ones are answered at once. Default 1,000 */
   readonly maxWaiting?: number | undefined
@@ -342,7 +342,7 @@ const report = (error: PolicyHistory.HistoryError): Effect.Effect<void> =>
   error.reason._tag === "StorageFailed" ? Effect.logError(error.message) : Effect.void
 
 /**
- * The routes, to be served by `HttpRouter.serve`.
+ * The routes, to be served by `HttpRouter.serve`. They encrypt nothing: put something that ends TLS before them.
  *
  * @category layers
  * @since 0.1.0
