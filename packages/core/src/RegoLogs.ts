@@ -140,9 +140,7 @@ export const make = (options: Options = {}): Effect.Effect<Observer.Observer, ne
  *
  * **Gotchas**
  *
- * Side by side with another layer that sets observers (`Layer.mergeAll`, an array of `Effect.provide`) the last one
- * replaces the others. Put all into one list, `Observer.layer([RegoMetrics.make(), RegoLogs.make()])`, or lay one over the
- * other with `Layer.provideMerge`.
+ * Two of these layers that were made apart write two lines.
  *
  * @category layers
  * @since 0.1.0
