@@ -61,6 +61,8 @@ import * as SourceOptions from "./SourceOptions.ts"
 export type Kind = "published" | "rolled_back"
 
 /**
+ * A publication, without its document.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -148,6 +150,8 @@ const describe = (reason: Reason): string => {
 }
 
 /**
+ * Nothing was published or found; what was in force still is.
+ *
  * @category errors
  * @since 0.1.0
  */
@@ -164,16 +168,21 @@ const fail = (reason: Reason): Effect.Effect<never, HistoryError> => Effect.fail
 // -----------------------------------------------------------------------------
 
 /**
+ * The service: what is in force, what was, and how that changes. One change at a time.
+ *
  * @category services
  * @since 0.1.0
  */
 export class PolicyHistory extends Context.Service<PolicyHistory, {
+  /** the document in force; `None` before the first one */
   readonly current: Effect.Effect<Option.Option<Publication>>
   /** the document in force, and each one that replaces it; never loses the last one for a slow reader */
   readonly changes: Stream.Stream<Option.Option<Publication>>
+  /** puts a document in force, if what the caller believes to be in force is */
   readonly publish: (json: unknown, expected: Expected) => Effect.Effect<Published, HistoryError>
   /** puts a document of the history in force again */
   readonly rollback: (revision: string, expected: Expected) => Effect.Effect<Published, HistoryError>
+  /** a document of the history; fails with `UnknownRevision` */
   readonly find: (revision: string) => Effect.Effect<Publication, HistoryError>
   /** the latest entries, the one in force first */
   readonly list: (limit: number) => Effect.Effect<ReadonlyArray<Entry>, HistoryError>
@@ -272,6 +281,9 @@ const makeStorage = Effect.gen(function*() {
 // -----------------------------------------------------------------------------
 
 /**
+ * What a document must pass before it is in force: it gives the revision of the document, and what clients will clamp,
+ * or fails with every issue.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -285,6 +297,8 @@ export type Judge = (
 >
 
 /**
+ * How much is kept, and what is accepted.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -368,7 +382,8 @@ const make = Effect.fnUntraced(function*(keep: number, judge: Judge) {
 })
 
 /**
- * A history in a database of `effect/sql` that speaks SQLite. Throws a `RangeError` that names every option out of range.
+ * A history in a database of `effect/sql` that speaks SQLite, such as `NodeSqlite.layer("rego.sqlite")`. It makes its table
+ * where there is none. One process at a time may have it. Throws a `RangeError` that names every option out of range.
  *
  * @category layers
  * @since 0.1.0

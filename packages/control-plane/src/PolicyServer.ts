@@ -65,13 +65,15 @@ export type {
 } from "./Bearer.ts"
 
 /**
+ * Who may read and write, and how much a request may ask for.
+ *
  * @category options
  * @since 0.1.0
  */
 export interface Options extends DocumentText.Bounds {
   /** tokens for reading and for writing; without one for writing the server is read-only */
   readonly tokens?: Bearer.Tokens | undefined
-  /** how long a request may wait for another document, up to 1 hour. Default 60 seconds */
+  /** how long a request may wait for another document (`Prefer: wait`), up to 1 hour. Default 60 seconds */
   readonly maxWait?: Duration.Input | undefined
   /** requests that wait at the same time, up to 1,000,000; further ones are answered at once. Default 1,000 */
   readonly maxWaiting?: number | undefined
@@ -380,7 +382,8 @@ const report = (error: PolicyHistory.HistoryError): Effect.Effect<void> =>
   error.reason._tag === "StorageFailed" ? Effect.logError(error.message) : Effect.void
 
 /**
- * The routes, to be served by `HttpRouter.serve`. Throws a `RangeError` that names every option out of range.
+ * The routes, to be served by `HttpRouter.serve`. They encrypt nothing: put something that ends TLS before them. Throws a
+ * `RangeError` that names every option out of range.
  *
  * @category layers
  * @since 0.1.0

@@ -323,7 +323,7 @@ export class FetchedPolicies {
     const merged = Policy.merge(set.defaults, sections)
     const issues = [
       ...BootChecks.unknownNames(names, sections),
-      ...BootChecks.mergedIssues(merged, (name) => state.budgets.maxCost(name)),
+      ...BootChecks.mergedIssues(merged, (name) => state.budgets.sample(name)),
       ...(guarded && entry.sections !== undefined
         ? DocumentGuard.between(Policy.merge(set.defaults, entry.sections), merged)
         : [])

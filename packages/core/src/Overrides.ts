@@ -114,7 +114,7 @@ export class Overrides {
     const merged = [PolicySet.keyOf(pattern), ...covered].map((key) => Binder.sectionsFor(laidOver, key) ?? {})
     return [
       ...BootChecks.unknownNames(this.names, sections),
-      ...merged.flatMap((policy) => BootChecks.mergedIssues(policy, (name) => this.state.budgets.maxCost(name)))
+      ...merged.flatMap((policy) => BootChecks.mergedIssues(policy, (name) => this.state.budgets.sample(name)))
     ]
   }
 }

@@ -65,6 +65,8 @@ import * as DebugPage from "./DebugPage.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What is shown, and where.
+ *
  * @category options
  * @since 0.1.0
  */
