@@ -593,6 +593,28 @@ const register = <R>(
  * The state is built for each key unless `scope` is `"shared"`. `default`, `unlimited` and `none` are taken: naming one
  * of them throws a `RangeError`.
  *
+ * **Example** (A budget with less in reserve)
+ *
+ * ```ts
+ * import { Backoff, Budget, PolicyLayer, Rego } from "@rego/core"
+ * import { Effect, Layer } from "effect"
+ *
+ * const Careful = Budget.layer("careful", Budget.ratio({ reserve: { burst: 2, start: 2 } }))
+ *
+ * const Policies = PolicyLayer.make({
+ *   policies: {
+ *     "payments.*": { retry: { backoff: Backoff.none }, timeout: { overall: "1 second" }, budget: "careful" }
+ *   }
+ * }).pipe(Layer.provide(Careful))
+ *
+ * let attempts = 0
+ * const failing = Effect.suspend(() => Effect.fail(++attempts)).pipe(Rego.resilient("payments.Charge"), Effect.ignore)
+ *
+ * // three attempts, and one for each call once the reserve is empty
+ * await Effect.runPromise(Effect.andThen(failing, failing).pipe(Effect.provide(Policies)))
+ * attempts // => 4
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */

@@ -102,6 +102,30 @@ const readMillis = (duration: Duration.Input): number => {
  * Throws a `RangeError` for what is no duration, or a negative one. It bounds the calls, not the effect: code between them
  * is not interrupted (`Effect.timeout` does that). An enclosing deadline that is earlier stays in force.
  *
+ * **Example** (One deadline for several calls)
+ *
+ * ```ts
+ * import { Deadline, PolicyLayer, Rego } from "@rego/core"
+ * import { Effect, Fiber } from "effect"
+ * import { TestClock } from "effect/testing"
+ *
+ * const call = Effect.as(Effect.sleep("60 millis"), "ada").pipe(
+ *   Rego.resilient("users.Get"),
+ *   Effect.catchReason("RegoError", "DeadlineExceeded", () => Effect.succeed("no time left"))
+ * )
+ *
+ * const program = Effect.gen(function*() {
+ *   const both = yield* Effect.all([call, call]).pipe(
+ *     Deadline.withDeadline("100 millis"),
+ *     Effect.forkChild({ startImmediately: true })
+ *   )
+ *   yield* TestClock.adjust("1 second")
+ *   yield* Fiber.join(both) // => ["ada", "no time left"]
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide([PolicyLayer.defaults, TestClock.layer()])))
+ * ```
+ *
  * @category combinators
  * @since 0.1.0
  */

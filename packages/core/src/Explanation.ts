@@ -267,7 +267,8 @@ const switchedOff = (document: PolicyDocument, key: string, now: number): Explan
 }
 
 /**
- * Explains what a document gives a key.
+ * Explains what a document gives a key. A key that no entry matches gets one attempt; one that looks like an id is explained
+ * under the overflow key of its namespace, as calls run.
  *
  * @category constructors
  * @since 0.1.0

@@ -435,6 +435,19 @@ const registryPrefix = "@rego/core/Hedge/"
 /**
  * Registers triggers under names that policies can use. Provide it *to* the policy layer.
  *
+ * **Example** (A schedule by its name)
+ *
+ * ```ts
+ * import { Hedge, PolicyLayer } from "@rego/core"
+ * import { Layer, Schedule } from "effect"
+ *
+ * export const Policies = PolicyLayer.make({
+ *   policies: {
+ *     "users.Get": { hedge: { trigger: "doubling" }, timeout: { overall: "1 second" }, idempotent: true }
+ *   }
+ * }).pipe(Layer.provide(Hedge.layer({ doubling: Schedule.exponential("20 millis") })))
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */

@@ -145,7 +145,8 @@ export const retryable = (options: {
 })
 
 /**
- * The dependency answered: trying again would only repeat the answer.
+ * The dependency answered: trying again would only repeat the answer. Ends the call with the exit of the attempt, and pays
+ * into its budget, since the dependency is well. A `reason` is a word from a set of few, such as `http_404`.
  *
  * @category constructors
  * @since 0.1.0
@@ -156,7 +157,7 @@ export const nonRetryable = (options: {
 }): Outcome => ({ _tag: "NonRetryable", ...options })
 
 /**
- * The attempt was given up from outside. Ends the call, counts for and against nobody.
+ * Nobody wants the answer any more, as after an interruption. Ends the call; counts neither for nor against the dependency.
  *
  * @category constructors
  * @since 0.1.0

@@ -163,7 +163,8 @@ const warningsOf = (document: PolicyDocument): ReadonlyArray<Warning> =>
   )
 
 /**
- * Judges a document, as unknown JSON.
+ * Judges a document, as unknown JSON, by the rules of a live layer. It never fails: what is wrong is in `issues`. The guard
+ * is asked only where `before` is given.
  *
  * @category reviewing
  * @since 0.1.0

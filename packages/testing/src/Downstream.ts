@@ -154,7 +154,7 @@ const described = (what: string, { after, times = 1, uninterruptible }: StepOpti
   ].filter((part) => part !== "").join(" ")
 
 /**
- * A step of one's own.
+ * A step of your own: whatever the effect does becomes of the request. `description` stands in messages.
  *
  * @category steps
  * @since 0.1.0
@@ -190,7 +190,7 @@ export const fail = <const E>(error: E, options?: StepOptions): Step<never, E> =
   run(`fail ${show(error)}`, Effect.fail(error), options)
 
 /**
- * A defect.
+ * The request dies with this defect.
  *
  * @category steps
  * @since 0.1.0

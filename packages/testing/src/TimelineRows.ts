@@ -98,7 +98,7 @@ export interface Between {
 export type Expected = readonly [at: number | Duration.Input | Between, event: string | RegExp]
 
 /**
- * Where jitter or another process decides when.
+ * A stretch of time for a row, both ends included: where jitter or another process decides when.
  *
  * @category constructors
  * @since 0.1.0
