@@ -8,7 +8,7 @@ import { clearTimeout, setTimeout } from "node:timers"
 import { afterAll, describe, it, TestRunner, vi } from "vitest"
 import type { Switch } from "./instrument.ts"
 import type { Control, End, Job, Line, Measured } from "./protocol.ts"
-import { AFTER, BEFORE, MAX_TOGETHER, together } from "./protocol.ts"
+import { AFTER, BEFORE, isControl, MAX_TOGETHER, together } from "./protocol.ts"
 
 interface Task {
   readonly type: "suite" | "test"
@@ -134,55 +134,54 @@ const measureAll = async (
 interface Suspect {
   readonly id: string
   readonly tasks: ReadonlyArray<Task>
+  /** the same tests, where no mutant was in force while modules were imported */
+  readonly controls: ReadonlyArray<Task>
   /** the tests that may find it */
   readonly indices: ReadonlyArray<number>
 }
 
 /**
- * Asks test after test. One that fails is asked again without the mutant: what fails then as well was spoiled by what came
- * before, proves nothing, and is not asked again in this process.
+ * Asks test after test. One that fails is asked again without the mutant: where it fails then as well, something was left
+ * behind, and nothing that this process says from then on is worth anything.
  */
 class Court {
+  isSpoiled = false
   private readonly say: (line: Line) => void
   private readonly kills: Array<number>
-  private readonly spoiled = new Set<number>()
   private saidAt = performance.now()
   private readonly control: Control
+  private readonly isTrusting: boolean
 
-  constructor(log: string, control: Control) {
+  constructor({ isAlone, log }: Job, control: Control) {
     this.say = speaker(log)
     this.control = control
+    this.isTrusting = isAlone
     this.kills = control.tests.map(() => 0)
   }
 
-  async judge({ id, indices, tasks }: Suspect): Promise<End> {
+  async judge({ controls, id, indices, tasks }: Suspect): Promise<End> {
     const begun = performance.now()
-    const { end, test } = await this.firstFailure(id, tasks, this.worthIt(indices))
-    this.say({ id, end, millis: Math.round(performance.now() - begun), ...test !== undefined && { test } })
-    return end
+    for (const index of this.worthIt(indices).toSorted((a, b) => this.cost(a) - this.cost(b))) {
+      this.showLife()
+      const end = await this.run(id, tasks[index]!, index)
+      if (end === "passed") continue
+      const test = nameOf(tasks[index]!)
+      if (!this.isTrusting && !isControl(id) && await this.run("", controls[index]!, index) !== "passed") {
+        this.isSpoiled = true
+        this.say({ spoiled: test, by: id })
+        return end
+      }
+      this.kills[index]!++
+      this.say({ id, end, test, millis: Math.round(performance.now() - begun) })
+      return end
+    }
+    this.say({ id, end: "passed", millis: Math.round(performance.now() - begun) })
+    return "passed"
   }
 
   private worthIt(indices: ReadonlyArray<number>): ReadonlyArray<number> {
-    const able = indices.filter((index) => !this.spoiled.has(index))
-    const quick = able.filter((index) => !this.control.tests[index]!.isSlow)
-    return quick.length > 0 ? quick : able
-  }
-
-  private async firstFailure(id: string, tasks: ReadonlyArray<Task>, indices: ReadonlyArray<number>) {
-    for (const index of indices.toSorted((a, b) => this.cost(a) - this.cost(b))) {
-      this.showLife()
-      const task = tasks[index]!
-      const end = await this.run(id, task, index)
-      if (end === "passed") continue
-      if (id !== BEFORE && id !== AFTER && await this.run("", task, index) !== "passed") {
-        this.spoiled.add(index)
-        this.say({ spoiled: nameOf(task), by: id })
-        continue
-      }
-      this.kills[index]!++
-      return { end, test: nameOf(task) }
-    }
-    return { end: "passed" as const, test: undefined }
+    const quick = indices.filter((index) => !this.control.tests[index]!.isSlow)
+    return quick.length > 0 ? quick : indices
   }
 
   /** Tests that found many mutants find more, at little cost: the order changes no fate. */
@@ -227,17 +226,20 @@ const runTogether = async (job: Job): Promise<void> => {
     withdraw(file)
     const say = speaker(job.log)
     const control = job.control ?? await measureAll(job, tasks, loaded)
-    const court = new Court(job.log, control)
+    const court = new Court(job, control)
     const indices = tasks.map((_, index) => index)
+    const whole = { tasks, controls: tasks, indices }
     if (job.control === undefined) say({ control })
-    const before = job.control === undefined ? "passed" : await court.judge({ id: BEFORE, tasks, indices })
-    let hangs = before === "passed" ? 0 : Infinity
+    else await court.judge({ ...whole, id: BEFORE })
+    // what passes twice passes again: only the mutant can make the difference
+    if (job.isAlone) await court.judge({ ...whole, id: BEFORE })
+    let hangs = 0
     for (const id of together(job.mutants, control).slice(0, MAX_TOGETHER)) {
-      if (hangs > MAX_HANGS) break
+      if (hangs > MAX_HANGS || court.isSpoiled) break
       say({ id })
-      if (await court.judge({ id, tasks, indices: control.reach[id]! }) === "hung") hangs++
+      if (await court.judge({ ...whole, id, indices: control.reach[id]! }) === "hung") hangs++
     }
-    await court.judge({ id: AFTER, tasks, indices })
+    if (!court.isSpoiled) await court.judge({ ...whole, id: AFTER })
   }, 60 * MINUTES)
   for (const file of job.files) describe(file, () => import(file))
 }
@@ -246,7 +248,7 @@ const runTogether = async (job: Job): Promise<void> => {
 const runApart = async (job: Job): Promise<void> => {
   const control = job.control!
   const say = speaker(job.log)
-  const court = new Court(job.log, control)
+  const court = new Court(job, control)
   const failed = new Set<string>()
   it("runs mutants", async (context) => {
     const file = context.task.file as unknown as Task
@@ -255,11 +257,13 @@ const runApart = async (job: Job): Promise<void> => {
     withdraw(file)
     for (const id of [BEFORE, ...job.mutants, AFTER]) {
       if (failed.has(id)) continue
+      if (court.isSpoiled) break
+      const controls = tasks.get(BEFORE)!
       const own = tasks.get(id) ?? []
       say({ id })
       // tests that a mutant makes disappear are missed
       if (own.length !== control.tests.length) say({ id, end: "failed", test: "the number of tests" })
-      else await court.judge({ id, tasks: own, indices: own.map((_, index) => index) })
+      else await court.judge({ id, tasks: own, controls, indices: own.map((_, index) => index) })
     }
   }, 60 * MINUTES)
   for (const id of [BEFORE, ...job.mutants, AFTER]) {

@@ -93,57 +93,70 @@ const statusOfEnd: Readonly<Record<End, Status>> = { failed: "killed", hung: "ti
 
 type Fates = ReadonlyMap<string, Status>
 
-/** The tests pass without a mutant before and after each chunk, or nothing is believed. */
-const fatesOf = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>): Fates => {
-  const fates = new Map<string, Status>()
+/** What stopped the process before its end: a mutant that said nothing any more, or one that left something behind. */
+const stopperIn = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>) => {
+  const spoiler = lines.flatMap((line) => "spoiled" in line ? [line.by] : []).at(0)
   const last = lastBegun(lines)
-  // a mutant that was begun and said nothing at its end stopped the process; what came before it counts
-  const stalled = ids.find((id) => id === last && endOf(id, lines) === undefined)
-  const whole = endOf(AFTER, lines) === "passed" || stalled !== undefined
+  const staller = ids.find((id) => id === last && endOf(id, lines) === undefined)
+  return { spoiler, staller: spoiler === undefined ? staller : undefined }
+}
+
+/** The tests pass without a mutant before and after each chunk, or nothing is believed. What came before a stop counts. */
+const fatesOf = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>, isAlone = false): Fates => {
+  const { spoiler, staller } = stopperIn(ids, lines)
   const before = lines.some((line) => "control" in line) ? "passed" : endOf(BEFORE, lines)
+  const isStopped = spoiler !== undefined || staller !== undefined
   // a mutant may stall the import, before any test runs
-  if (!whole || before !== "passed" && (stalled === undefined || before !== undefined)) return fates
-  for (const id of ids) {
+  const hasBegun = before === "passed" || before === undefined && isStopped
+  if (!hasBegun || !isStopped && !isAlone && endOf(AFTER, lines) !== "passed") return new Map()
+  const ended = ids.flatMap((id) => {
     const end = endOf(id, lines)
-    if (end !== undefined) fates.set(id, statusOfEnd[end])
-  }
-  if (stalled !== undefined) fates.set(stalled, "timed out")
-  return fates
+    return end === undefined ? [] : [[id, statusOfEnd[end]] as const]
+  })
+  return new Map([...ended, ...staller === undefined ? [] : [[staller, "timed out"] as const]])
+}
+
+interface Mission {
+  readonly control: Control
+  readonly mutants: ReadonlyArray<string>
+  readonly reimport: boolean
 }
 
 /** In as many processes as it takes. */
-const runAll = async (
-  place: Place,
-  job: { readonly control: Control; readonly mutants: ReadonlyArray<string>; readonly reimport: boolean },
-  most: number
-): Promise<Fates> => {
+const runAll = async (place: Place, mission: Mission, most: number): Promise<Fates> => {
   const fates = new Map<string, Status>()
+  const alone = new Set<string>()
   let size = most
-  let waiting = job.mutants
+  let waiting = mission.mutants
   while (waiting.length > 0) {
-    const chunk = waiting.slice(0, size)
-    const lines = await runOnce(place, { ...job, mutants: chunk })
-    const found = fatesOf(chunk, lines)
-    if (found.size === 0 && chunk.length === 1) throw new Error(`see ${place.folder}/mutation.log`)
+    const isAlone = alone.has(waiting[0]!)
+    const mutants = isAlone ? waiting.slice(0, 1) : waiting.filter((id) => !alone.has(id)).slice(0, size)
+    const lines = await runOnce(place, { ...mission, isAlone, mutants })
+    const found = fatesOf(mutants, lines, isAlone)
+    const { spoiler } = stopperIn(mutants, lines)
+    if (found.size === 0 && mutants.length === 1 && spoiler === undefined) {
+      throw new Error(`see ${place.folder}/mutation.log`)
+    }
     for (const [id, status] of found) fates.set(id, status)
+    if (spoiler !== undefined) alone.add(spoiler)
     // a control that fails says that a mutant left something behind: fewer of them say which one
-    size = found.size === 0 ? Math.ceil(chunk.length / 4) : most
+    size = found.size === 0 && spoiler === undefined ? Math.ceil(mutants.length / 4) : most
     waiting = waiting.filter((id) => !fates.has(id))
-    console.log(`${job.reimport ? "apart" : "together"}: ${fates.size} of ${job.mutants.length}`)
+    console.log(`${mission.reimport ? "apart" : "together"}: ${fates.size} of ${mission.mutants.length}`)
   }
   return fates
 }
 
 /** The fate of each mutant. */
 export const runMutants = async (place: Place, ids: ReadonlyArray<string>): Promise<Fates> => {
-  const lines = await runOnce(place, { control: undefined, mutants: ids, reimport: false })
+  const lines = await runOnce(place, { control: undefined, mutants: ids, reimport: false, isAlone: false })
   const control = lines.find((line) => "control" in line)?.control
   if (control === undefined) {
     throw new Error(`the tests fail without a mutant: see ${join(place.folder, "mutation.log")}`)
   }
   const many = together(ids, control)
   const loaded = new Set(control.loaded)
-  const first = fatesOf(many, lines)
+  const first = fatesOf(many.slice(0, MAX_TOGETHER), lines)
   const rest = { control, mutants: many.filter((id) => !first.has(id)), reimport: false }
   const apart = { control, mutants: ids.filter((id) => loaded.has(id)), reimport: true }
   const found = [...first, ...await runAll(place, rest, MAX_TOGETHER), ...await runAll(place, apart, MAX_APART)]

@@ -7,6 +7,22 @@ const driver = ["Executor", "Rego", "driver/traps", "driver/promptness", "driver
 const hedging = ["GroupHedger", "driver/hedging", "driver/hedging-traps", "scenario/hedging"]
 const live = ["LivePolicies", "PolicyDocument", "scenario/live-documents"]
 const events = ["Observer", "driver/events", "driver/spans", "RegoMetrics"]
+const switches = ["KillSwitch", "Overrides"]
+/** of everything that runs whole calls */
+const calls = [
+  ...driver,
+  ...hedging,
+  ...events,
+  ...switches,
+  "PolicyLayer",
+  "Retry",
+  "driver/attempt-is-a-fiber",
+  "scenario/budgets",
+  "scenario/capture",
+  "scenario/nested",
+  "scenario/upstream",
+  "scenario/upstream-defects"
+]
 const layers = ["PolicyLayer", "PolicyProvider", "Rego"]
 
 const others: Readonly<Record<string, ReadonlyArray<string>>> = {
@@ -14,11 +30,11 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   Advice: ["Explanation"],
   AsyncContext: ["Timer", "driver/traps", "driver/attempt-is-a-fiber", "Observer"],
   Attempt: ["driver/attempt-is-a-fiber", "scenario/nested", "scenario/hedging", "Rego"],
-  AttemptRun: [...driver, "CallRecord", ...events],
+  AttemptRun: calls,
   Backoff: ["Retry", "Steps", "Policy"],
-  Between: [...driver, ...hedging, "scenario/upstream", "Retry"],
-  Binder: [...layers, "PolicySet", "LivePolicies"],
-  Bindings: [...layers, "LivePolicies", "BudgetStates"],
+  Between: calls,
+  Binder: [...layers, ...switches, "PolicySet", "LivePolicies", "RegoMetrics", "Executor"],
+  Bindings: [...layers, ...switches, ...events, "LivePolicies", "BudgetStates", "Executor", "driver/traps"],
   BootChecks: [...layers, "PolicySet", "PolicyDocument"],
   Bucket: ["TokenBucket", "RatioBudget", "BudgetStates", "BudgetModel"],
   Budget: [...budgets, "TokenBucket", "PolicyLayer", "RatioBudget", "ConcurrencyBudget"],
@@ -26,14 +42,14 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   BudgetShared: ["Budget", "Steps"],
   BudgetStates: ["Budget", "LivePolicies", "PolicyLayer"],
   CallEvents: [...events, "scenario/observed"],
-  CallHost: ["Cleanup", ...driver],
+  CallHost: calls,
   CallLog: ["RegoLogs", "Observer"],
   CallMetrics: ["RegoMetrics", "MetricTable"],
   CallRecord: ["Timeline", "Rego", "Executor", "scenario/capture", ...events],
   CallSpans: ["driver/spans", "scenario/exporters"],
   Callback: ["driver/traps"],
   Classifier: ["SqlOutcome", "scenario/nested", "PolicyLayer", "Retry"],
-  Cleanup: ["driver/resources", "driver/interruption", "Supervisor"],
+  Cleanup: ["driver/resources", "driver/interruption", "Supervisor", ...events, "Executor"],
   CombinedBudget: budgets,
   ConcurrencyBudget: budgets,
   Deadline: ["scenario/nested"],
@@ -41,11 +57,11 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   DocumentGate: live,
   DocumentGuard: ["PolicyDocument", "LivePolicies"],
   Event: events,
-  Executor: [...driver, ...hedging, "scenario/upstream", "scenario/nested", "driver/attempt-is-a-fiber", ...events],
+  Executor: calls,
   Explanation: ["PolicyReview"],
   FetchLayer: ["FetchedPolicies"],
   FetchedPolicies: ["PolicyLayer"],
-  GroupHedger: hedging,
+  GroupHedger: [...hedging, ...switches, ...events],
   Hedge: ["HedgeState", "Policy", "PolicyDocument", "Latency"],
   HedgeState: ["GroupHedger", "scenario/hedging"],
   Issue: ["Policy", "PolicyDocument"],
@@ -76,8 +92,8 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   PolicySource: live,
   ProviderLayer: [...layers, "Supervisor", "driver/resources"],
   ProviderMetrics: ["RegoMetrics"],
-  ProviderState: [...layers, "KillSwitch", "Overrides"],
-  Questions: ["Steps", ...driver, "Budget", "BudgetShared"],
+  ProviderState: [...layers, ...switches, "RegoMetrics", "RegoLogs", "Supervisor"],
+  Questions: ["Steps", "Budget", "BudgetShared", ...calls],
   RatioBudget: ["BudgetModel", ...budgets],
   Reasons: ["Timeline", "CallRecord", "Explanation", "MetricReasons"],
   RecentCalls: ["RegoLogs", "Observer"],
