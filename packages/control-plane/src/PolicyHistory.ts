@@ -36,6 +36,7 @@
  *
  * @since 0.1.0
  */
+import { integerField } from "@rego/core/internal/Issue"
 import type { Issue } from "@rego/core/Policy"
 import { PolicyInvalid } from "@rego/core/Policy"
 import type { Clamped } from "@rego/core/PolicySource"
@@ -45,6 +46,7 @@ import { SqlClient } from "effect/sql"
 import { createHash } from "node:crypto"
 import * as DocumentText from "./DocumentText.ts"
 import { judge as defaultJudge } from "./Judge.ts"
+import * as SourceOptions from "./SourceOptions.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -301,7 +303,7 @@ export type Judge = (
  * @since 0.1.0
  */
 export interface Options {
-  /** publications that are kept, at least 1. Default 1,000 */
+  /** publications that are kept, 1 to 1,000,000. Default 1,000 */
   readonly keep?: number | undefined
   /**
    * what a document must pass before it is in force, in place of the one that is; fails with every issue. Default: what a
@@ -310,13 +312,20 @@ export interface Options {
   readonly judge?: Judge | undefined
 }
 
+const OptionsSchema = Schema.Struct({
+  keep: Schema.optional(integerField(1, 1_000_000)),
+  judge: Schema.optional(
+    Schema.Unknown.pipe(Schema.check(Schema.makeFilter((it) => typeof it === "function" || "must be a function")))
+  )
+})
+
 const matches = (expected: Expected, current: Option.Option<Publication>): boolean =>
   Option.match(current, {
     onNone: () => expected === "absent",
     onSome: ({ etag }) => expected !== "absent" && (expected === "any" || expected.includes(etag))
   })
 
-const make = Effect.fnUntraced(function*({ judge = defaultJudge, keep = 1_000 }: Options) {
+const make = Effect.fnUntraced(function*(keep: number, judge: Judge) {
   const storage = yield* makeStorage
   const current = yield* SubscriptionRef.make(yield* storage.latest)
   const oneAtATime = yield* Semaphore.make(1)
@@ -374,12 +383,14 @@ const make = Effect.fnUntraced(function*({ judge = defaultJudge, keep = 1_000 }:
 
 /**
  * A history in a database of `effect/sql` that speaks SQLite, such as `NodeSqlite.layer("rego.sqlite")`. It makes its table
- * where there is none. One process at a time may have it.
+ * where there is none. One process at a time may have it. Throws a `RangeError` that names every option out of range.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layer = (
   options: Options = {}
-): Layer.Layer<PolicyHistory, HistoryError | SqlError.SqlError, SqlClient.SqlClient> =>
-  Layer.effect(PolicyHistory, make(options))
+): Layer.Layer<PolicyHistory, HistoryError | SqlError.SqlError, SqlClient.SqlClient> => {
+  const { keep = 1_000 } = SourceOptions.read("PolicyHistory", OptionsSchema, options)
+  return Layer.effect(PolicyHistory, make(keep, options.judge ?? defaultJudge))
+}
