@@ -23,10 +23,11 @@ const chosen = targets.filter(({ name }) => values.target === undefined || name 
 const millis = Number(values.seconds ?? 10) * 1_000 / chosen.length
 
 console.log(`seed ${seed}`)
-const results = chosen.map((target) => {
+const results: Array<{ readonly passed: boolean }> = []
+for (const target of chosen) {
   const until = performance.now() + millis
   const corpus = read(target)
-  const { broken, found, runs } = fuzz(target, corpus, {
+  const { broken, found, runs } = await fuzz(target, corpus, {
     random: randomOf(seed),
     isOver: (runs) => runs % 16 === 0 && performance.now() > until
   })
@@ -34,6 +35,6 @@ const results = chosen.map((target) => {
   console.log(`${verdict} ${target.name}: ${runs} inputs, ${corpus.length} kept, ${found.length} answers that are new`)
   for (const { error, input } of broken) console.log(indent(`${error}\nkept as ${keep(target, input, "broken-")}`))
   if (values.keep === true) { for (const input of found) keep(target, input) }
-  return { passed: broken.length === 0 }
-})
+  results.push({ passed: broken.length === 0 })
+}
 Tally.close(Tally.ofResults(results))

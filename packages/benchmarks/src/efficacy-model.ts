@@ -71,8 +71,11 @@ export type Policies = Layer.Layer<PolicyProvider.PolicyProvider, unknown, any>
 /** What is read of each run. */
 export type Reading = (run: SimulationReport.Run) => Readonly<Record<string, number>>
 
-/** JSON has no Infinity. */
-const plain = (n: number): number | null => Number.isFinite(n) ? Number(n.toPrecision(6)) : null
+/** JSON has no Infinity: what never happens is `null`. What does not apply is no figure, and must not be taken for that. */
+const plain = (n: number, name: string): number | null => {
+  if (Number.isNaN(n)) throw new Error(`${name} does not apply to a seed: the row must not read it`)
+  return n === Infinity ? null : Number(n.toPrecision(6))
+}
 
 export const collect = (
   runs: ReadonlyArray<SimulationReport.Run>,
@@ -80,7 +83,7 @@ export const collect = (
 ): Values => {
   const readings = runs.map(read)
   return Object.fromEntries(
-    Object.keys(readings[0] ?? {}).map((key) => [key, readings.map((reading) => plain(reading[key]!))])
+    Object.keys(readings[0] ?? {}).map((key) => [key, readings.map((reading) => plain(reading[key]!, key))])
   )
 }
 
@@ -116,6 +119,8 @@ export const plainNumber = orNever((value) => value.toFixed(3))
 export const seconds = orNever((value) => `${value.toFixed(1)} s`)
 export const perSecond = orNever((value) => `${value.toFixed(1)}/s`)
 export const count = (value: number): string => String(value)
+
+export const finite = (values: ReadonlyArray<number>): number => values.filter(Number.isFinite).length
 
 export const atMostSeconds = (limit: number) => (values: ReadonlyArray<number>): number =>
   values.filter((value) => value <= limit).length

@@ -1,14 +1,14 @@
 /** Items 3, 7, 8 and 9: what is sent while nobody answers, and what is saved. */
 import type { Policy } from "@rego/core"
-import { Budget, PolicyLayer, Rego } from "@rego/core"
+import { Budget, Rego } from "@rego/core"
 import * as BudgetShared from "@rego/core/BudgetShared"
 import type { Simulator } from "@rego/testing"
 import { Scenario } from "@rego/testing"
 import { Layer } from "effect"
 import * as RateLimiter from "effect/persistence/RateLimiter"
-import type { Column, Goal, Item, Policies, Reading, Row } from "./efficacy-model.ts"
+import type { Column, Goal, Item, Reading, Row } from "./efficacy-model.ts"
 import { percent, plainNumber, seconds, simulated, wholePercent } from "./efficacy-model.ts"
-import { naive, ours, peers, policy, retrying } from "./efficacy-policies.ts"
+import { naive, ours, peers, policy, retrying, withBudget } from "./efficacy-policies.ts"
 
 const service = { type: "lognormal", mean: "20 millis", sd: "10 millis" } as const
 
@@ -50,8 +50,8 @@ const readOutage: Reading = (run) => ({
 })
 
 const rates = [100, 1]
-const atRate = (name: string, rate: number): string => `${name}, ${rate.toLocaleString("en-US")} calls/s`
-const oursAt = (rate: number): string => atRate("default budget", rate)
+const named = (name: string, rate: number): string => `${name}, ${rate.toLocaleString("en-US")} calls/s`
+const oursAt = (rate: number): string => named("default budget", rate)
 
 const outageGoals = (rate: number, limits: readonly [number, number, number, number]): ReadonlyArray<Goal> =>
   ["first 10 s", "60 s", "600 s", "first rescue after"].map((column, i) => ({
@@ -79,7 +79,7 @@ export const outageItem: Item = {
   rows: [
     ...rates.map((rate) => simulated(oursAt(rate), totalOutage(rate), ours, readOutage)),
     ...peers.flatMap(([name, policies]) =>
-      rates.map((rate) => simulated(atRate(name, rate), totalOutage(rate), policies, readOutage))
+      rates.map((rate) => simulated(named(name, rate), totalOutage(rate), policies, readOutage))
     )
   ]
 }
@@ -164,9 +164,7 @@ const readmitted: Reading = ({ counts }) => {
   return { probes, admitted: Infinity }
 }
 
-const throttle: Policies = PolicyLayer.make({
-  policies: { "*": { budget: "throttle", timeout: { overall: "1 second" } } }
-}).pipe(Layer.provide(Budget.layer("throttle", Budget.adaptiveThrottle())))
+const throttle = withBudget(Budget.adaptiveThrottle(), { timeout: { overall: "1 second" } })
 
 const throttleDefault = "adaptiveThrottle()"
 
@@ -223,9 +221,7 @@ const readShort: Reading = (run) => ({ attempts: perCall(60)(run)["first60"]! })
 /** What a fleet of 270 calls per second is granted together: a tenth. */
 const fleetShare = BudgetShared.make({ limit: 27, window: "1 second" })
 
-const fleet: Policies = PolicyLayer.make({ policies: { "*": { ...retrying, budget: "both" } } }).pipe(
-  Layer.provide(Budget.layer("both", Budget.all(Budget.ratio(), fleetShare), { scope: "key" }))
-)
+const fleet = withBudget(Budget.all(Budget.ratio(), fleetShare))
 
 const shared = RateLimiter.layer.pipe(Layer.provide(RateLimiter.layerStoreMemory))
 
@@ -261,9 +257,7 @@ export const smallItem: Item = {
       short(270, 270, "10 seconds"),
       fleet,
       readShort,
-      {
-        shared
-      }
+      { shared }
     ),
     simulated("outage, 270 processes of 1 call/s, naive", short(270, 270), naive, readShort)
   ]

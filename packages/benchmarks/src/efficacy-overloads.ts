@@ -1,10 +1,9 @@
 /** Items 4, 5 and 6: servers that have too little room, or become slow. */
-import { Budget, Hedge, PolicyLayer } from "@rego/core"
+import { Budget, Hedge } from "@rego/core"
 import { Scenario } from "@rego/testing"
-import { Layer } from "effect"
 import type { Goal, Item, Reading, Row } from "./efficacy-model.ts"
-import { atMostSeconds, count, percent, perSecond, seconds, simulated, wholePercent } from "./efficacy-model.ts"
-import { naive, noRetry, ours, policy, retrying } from "./efficacy-policies.ts"
+import { atMostSeconds, count, finite, percent, perSecond, seconds, simulated, wholePercent } from "./efficacy-model.ts"
+import { naive, noRetry, ours, policy, retrying, withBudget } from "./efficacy-policies.ts"
 
 const second = 1_000
 
@@ -30,6 +29,10 @@ const frozen = (
     resolution: 100
   })
 
+/** seconds for which a run goes on after the freeze; a server with a backlog of what nobody waits for takes longer */
+const afterwards = 40
+const backlogged = 160
+
 const recovery: Reading = ({ metrics }) => ({ recovery: metrics.recovery })
 
 const processCounts = [1, 10, 100, 270]
@@ -39,7 +42,7 @@ const ignored = (name: string): string => `${name}, cancellation ignored`
 
 const rowsAt = (rate: number, counts: ReadonlyArray<number>): ReadonlyArray<Row> =>
   counts.map((processes) =>
-    simulated(oursOf(rate, processes), frozen(rate, processes, "before-work", 40), ours, recovery)
+    simulated(oursOf(rate, processes), frozen(rate, processes, "before-work", afterwards), ours, recovery)
   )
 
 const metastableGoals: ReadonlyArray<Goal> = processCounts.flatMap((processes) => [
@@ -56,18 +59,19 @@ export const metastableItem: Item = {
   about:
     "A server of 30 places with exponential times of 100 ms on average (300 calls/s) stands still for 10 s; its queue has no " +
     "end. It drops what nobody waits for when its turn comes, and finishes what it has begun. Open loop, three attempts of a " +
-    "second each. Time from the end of the freeze until 5 s bring 95 % of what is asked. A server that ignores cancellation " +
-    "works off its backlog whatever the policy: the goal is 1.3 × the time without retries. One that also stops in the middle " +
+    "second each. Time from the end of the freeze until 5 s bring 95 % of what is asked. A run ends " +
+    `${afterwards} s after the freeze, and ${backlogged} s after it where cancellation is ignored: \`never\` is not within that. ` +
+    "A server that ignores cancellation works off its backlog whatever the policy: the goal is 1.3 × the time without retries. One that also stops in the middle " +
     "of its work comes back from anything at this load: no work is lost, and exponential times have no memory.",
   columns: [
     { name: "recovery", from: "recovery", format: seconds },
     { name: "within 10 s, of 20 seeds", from: "recovery", reduce: atMostSeconds(10), format: count },
     { name: "within 30 s, of 20 seeds", from: "recovery", reduce: atMostSeconds(30), format: count },
-    { name: "ever, of 20 seeds", from: "recovery", reduce: atMostSeconds(1e9), format: count }
+    { name: "within the run, of 20 seeds", from: "recovery", reduce: finite, format: count }
   ],
   goals: [
     ...metastableGoals,
-    { row: "naive, 270 calls/s, 1 process", column: "ever, of 20 seeds", atMost: 0 },
+    { row: "naive, 270 calls/s, 1 process", column: "within the run, of 20 seeds", atMost: 0 },
     {
       row: ignored(oursOf(270, 1)),
       column: "recovery",
@@ -76,14 +80,19 @@ export const metastableItem: Item = {
     }
   ],
   rows: [
-    simulated("no retry, 270 calls/s", frozen(270, 1, "before-work", 40), noRetry, recovery),
+    simulated("no retry, 270 calls/s", frozen(270, 1, "before-work", afterwards), noRetry, recovery),
     ...rowsAt(270, processCounts),
     ...rowsAt(280, [1, 270]),
-    simulated("naive, 270 calls/s, 1 process", frozen(270, 1, "before-work", 40), naive, recovery),
-    simulated("naive, 270 calls/s, cancellation honoured throughout", frozen(270, 1, "honoured", 40), naive, recovery),
-    simulated(ignored("no retry, 270 calls/s"), frozen(270, 1, "ignored", 160), noRetry, recovery),
-    simulated(ignored(oursOf(270, 1)), frozen(270, 1, "ignored", 160), ours, recovery),
-    simulated(ignored("naive, 270 calls/s"), frozen(270, 1, "ignored", 160), naive, recovery)
+    simulated("naive, 270 calls/s, 1 process", frozen(270, 1, "before-work", afterwards), naive, recovery),
+    simulated(
+      "naive, 270 calls/s, cancellation honoured throughout",
+      frozen(270, 1, "honoured", afterwards),
+      naive,
+      recovery
+    ),
+    simulated(ignored("no retry, 270 calls/s"), frozen(270, 1, "ignored", backlogged), noRetry, recovery),
+    simulated(ignored(oursOf(270, 1)), frozen(270, 1, "ignored", backlogged), ours, recovery),
+    simulated(ignored("naive, 270 calls/s"), frozen(270, 1, "ignored", backlogged), naive, recovery)
   ]
 }
 
@@ -161,9 +170,10 @@ const fixed = "after(\"40 millis\")"
 
 const armed = (trigger: Hedge.Trigger) => policy({ ...retrying, hedge: { trigger } })
 
-const keepingMore = PolicyLayer.make({
-  policies: { "*": { ...retrying, hedge: { trigger: Hedge.after("40 millis") }, budget: "more" } }
-}).pipe(Layer.provide(Budget.layer("more", Budget.ratio({ keepForRetries: 0.3 }), { scope: "key" })))
+const keepingMore = withBudget(Budget.ratio({ keepForRetries: 0.3 }), {
+  ...retrying,
+  hedge: { trigger: Hedge.after("40 millis") }
+})
 
 export const slowItem: Item = {
   number: 6,

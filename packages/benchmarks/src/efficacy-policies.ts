@@ -23,9 +23,10 @@ export const ours = policy(retrying)
 export const naive = policy({ ...retrying, budget: "unlimited" })
 export const noRetry = policy({ timeout: { perAttempt: "1 second" } })
 
-const withBudget = (budget: Budget.Make): Policies =>
-  PolicyLayer.make({ policies: { "*": { ...retrying, budget: "theirs" } } }).pipe(
-    Layer.provide(Budget.layer("theirs", budget, { scope: "key" }))
+/** The same under another budget, which each key has for itself. */
+export const withBudget = (budget: Budget.Make<any>, sections: Policy.Input = retrying): Policies =>
+  PolicyLayer.make({ policies: { "*": { ...sections, budget: "another" } } }).pipe(
+    Layer.provide(Budget.layer("another", budget))
   )
 
 /** Finagle's RetryBudget: 20 % of the calls of 10 s, and 10 per second at least (facts of its documentation). */

@@ -47,10 +47,9 @@ export const tailColumns: ReadonlyArray<Column> = [
   { name: "extra load", from: "extra", format: percent }
 ]
 
-const none = "no hedge"
-const a = "(a) quantile(0.928), 1 hedge"
-const b = "(b) quantile(0.93), 2 hedges"
-const c = "(c) quantile(0.95), 1 hedge"
+export const noHedge = { name: "no hedge", policies: single }
+export const oneHedge = { name: "(a) quantile(0.928), 1 hedge", policies: hedged(Hedge.quantile(0.928), 1) }
+export const twoHedges = { name: "(b) quantile(0.93), 2 hedges", policies: hedged(Hedge.quantile(0.93), 2) }
 const at = (rate: number): string => `(d) maxExtraLoad(0.07), ${rate.toLocaleString("en-US")} calls/s`
 
 const d = (rate: number, requests: number) =>
@@ -65,12 +64,12 @@ export const longTailItem: Item = {
     "10 ms has p99 17.4, p99.9 46.5 at 7.4 % extra load, an adaptive one 17.0, 59.4 at 8.9 %.",
   columns: tailColumns,
   goals: [
-    { row: a, column: "p99", atMost: 17 },
-    { row: a, column: "p99.9", atMost: 46.5 },
-    { row: a, column: "extra load", atMost: 0.074 },
-    { row: b, column: "p99", atMost: 17.3 },
-    { row: b, column: "p99.9", atMost: 27 },
-    { row: b, column: "extra load", atMost: 0.074 },
+    { row: oneHedge.name, column: "p99", atMost: 17 },
+    { row: oneHedge.name, column: "p99.9", atMost: 46.5 },
+    { row: oneHedge.name, column: "extra load", atMost: 0.074 },
+    { row: twoHedges.name, column: "p99", atMost: 17.3 },
+    { row: twoHedges.name, column: "p99.9", atMost: 27 },
+    { row: twoHedges.name, column: "extra load", atMost: 0.074 },
     { row: at(5), column: "p99", atMost: 23 },
     { row: at(5), column: "extra load", atMost: 0.075 },
     { row: at(50), column: "p99", atMost: 18 },
@@ -79,11 +78,11 @@ export const longTailItem: Item = {
     { row: at(3_000), column: "extra load", atMost: 0.075 }
   ],
   rows: [
-    simulated(none, longTail, single, read),
+    simulated(noHedge.name, longTail, noHedge.policies, read),
     simulated("static 10 ms, 1 hedge", longTail, hedged(Hedge.after("10 millis"), 1), read),
-    simulated(a, longTail, hedged(Hedge.quantile(0.928), 1), read),
-    simulated(b, longTail, hedged(Hedge.quantile(0.93), 2), read),
-    simulated(c, longTail, hedged(Hedge.quantile(0.95), 1), read),
+    simulated(oneHedge.name, longTail, oneHedge.policies, read),
+    simulated(twoHedges.name, longTail, twoHedges.policies, read),
+    simulated("(c) quantile(0.95), 1 hedge", longTail, hedged(Hedge.quantile(0.95), 1), read),
     d(5, 20_000),
     d(50, 50_000),
     d(3_000, 50_000)

@@ -8,6 +8,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { items } from "./efficacy-items.ts"
+import { liveItem } from "./efficacy-live.ts"
 import type { Item, Measured, Recorded } from "./efficacy-model.ts"
 import { intoPage, text, toJson } from "./efficacy-report.ts"
 import { environment, resultsFile, root } from "./environment.ts"
@@ -23,7 +24,6 @@ const { values: options } = parseArgs({
 
 const page = join(root, "docs/efficacy.md")
 const fileOf = (item: Item): string => resultsFile(`efficacy-${item.number}`)
-const liveNumber = 10
 
 const startedAt = performance.now()
 const progress = (what: string): void =>
@@ -38,7 +38,7 @@ const measure = async (item: Item, seeds: ReadonlyArray<number>): Promise<Record
     progress(`${item.number}. ${row.name}`)
   }
   const { cockatiel: _, opossum: __, "p-retry": ___, ...ours } = versions
-  return { item: item.number, date, versions: ours, seeds: item.number === liveNumber ? 1 : seeds.length, rows }
+  return { item: item.number, date, versions: ours, seeds: item === liveItem ? 1 : seeds.length, rows }
 }
 
 const recorded = (): ReadonlyArray<readonly [Item, Recorded]> =>

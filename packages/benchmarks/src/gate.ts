@@ -96,7 +96,7 @@ type Runs = ReadonlyArray<ReadonlyArray<Reading>>
 const figuresOf = (runs: Runs, id: string): ReadonlyArray<number> =>
   runs.flat().filter((reading) => reading.id === id).map(({ figure }) => figure)
 
-/** What was read most often, so that one unlucky run sets no limit. */
+/** What lies in the middle of all runs, so that an unlucky one sets no limit. */
 export const medians = (runs: Runs): ReadonlyArray<Reading> =>
   (runs[0] ?? []).map(({ id }) => ({
     id,

@@ -8,7 +8,7 @@ import { reportingCases } from "./reporting.ts"
 import type { Measurement, Settings } from "./results.ts"
 import { bytesOf, inFlightOf } from "./results.ts"
 import { timed } from "./runner.ts"
-import { scenarios } from "./scale.ts"
+import { comparisons } from "./scale.ts"
 import { isWatched, subjects } from "./subjects.ts"
 import { openSwaps, swaps, whileSwapping } from "./swaps.ts"
 
@@ -69,7 +69,7 @@ const keeping = async ({ chosen, progress }: Wish, host: Host): Promise<Measured
 
 const scale = async (wish: Wish, host: Host): Promise<Measured> => {
   const measured: Array<Measurement> = []
-  const all = [...scenarios, { name: "1,000 swaps", ids: [swaps.never, swaps.often], open: openSwaps, long: false }]
+  const all = [...comparisons, { name: "1,000 swaps", ids: [swaps.never, swaps.often], open: openSwaps, long: false }]
   for (const { ids, long, name, open } of all) {
     if (!ids.some(wish.chosen)) continue
     wish.progress(name)

@@ -93,12 +93,24 @@ describe("efficacy", () => {
       server: { service: { type: "exponential", mean: 10 } },
       requests: 200
     })
-    const row = simulated("small", scenario, ours, ({ metrics }) => ({ p99: metrics.p99, recovery: metrics.recovery }))
+    const row = simulated("small", scenario, ours, ({ metrics }) => ({ p99: metrics.p99, never: Infinity }))
     const values = await row.measure([1, 2, 3])
     assert.lengthOf(values["p99"]!, 3)
-    assert.deepStrictEqual(values["recovery"], [null, null, null])
+    assert.deepStrictEqual(values["never"], [null, null, null])
     assert.deepStrictEqual(await row.measure([1, 2, 3]), values)
     assert.deepStrictEqual(collect([], () => ({})), {})
+  })
+
+  it("a figure that does not apply is refused: in the file it would be one that never came", async () => {
+    const world = Scenario.make({
+      name: "calm",
+      clients: { type: "open", rate: 100 },
+      server: { service: { type: "constant", value: 1 } },
+      requests: 10
+    })
+    const row = simulated("calm", world, ours, ({ metrics }) => ({ recovery: metrics.recovery }))
+    const refusal = await row.measure([1]).then(() => "measured", String)
+    assert.match(refusal, /recovery does not apply to a seed/)
   })
 
   it("the tail of item 2 is the one that was published: 1,800 ms without hedges", () => {

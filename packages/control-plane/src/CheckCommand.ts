@@ -4,9 +4,10 @@
  * @internal
  */
 import * as PolicyReview from "@rego/core/PolicyReview"
-import { Console, Effect, Option } from "effect"
+import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { readJson, SaidNo } from "./CommandFailure.ts"
+import * as Flags from "./CommandFlags.ts"
 import * as Text from "./CommandText.ts"
 
 interface Checked {
@@ -27,7 +28,7 @@ export const render = ({ file, review }: Checked): string => {
   const verdict = Option.match(document, {
     onNone: () => `refused, ${Text.count(issues.length, "issue")}`,
     onSome: ({ policies, revision }) =>
-      `accepted, revision ${revision}, ${Text.count(Object.keys(policies).length, "entry", "entries")}`
+      `accepted, revision ${Text.inline(revision)}, ${Text.count(Object.keys(policies).length, "entry", "entries")}`
   })
   return [
     `${file}: ${verdict}`,
@@ -74,14 +75,14 @@ export const check = Command.make(
       Flag.withDescription("Fail for clamped values and warnings as well (not for default_classifier)"),
       Flag.withDefault(false)
     ),
-    json: Flag.Boolean("json").pipe(Flag.withDescription("Print JSON"), Flag.withDefault(false))
+    json: Flags.json()
   },
   Effect.fn(function*({ files, json, strict }) {
     const checked = yield* Effect.forEach(
       files,
       (file) => Effect.map(readJson(file), (document) => ({ file, review: PolicyReview.review(document) }))
     )
-    yield* Console.log(json ? Text.json(checked.map(toJson)) : checked.map(render).join("\n"))
+    yield* Text.print(json ? Text.json(checked.map(toJson)) : checked.map(render).join("\n"))
     if (!checked.every(isFine(strict))) return yield* new SaidNo()
   })
 ).pipe(

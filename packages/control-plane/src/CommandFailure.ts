@@ -29,6 +29,12 @@ export class SaidNo extends Data.TaggedError("SaidNo") {
   override readonly [Runtime.errorReported] = false
 }
 
+/** The help was printed, and what is wrong with the flags and arguments. */
+export class Misused extends Data.TaggedError("Misused") {
+  override readonly [Runtime.errorExitCode] = 2
+  override readonly [Runtime.errorReported] = false
+}
+
 export const misused = (message: string): Effect.Effect<never, CommandFailed> =>
   Effect.fail(new CommandFailed({ message, exitCode: 2 }))
 

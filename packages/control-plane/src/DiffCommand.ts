@@ -5,9 +5,10 @@
  */
 import type { PolicyDocument } from "@rego/core/PolicyDocument"
 import * as PolicyReview from "@rego/core/PolicyReview"
-import { Console, Effect, Option } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Effect, Option } from "effect"
+import { Argument, Command } from "effect/cli"
 import { readJson, refused, SaidNo } from "./CommandFailure.ts"
+import * as Flags from "./CommandFlags.ts"
 import * as Text from "./CommandText.ts"
 
 type Difference = PolicyReview.Diff["shared"][number]
@@ -35,7 +36,9 @@ const isEmpty = ({ keys, shared }: PolicyReview.Diff): boolean => keys.length ==
 
 const render = ({ after, before, diff, guard }: Compared): string =>
   [
-    `${before.revision} → ${after.revision}${isEmpty(diff) ? ": every key gets the same" : ""}`,
+    `${Text.inline(before.revision)} → ${Text.inline(after.revision)}${
+      isEmpty(diff) ? ": every key gets the same" : ""
+    }`,
     ...renderDiff(diff),
     ...(guard.length === 0
       ? []
@@ -63,7 +66,7 @@ export const diff = Command.make(
   {
     before: Argument.String("before").pipe(Argument.withDescription("The document in force")),
     after: Argument.String("after").pipe(Argument.withDescription("The document that would replace it")),
-    json: Flag.Boolean("json").pipe(Flag.withDescription("Print JSON"), Flag.withDefault(false))
+    json: Flags.json()
   },
   Effect.fn(function*({ after, before, json }) {
     const [old, next] = [yield* readDocument(before), yield* readDocument(after)]
@@ -73,7 +76,7 @@ export const diff = Command.make(
       diff: PolicyReview.diff(old.document, next.document),
       guard: PolicyReview.review(next.json, { before: old.document }).issues
     }
-    yield* Console.log(json ? Text.json(toJson(compared)) : render(compared))
+    yield* Text.print(json ? Text.json(toJson(compared)) : render(compared))
     if (compared.guard.length > 0) return yield* new SaidNo()
   })
 ).pipe(

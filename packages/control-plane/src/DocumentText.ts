@@ -9,13 +9,15 @@
 import { Result } from "effect"
 
 /**
+ * How large and how deep a document may be.
+ *
  * @category options
  * @since 0.1.0
  */
 export interface Bounds {
-  /** bytes of UTF-8. Default 1,048,576 */
+  /** bytes of UTF-8; sources take 1 to 104,857,600. Default 1,048,576 */
   readonly maxBytes?: number | undefined
-  /** objects and lists inside each other. Default 32; a document of this version needs 8 at most */
+  /** objects and lists inside each other; sources take 8 to 256. Default 32; a document of this version needs 8 at most */
   readonly maxDepth?: number | undefined
 }
 
@@ -105,3 +107,17 @@ export const decode = (bytes: Uint8Array, bounds: Bounds = {}): Result.Result<st
  */
 export const fromBytes = (bytes: Uint8Array, bounds: Bounds = {}): Result.Result<unknown, string> =>
   Result.flatMap(decode(bytes, bounds), (text) => parse(text, bounds))
+
+const noJson = "has no JSON"
+
+/**
+ * The text of a value that a program made, or the rule that it broke: a circle has no JSON, nor has what makes none of
+ * itself.
+ *
+ * @internal
+ */
+export const print = (value: unknown): Result.Result<string, string> =>
+  Result.flatMap(
+    Result.try({ try: () => JSON.stringify(value) as string | undefined, catch: () => noJson }),
+    (text) => text === undefined ? Result.fail(noJson) : Result.succeed(text)
+  )

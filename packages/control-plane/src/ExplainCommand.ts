@@ -5,9 +5,10 @@
  */
 import * as Explanation from "@rego/core/Explanation"
 import * as PolicyReview from "@rego/core/PolicyReview"
-import { Clock, Console, Duration, Effect, Option } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Clock, Duration, Effect, Option } from "effect"
+import { Argument, Command } from "effect/cli"
 import { readJson, refused } from "./CommandFailure.ts"
+import * as Flags from "./CommandFlags.ts"
 import * as Text from "./CommandText.ts"
 
 const list = (durations: ReadonlyArray<Duration.Duration>): string =>
@@ -49,7 +50,7 @@ const budgetLines = ({ budget }: Explanation.Explanation): ReadonlyArray<string>
 export const render = (explanation: Explanation.Explanation): string => {
   const { fields, key, matched, revision, switchedOff, warnings } = explanation
   return [
-    `${key}  (revision ${revision})`,
+    `${key}  (revision ${Text.inline(revision)})`,
     matched.length === 0
       ? "  no entry matches: one attempt, unless the layer says otherwise with onMissing"
       : `  ${matched.join(" < ")}`,
@@ -87,21 +88,10 @@ export const explain = Command.make(
   "explain",
   {
     file: Argument.String("file").pipe(Argument.withDescription("A policy document")),
-    key: Argument.String("key").pipe(Argument.withDescription("The key of a call, as its call site writes it")),
-    idempotent: Flag.Boolean("idempotent").pipe(
-      Flag.withDescription(
-        "The call site says that the operation may run twice, or with --no-idempotent that it may not"
-      ),
-      Flag.optional
-    ),
-    rolledOut: Flag.Boolean("rolled-out").pipe(
-      Flag.withDescription("As for an instance that every rollout has reached"),
-      Flag.withDefault(false)
-    ),
-    json: Flag.Boolean("json").pipe(
-      Flag.withDescription("Print JSON; durations are milliseconds"),
-      Flag.withDefault(false)
-    )
+    key: Flags.key,
+    idempotent: Flags.idempotent,
+    rolledOut: Flags.rolledOut,
+    json: Flags.json("Print JSON; durations are milliseconds")
   },
   Effect.fn(function*({ file, idempotent, json, key, rolledOut }) {
     const { document, issues } = PolicyReview.review(yield* readJson(file))
@@ -111,12 +101,13 @@ export const explain = Command.make(
       rolledOut,
       now: yield* Clock.currentTimeMillis
     })
-    yield* Console.log(json ? Text.json(toJson(explanation)) : render(explanation))
+    yield* Text.print(json ? Text.json(toJson(explanation)) : render(explanation))
   })
 ).pipe(
   Command.withDescription(
     "Explain what a document gives a key: each value and the entry that states it, the most that a call can do, " +
-      "when its budget denies, and what is allowed and probably not meant"
+      "when its budget denies, and what is allowed and probably not meant.\n\n" +
+      "Exit codes: 0 explained, 1 the document is refused, 2 not readable."
   ),
   Command.withShortDescription("Explain what a document gives a key, and its worst case"),
   Command.withExamples([{ command: "rego explain policies.json users.Get", description: "Explain one key" }])

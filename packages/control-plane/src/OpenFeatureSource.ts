@@ -45,6 +45,7 @@ import * as PolicySource from "@rego/core/PolicySource"
 import type { Duration, Scope } from "effect"
 import { Effect, Exit, Layer, Option, Predicate, Queue, Result, Schema } from "effect"
 import type { Bounds } from "./DocumentText.ts"
+import * as DocumentText from "./DocumentText.ts"
 import { LastText } from "./LastText.ts"
 import { OneAtATime } from "./OneAtATime.ts"
 import * as Refresh from "./Refresh.ts"
@@ -55,6 +56,8 @@ import * as SourceOptions from "./SourceOptions.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * Which flag, and how it is evaluated.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -139,10 +142,10 @@ const failureOf = (errorCode: string): PolicySource.Reason => {
 /** A value may be anything that a provider makes up: it is read through its text, as everything else. */
 const textOf = (value: unknown, maxBytes: number): Result.Result<string, PolicySource.Reason> =>
   Result.flatMap(
-    Result.try({
-      try: () => JSON.stringify(value),
-      catch: (): PolicySource.Reason => ({ _tag: "Malformed", detail: "the value has no JSON" })
-    }),
+    Result.mapError(
+      DocumentText.print(value),
+      (rule): PolicySource.Reason => ({ _tag: "Malformed", detail: `the value ${rule}` })
+    ),
     (text) =>
       Buffer.byteLength(text) > maxBytes ? Result.fail({ _tag: "TooLarge", limit: maxBytes }) : Result.succeed(text)
   )
@@ -233,6 +236,8 @@ export const make = (options: Options): PolicySource.PolicySource["Service"] => 
 }
 
 /**
+ * The source as a layer, for `PolicyLayer.live`. Throws a `RangeError` as `make` does.
+ *
  * @category layers
  * @since 0.1.0
  */

@@ -34,18 +34,12 @@ export const encode = (
   { json, savedAt }: Saved,
   bounds: Required<{ [K in keyof DocumentText.Bounds]: number }>
 ): Result.Result<string, string> =>
-  Result.try({
-    try: () => JSON.stringify(json) as string | undefined,
-    catch: () => "the document has no JSON"
-  }).pipe(
-    Result.flatMap((document) =>
-      document === undefined ? Result.fail("the document has no JSON") : Result.succeed(document)
-    ),
-    Result.flatMap((document) =>
-      Buffer.byteLength(document) > bounds.maxBytes
-        ? Result.fail(`the document is larger than ${bounds.maxBytes} bytes`)
-        : Result.succeed(JSON.stringify({ format, savedAt, sha256: checksum(savedAt, document), document }))
-    )
+  DocumentText.print(json).pipe(
+    Result.flatMap((document) => Result.map(DocumentText.fromBytes(Buffer.from(document), bounds), () => document)),
+    Result.mapBoth({
+      onFailure: (rule) => `the document ${rule}`,
+      onSuccess: (document) => JSON.stringify({ format, savedAt, sha256: checksum(savedAt, document), document })
+    })
   )
 
 /** Fails with what is wrong with the text; its content is not repeated. */

@@ -4,11 +4,10 @@
  * @internal
  */
 import * as PolicyDocument from "@rego/core/PolicyDocument"
-import { Console } from "effect"
 import { Command } from "effect/cli"
 import * as Text from "./CommandText.ts"
 
-export const schema = Command.make("schema", {}, () => Console.log(Text.json(PolicyDocument.jsonSchema()))).pipe(
+export const schema = Command.make("schema", {}, () => Text.print(Text.json(PolicyDocument.jsonSchema()))).pipe(
   Command.withDescription(
     "Print the JSON Schema of policy documents, for editors. It is also a file: @rego/core/policy-document.schema.json"
   ),

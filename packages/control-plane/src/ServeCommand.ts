@@ -4,11 +4,12 @@
  * @internal
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Console, Duration, Effect, FileSystem, Layer, Option, Path } from "effect"
+import { Duration, Effect, FileSystem, Layer, Option, Path, Predicate } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { HttpRouter, HttpServer } from "effect/http"
 import { createServer } from "node:http"
 import { CommandFailed, misused, readJson } from "./CommandFailure.ts"
+import * as Text from "./CommandText.ts"
 import * as DocumentText from "./DocumentText.ts"
 import * as NodeSqlite from "./NodeSqlite.ts"
 import * as PolicyHistory from "./PolicyHistory.ts"
@@ -79,8 +80,9 @@ const placeOf = (given: string): Effect.Effect<Place, CommandFailed, FileSystem.
 // the document to begin with
 // -----------------------------------------------------------------------------
 
+/** What it is at all: the document is judged when it is published. */
 const revisionIn = (json: unknown): string =>
-  typeof json === "object" && json !== null && "revision" in json ? String(json.revision) : ""
+  Predicate.hasProperty(json, "revision") && typeof json.revision === "string" ? json.revision : ""
 
 /** Published once: what was published since, and rollbacks, outlive a restart. */
 const begin = (file: string) =>
@@ -105,11 +107,11 @@ const announce = (tokens: PolicyServer.Tokens) =>
     const current = yield* Effect.flatMap(PolicyHistory.PolicyHistory, (history) => history.current)
     const serving = Option.match(current, {
       onNone: () => "nothing published yet",
-      onSome: ({ revision }) => `revision ${revision}`
+      onSome: ({ revision }) => `revision ${Text.inline(revision)}`
     })
-    yield* Console.log(`${HttpServer.formatAddress(address)}/v1/policies  ${serving}`)
-    if (tokens.write === undefined) yield* Console.log(`read-only: ${writeTokenName} is not set`)
-    if (tokens.read === undefined) yield* Console.log(`open for reading: ${readTokenName} is not set`)
+    yield* Text.print(`${HttpServer.formatAddress(address)}/v1/policies  ${serving}`)
+    if (tokens.write === undefined) yield* Text.print(`read-only: ${writeTokenName} is not set`)
+    if (tokens.read === undefined) yield* Text.print(`open for reading: ${readTokenName} is not set`)
   })
 
 export const serve = Command.make(

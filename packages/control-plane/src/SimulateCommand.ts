@@ -15,9 +15,10 @@ import type { PolicyProvider } from "@rego/core/PolicyProvider"
 import * as PolicyReview from "@rego/core/PolicyReview"
 import type { Scenario } from "@rego/testing/Scenario"
 import type { Report } from "@rego/testing/SimulationReport"
-import { Console, Effect, FileSystem, Layer, Option, Path, Result } from "effect"
+import { Effect, FileSystem, Layer, Option, Path, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { CommandFailed, misused, readJson, refused, SaidNo } from "./CommandFailure.ts"
+import * as Flags from "./CommandFlags.ts"
 import * as Text from "./CommandText.ts"
 import type { Limit, Verdict } from "./SimulationLimit.ts"
 import * as SimulationLimit from "./SimulationLimit.ts"
@@ -225,7 +226,7 @@ export const simulateCommand = Command.make(
   "simulate",
   {
     file: Argument.String("file").pipe(Argument.withDescription("A policy document: the candidate")),
-    key: Argument.String("key").pipe(Argument.withDescription("The key of a call, as its call site writes it")),
+    key: Flags.key,
     scenario: Flag.String("scenario").pipe(
       Flag.withDescription(
         "steady, long-tail, partial-outage, total-outage, overload, metastable, rolling-restart, slow-replica, or a file"
@@ -242,26 +243,18 @@ export const simulateCommand = Command.make(
       ),
       Flag.atLeast(0)
     ),
-    idempotent: Flag.Boolean("idempotent").pipe(
-      Flag.withDescription(
-        "The call site says that the operation may run twice, or with --no-idempotent that it may not"
-      ),
-      Flag.optional
-    ),
-    rolledOut: Flag.Boolean("rolled-out").pipe(
-      Flag.withDescription("As for an instance that every rollout has reached"),
-      Flag.withDefault(false)
-    ),
+    idempotent: Flags.idempotent,
+    rolledOut: Flags.rolledOut,
     charts: Flag.String("charts").pipe(
       Flag.withDescription("A directory for latency.svg and load.svg"),
       Flag.optional
     ),
-    json: Flag.Boolean("json").pipe(Flag.withDescription("Print JSON"), Flag.withDefault(false))
+    json: Flags.json()
   },
   Effect.fn(function*({ charts, json, ...config }) {
     const testing = yield* load
     const outcome = yield* outcomeOf(testing, config)
-    yield* Console.log(json ? Text.json(toJson(testing, outcome)) : render(testing, outcome))
+    yield* Text.print(json ? Text.json(toJson(testing, outcome)) : render(testing, outcome))
     if (Option.isSome(charts)) yield* writeCharts(testing, charts.value, outcome.reports)
     if (!outcome.verdicts.every(({ holds }) => holds)) return yield* new SaidNo()
   })

@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import type { Metric, Report } from "@rego/testing/SimulationReport"
+import type { Estimate, Metric, Report } from "@rego/testing/SimulationReport"
 import { Result } from "effect"
 
 export interface Limit {
@@ -56,19 +56,21 @@ export const parse = (
   return Result.succeed({ text, metric: name as Metric, sign, value: Number(number) * factor, relative })
 }
 
-/** Where there was nothing to measure, a limit on these is not broken. A latency is missing where nothing succeeded. */
+/**
+ * Where there was nothing to measure, a limit on these is not broken. Others are missing where nothing succeeded, or nothing
+ * ended: one such seed breaks their limits, whatever the median of the other seeds is.
+ */
 const mayNotApply: ReadonlySet<Metric> = new Set<Metric>(["hedgesWon", "recovery"])
 
-const isWithin = (limit: Limit, figure: number, bound: number): boolean =>
-  Number.isNaN(figure)
-    ? mayNotApply.has(limit.metric)
-    : limit.sign === "<="
-    ? figure <= bound
-    : figure >= bound
+const isWithin = ({ metric, sign }: Limit, { median, missing }: Estimate, bound: number): boolean => {
+  if (missing > 0 && !mayNotApply.has(metric)) return false
+  if (Number.isNaN(median)) return true
+  return sign === "<=" ? median <= bound : median >= bound
+}
 
 export const judge = (limit: Limit, candidate: Report, current: Report | undefined): Verdict => {
-  const figure = candidate.metrics[limit.metric].median
+  const estimate = candidate.metrics[limit.metric]
   const base = limit.relative ? current!.metrics[limit.metric].median : 1
   const bound = base * limit.value
-  return { limit, figure, bound, holds: isWithin(limit, figure, bound) }
+  return { limit, figure: estimate.median, bound, holds: isWithin(limit, estimate, bound) }
 }

@@ -6,10 +6,11 @@
 import type { PolicyDocument } from "@rego/core/PolicyDocument"
 import * as PolicyReview from "@rego/core/PolicyReview"
 import type * as PolicySource from "@rego/core/PolicySource"
-import { Clock, Console, DateTime, Effect, Option, Stream } from "effect"
+import { Clock, DateTime, Effect, Option, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { FetchHttpClient } from "effect/http"
 import { misused } from "./CommandFailure.ts"
+import * as Flags from "./CommandFlags.ts"
 import * as Text from "./CommandText.ts"
 import { renderDiff } from "./DiffCommand.ts"
 import * as HttpSource from "./HttpSource.ts"
@@ -28,7 +29,7 @@ export interface Line {
 
 export const render = ({ at, clamped = [], diff, error, event, issues = [], revision }: Line): string =>
   [
-    `${at}  ${event}${revision === null ? "" : ` ${revision}`}${error === undefined ? "" : `: ${error}`}`,
+    `${at}  ${event}${revision === null ? "" : ` ${Text.inline(revision)}`}${error === undefined ? "" : `: ${error}`}`,
     ...(diff === undefined ? [] : renderDiff(diff)),
     ...clamped.map(({ limit, path, value }) =>
       `  clamped ${PolicyReview.formatPath(path)}: ${Text.inline(value)} to ${Text.inline(limit)}`
@@ -92,10 +93,7 @@ export const watch = Command.make(
       Flag.withDescription("Seconds between two looks at a server that does not hold its answers (default 30)"),
       Flag.withDefault(30)
     ),
-    json: Flag.Boolean("json").pipe(
-      Flag.withDescription("Print a line of JSON for each event"),
-      Flag.withDefault(false)
-    )
+    json: Flags.json("Print a line of JSON for each event")
   },
   Effect.fn(function*({ interval, json, url }) {
     const options = { url, interval: interval * 1_000, token: yield* token(readTokenName) }
@@ -109,7 +107,7 @@ export const watch = Command.make(
         const [next, lines] = onFound(state, found, at)
         return [next, lines] as const
       }),
-      Stream.runForEach((line) => Console.log(json ? JSON.stringify(line) : render(line)))
+      Stream.runForEach((line) => Text.print(json ? JSON.stringify(line) : render(line)))
     )
   }, Effect.provide(FetchHttpClient.layer))
 ).pipe(

@@ -54,6 +54,18 @@ describe("rego", () => {
       assert.match(version.stdout, /0\.1\.0/)
     }), slow)
 
+  it.live(
+    "ends with 2 where flags or arguments are wrong, so that 1 is a verdict in every command",
+    () =>
+      Effect.gen(function*() {
+        const wrong = [[], ["nowhere"], ["check"], ["serve", ".", "--port", "99999"]]
+        const ended = yield* Effect.all(wrong.map((args) => run(args)), { concurrency: 2 })
+        assert.deepStrictEqual(ended.map(({ code }) => code), [0, 2, 2, 2])
+        assert.match(ended[3]!.stderr, /port.*must be an integer between 0 and 65535, got 99999/)
+      }),
+    slow
+  )
+
   describe("check", () => {
     it.live("prints issues, clamps and warnings; the exit code is the verdict", () =>
       Effect.gen(function*() {
@@ -201,9 +213,15 @@ describe("rego", () => {
       "refuse a document that is not good, and a second server on the same history",
       () =>
         Effect.gen(function*() {
-          const directory = yield* withFiles({ "bad.json": policies("1", { retry: { maxAtempts: 3 } }) })
+          const directory = yield* withFiles({
+            "bad.json": policies("1", { retry: { maxAtempts: 3 } }),
+            "odd.json": { ...policies("1"), revision: { toString: 1 } }
+          })
           const bad = yield* run(["serve", join(directory, "bad.json"), "--port", "0"])
-          assert.strictEqual(bad.code, 1)
+          const odd = yield* run(["serve", join(directory, "odd.json"), "--port", "0"])
+          assert.deepStrictEqual([bad.code, odd.code], [1, 1])
+          assert.match(odd.stderr, /revision: /)
+          assert.notMatch(odd.stderr, /TypeError/)
           assert.match(
             bad.stderr,
             /policies\["users\.\*"\]\.retry\.maxAtempts: is not a field that is known here, got 3/

@@ -150,6 +150,10 @@ describe("OpenFeatureSource", () => {
       _tag: "Malformed",
       detail: "the value has no JSON"
     }],
+    ["has a value that makes no JSON of itself", async () => ({ value: { toJSON: () => undefined } as never }), {
+      _tag: "Malformed",
+      detail: "the value has no JSON"
+    }],
     ["has a value that is too large", async () => ({ value: { a: "x".repeat(2_000_000) } }), {
       _tag: "TooLarge",
       limit: 1_048_576

@@ -45,6 +45,10 @@ describe("SavedText", () => {
     assert.deepStrictEqual(encode(circular), Result.fail("the document has no JSON"))
     assert.deepStrictEqual(encode(undefined), Result.fail("the document has no JSON"))
     assert.deepStrictEqual(encode(1n), Result.fail("the document has no JSON"))
+    assert.deepStrictEqual(
+      encode(JSON.parse("[".repeat(40) + "]".repeat(40))),
+      Result.fail("the document is nested deeper than 32 levels")
+    )
     assert.deepStrictEqual(encode("x".repeat(10_000)), Result.fail("the document is larger than 10000 bytes"))
   })
 

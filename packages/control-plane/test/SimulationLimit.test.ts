@@ -8,8 +8,8 @@ const unitOf = (name: string) =>
 
 const parse = (text: string) => SimulationLimit.parse(text, unitOf, SimulationReport.metrics)
 
-const reportWith = (metric: SimulationReport.Metric, median: number) =>
-  ({ metrics: { [metric]: { median, low: median, high: median } } }) as never as SimulationReport.Report
+const reportWith = (metric: SimulationReport.Metric, median: number, missing = Number.isNaN(median) ? 1 : 0) =>
+  ({ metrics: { [metric]: { median, low: median, high: median, missing } } }) as never as SimulationReport.Report
 
 describe("SimulationLimit", () => {
   const readable: ReadonlyArray<readonly [string, metric: string, sign: string, value: number, relative: boolean]> = [
@@ -66,4 +66,13 @@ describe("SimulationLimit", () => {
       )
     })
   }
+
+  it("is broken by one seed in which nothing succeeded, however fast the others were", () => {
+    const holds = (text: string, median: number) => {
+      const limit = Result.getOrThrow(parse(text))
+      return SimulationLimit.judge(limit, reportWith(limit.metric, median, 1), undefined).holds
+    }
+    assert.isFalse(holds("p99<=60ms", 1))
+    assert.isTrue(holds("recovery<=10s", 1))
+  })
 })

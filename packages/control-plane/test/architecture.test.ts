@@ -1,15 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
-import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import type { House } from "../../core/test/house.ts"
-import { apiOf, readModules, violations } from "../../core/test/house.ts"
+import { hasTheseNames, keepsToItsHouse, readPackage } from "../../core/test/packageHouse.ts"
 
-const folder = join(import.meta.dirname, "..")
+const controlPlane = readPackage(join(import.meta.dirname, ".."))
 
 /** Beyond what every module may load: what one of them is about. */
 const own: Readonly<Record<string, RegExp>> = {
   Bearer: /^node:crypto$/,
   CheckCommand: /^effect\/cli$/,
+  CommandFlags: /^effect\/cli$/,
   CommandFailure: /^effect\/cli$/,
   CommandLine: /^effect\/cli$/,
   DiffCommand: /^effect\/cli$/,
@@ -45,7 +45,7 @@ const house: House = {
     // the server
     ["NodeSqlite", "Judge", "PolicyHistory", "Bearer", "ClientReports", "PolicyServer"],
     // the command line
-    ["CommandText", "CommandFailure", "Tokens", "SimulationLimit"],
+    ["CommandText", "CommandFlags", "CommandFailure", "Tokens", "SimulationLimit"],
     [
       "CheckCommand",
       "DiffCommand",
@@ -62,55 +62,35 @@ const house: House = {
   isAllowed: (name, from) => everywhere.test(from) || own[name]?.test(from) === true
 }
 
-const sources = readModules(join(folder, "src"))
-
-const publicModules = Object.keys(
-  (JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { readonly exports: object }).exports
-).filter((entry) => entry !== "./package.json").map((entry) => entry.slice("./".length))
-
 describe("architecture of @rego/control-plane", () => {
-  it("every module keeps to its storey, to the packages it may load and to the fiber's clock", () => {
-    assert.deepStrictEqual(violations(house, sources), [])
-  })
-
-  it("every module of the table exists, and stands in it once", () => {
-    assert.sameMembers(house.storeys.flat(), Object.keys(sources))
-  })
-
-  it("notices an import upwards, a package that belongs to another source, and a clock of its own", () => {
-    const found = violations(house, {
-      Refresh: `import { make } from "./HttpSource.ts"\nDate.now()`,
-      FileSource: `import { Redis } from "effect/persistence/Redis"`
-    })
-    assert.strictEqual(found.length, 3)
+  keepsToItsHouse(controlPlane, house, {
+    Refresh: `import { make } from "./HttpSource.ts"\nDate.now()`,
+    FileSource: `import { Redis } from "effect/persistence/Redis"`
   })
 
   it("a module without an entry says that it is internal, and one with an entry does not", () => {
-    for (const [name, source] of Object.entries(sources)) {
+    for (const [name, source] of Object.entries(controlPlane.sources)) {
       const [header = ""] = source.split("*/")
-      assert.strictEqual(/@internal/.test(header), !publicModules.includes(name), name)
-      assert.strictEqual(/@since/.test(header), publicModules.includes(name), name)
+      assert.strictEqual(/@internal/.test(header), !controlPlane.entries.includes(name), name)
+      assert.strictEqual(/@since/.test(header), controlPlane.entries.includes(name), name)
     }
   })
 })
 
 describe("API of @rego/control-plane", () => {
-  // a name that comes, goes or changes place is a change of the API: it belongs into this list and into the changelog
-  it("has these names", () => {
-    assert.deepStrictEqual(apiOf(publicModules, (name) => sources[name]!), {
-      DocumentText: { values: "decode defaultMaxBytes defaultMaxDepth fromBytes parse", types: "Bounds" },
-      FileSource: { values: "layer make", types: "Options" },
-      HttpSource: { values: "layer make", types: "Options" },
-      LastKnownGoodStore: { values: "layer layerFile", types: "CommonOptions FileOptions Options" },
-      MemorySource: { values: "make", types: "MemorySource" },
-      NodeSqlite: { values: "layer", types: "" },
-      OpenFeatureSource: { values: "layer make", types: "Options" },
-      PolicyHistory: {
-        values: "HistoryError PolicyHistory etagOf layer",
-        types: "Entry Expected Judge Kind Options Publication Published Reason"
-      },
-      PolicyServer: { values: "layer", types: "Options" },
-      RedisSource: { values: "layer make", types: "Options" }
-    })
+  hasTheseNames(controlPlane, {
+    DocumentText: { values: "decode defaultMaxBytes defaultMaxDepth fromBytes parse", types: "Bounds" },
+    FileSource: { values: "layer make", types: "Options" },
+    HttpSource: { values: "layer make", types: "Options" },
+    LastKnownGoodStore: { values: "layer layerFile", types: "CommonOptions FileOptions Options" },
+    MemorySource: { values: "make", types: "MemorySource" },
+    NodeSqlite: { values: "layer", types: "" },
+    OpenFeatureSource: { values: "layer make", types: "Options" },
+    PolicyHistory: {
+      values: "HistoryError PolicyHistory etagOf layer",
+      types: "Entry Expected Judge Kind Options Publication Published Reason"
+    },
+    PolicyServer: { values: "layer", types: "Options Tokens" },
+    RedisSource: { values: "layer make", types: "Options" }
   })
 })

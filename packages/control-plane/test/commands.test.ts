@@ -31,6 +31,15 @@ describe("CommandText", () => {
     ])
   })
 
+  it("shows what a terminal would obey, in text and in JSON, and keeps its own lines", () => {
+    const revision = "1\u001b[2J\u009b1m\r\n2  accepted"
+    assert.strictEqual(CommandText.printable("a\tb\nc"), "a\\u0009b\nc")
+    assert.deepStrictEqual(JSON.parse(CommandText.printable(CommandText.json({ revision }))), { revision })
+    const text = CheckCommand.render({ file: "a.json", review: PolicyReview.review(policies(revision)) })
+    const [first = ""] = CommandText.printable(text).split("\n")
+    assert.match(first, /^a\.json: accepted, revision "1\\u001b\[2J\\u009b1m\\r\\n2 {2}accepted", 1 entry$/)
+  })
+
   it("counts in words", () => {
     assert.deepStrictEqual([0, 1, 2].map((n) => CommandText.count(n, "entry", "entries")), [
       "0 entries",

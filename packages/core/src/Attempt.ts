@@ -38,6 +38,8 @@ export interface Id {
 }
 
 /**
+ * What an attempt can know about itself while it runs.
+ *
  * @category models
  * @since 0.1.0
  */

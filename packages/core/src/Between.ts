@@ -128,9 +128,9 @@ export class Between extends Alarm implements Waiting {
   // ---------------------------------------------------------------------------
 
   private pause(): void {
-    if (this.wait <= 0) return this.start()
     // A switch that came while a budget thought about it was not heard: nobody waited yet.
     if (this.host.switchedOff("retry")) return this.stop("switched_off")
+    if (this.wait <= 0) return this.start()
     this.host.recordBackoff(this.wait, retryAfterMillis(this.group!.outcome))
     this.pausing = true
     this.host.waiting.add(this)

@@ -15,7 +15,7 @@ import type { CallHost, Denial } from "./CallHost.ts"
 import type { CallRecord } from "./CallRecord.ts"
 import type { Level } from "./CallSpans.ts"
 import { CallSpans, writeEvent } from "./CallSpans.ts"
-import { CurrentObservers, EndNotice, EventNotice, sinksOf } from "./Observer.ts"
+import { CurrentObservers, EndNotice, EventNotice, sinksIn } from "./Observer.ts"
 import type { Sinks } from "./Observer.ts"
 import { retryAfterMillis } from "./Outcome.ts"
 import { denialOf } from "./Reasons.ts"
@@ -239,7 +239,7 @@ export const eventsOf = (fiber: AnyFiber, host: CallHost, startedAt: number): Ca
   const observers = fiber.getRef(CurrentObservers)
   if (observers.size === 0 && fiber.cache.tracer === undefined) return undefined
   try {
-    const sinks = sinksOf(observers)
+    const sinks = sinksIn(fiber.context, observers)
     const show = spansFor(fiber, sinks)
     if (show === undefined && sinks.events.length === 0 && sinks.ends.length === 0) return undefined
     return new CallEvents(host, sinks, show, startedAt)

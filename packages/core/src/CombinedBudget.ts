@@ -45,8 +45,9 @@ const listener = <Heard extends ReadonlyArray<unknown>>(
     : (...heard) => tell(listening, (part) => of(part)?.call(part, ...heard))
 }
 
+/** A budget may be foreign code without types: what is no decision is handed on, for the driver to refuse. */
 const both = (first: Decision & { _tag: "Granted" }, second: Decision): Decision => {
-  if (second._tag === "Denied") {
+  if (second?._tag !== "Granted") {
     first.permit.settle("unused")
     return second
   }
@@ -69,7 +70,7 @@ const askOrGiveBack = (first: Decision & { _tag: "Granted" }, ask: () => Answer)
 
 /** The second is asked only when the first has granted; while its answer takes time the first grant is held. */
 const then = (first: Decision, ask: () => Answer): Answer => {
-  if (first._tag === "Denied") return first
+  if (first?._tag !== "Granted") return first
   const second = askOrGiveBack(first, ask)
   return Effect.isEffect(second)
     ? Effect.map(
@@ -92,13 +93,17 @@ const sequence = (first: () => Answer, second: () => Answer): Answer => {
 }
 
 const nameDenial = (decision: Decision, budget: string): Decision & { readonly budget?: string } =>
-  decision._tag === "Denied" ? { ...decision, budget } : decision
+  decision?._tag === "Denied" ? { ...decision, budget } : decision
 
 const shorter = (a: Duration.Duration | undefined, b: Duration.Duration | undefined): Duration.Duration | undefined =>
   a === undefined ? b : b === undefined ? a : Duration.min(a, b)
 
 const smaller = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined ? b : b === undefined ? a : Math.min(a, b)
+
+/** The function of a budget, which may be a method of a class. */
+const admitOf = (budget: Budget): Budget["admit"] =>
+  budget.admit === undefined ? undefined : (call) => budget.admit!(call)
 
 export class CombinedBudget implements Budget {
   readonly window: Duration.Duration | undefined
@@ -122,11 +127,14 @@ export class CombinedBudget implements Budget {
     this.second = second
     this.maxCost = smaller(first.maxCost, second.maxCost)
     this.window = shorter(first.window, second.window)
-    const { admit } = first
-    const { admit: admitToo } = second
+    const [admit, admitToo] = [admitOf(first), admitOf(second)]
     this.admit = admit === undefined || admitToo === undefined
       ? admit ?? admitToo
       : (call) => sequence(() => admit(call), () => admitToo(call))
+  }
+
+  get maxHedgeCost(): number | undefined {
+    return smaller(this.first.maxHedgeCost, this.second.maxHedgeCost)
   }
 
   readonly tryAcquire = (request: Request): Answer =>

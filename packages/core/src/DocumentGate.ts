@@ -6,6 +6,7 @@
  */
 import { Option } from "effect"
 import * as BootChecks from "./BootChecks.ts"
+import type { Budget } from "./Budget.ts"
 import { clamping, clampingMerged } from "./DocumentClamp.ts"
 import * as DocumentGuard from "./DocumentGuard.ts"
 import type { Issue } from "./Issue.ts"
@@ -48,8 +49,8 @@ export interface Provided {
   readonly isBudget: (name: string) => boolean
   readonly isClassifier: (name: string) => boolean
   readonly isTrigger: (name: string) => boolean
-  /** the highest cost that a budget can grant; `data` where the document defines it */
-  readonly maxCost: (name: string, data: NonNullable<Document["budgets"]>[string] | undefined) => number
+  /** a budget to look at; `data` where the document defines it */
+  readonly budget: (name: string, data: NonNullable<Document["budgets"]>[string] | undefined) => Budget | undefined
 }
 
 export interface Gate {
@@ -211,7 +212,7 @@ export const judging = function*(gate: Gate, before: Before, json: unknown, guar
   const policies = { set: merged.set, givesDefaults: gate.givesDefaults }
   const refused = [
     ...reused(before, document.revision, fingerprint),
-    ...(yield* BootChecks.checking(policies, (name) => gate.provided.maxCost(name, own(document.budgets, name)))),
+    ...(yield* BootChecks.checking(policies, (name) => gate.provided.budget(name, own(document.budgets, name)))),
     ...(guarded ? yield* guarding(before, document) : [])
   ]
   if (refused.length > 0) return reject(refused)

@@ -84,11 +84,12 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     if (millis !== undefined) this.armAfter(from, millis)
   }
 
-  /** At the end of this tick: what else arrives in it may end the group, whatever the order. */
-  private armNow(): void {
+  /** At the end of this tick: what else arrives in it may end the group, whatever the order. `idle`: nothing else can. */
+  private armNow(idle: boolean): void {
     this.cancel()
     if (this.host.now() < this.notBefore) return this.armAt(this.notBefore)
     if (this.soon) return
+    if (idle) return this.ask()
     this.soon = true
     endOfTick(this.host.clock, this.host.context, () => {
       this.soon = false
@@ -214,10 +215,14 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     this.refused({ budget: this.host.binding.plan.budget, ...decision })
   }
 
-  /** While the budget thought about it the group or the time may have ended, or a server may have asked to wait. */
+  /** While the budget thought about it the group or the time may have ended, a server or an operator may have spoken. */
   private granted(hedge: number, permit: Permit): void {
     const now = this.host.now()
     const late = this.closed || now >= this.host.deadline
+    if (!late && this.host.switchedOff("hedge")) {
+      this.host.questions.settle(permit, "unused")
+      return this.refused({ reason: "switched_off" })
+    }
     if (!late && this.notBefore - now < oneMicrosecond) {
       this.state.onStarted(now)
       this.host.events?.hedgeStarted(now, { retry: this.host.retry, hedge })
@@ -258,7 +263,7 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
     if (idle) this.waitIdle()
     if (this.asking === "budget") return true
     if (!this.mayAsk()) return false
-    this.armNow()
+    this.armNow(idle)
     return true
   }
 

@@ -71,6 +71,8 @@ const Version = Schema.String.pipe(Schema.check(Schema.makeFilter((text) => {
 const Revision = Schema.String.pipe(Schema.check(Schema.isMinLength(1)))
 
 /**
+ * The schema of a budget in a document: its `type`, and the options of the constructor that the type names.
+ *
  * @category schemas
  * @since 0.1.0
  */
@@ -100,6 +102,8 @@ export const Entry = Schema.Struct({
 })
 
 /**
+ * A policy of a document, decoded.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -142,6 +146,8 @@ export const Switch = Schema.Union([
 ])
 
 /**
+ * An entry of `off` or `hedgeOff`, decoded.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -167,6 +173,8 @@ export const PolicyDocument = Schema.Struct({
 })
 
 /**
+ * A document, decoded: durations, backoffs and triggers are values.
+ *
  * @category models
  * @since 0.1.0
  */

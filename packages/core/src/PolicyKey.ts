@@ -35,12 +35,17 @@ import type { Brand } from "effect"
 // -----------------------------------------------------------------------------
 
 /**
+ * A text that was checked by `make`.
+ *
  * @category models
  * @since 0.1.0
  */
 export type PolicyKey = string & Brand.Brand<"@rego/core/PolicyKey">
 
 /**
+ * What a call site may give as a key: any text. One that `make` would refuse runs under the overflow key of its
+ * namespace.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -66,12 +71,15 @@ const looksLikeId = (segment: string): boolean =>
  * @internal
  */
 export const print = (input: Input): string => {
-  const text = input.trim()
-  const dot = text.indexOf(".")
-  const name = text.slice(dot + 1).trim()
-  if (dot < 0 || name === "") return text
-  const space = text.slice(0, dot).trim()
-  return space === "" ? print(name) : `${space}.${name}`
+  let text = input.trim()
+  for (;;) {
+    const dot = text.indexOf(".")
+    const name = text.slice(dot + 1).trim()
+    if (dot < 0 || name === "") return text
+    const space = text.slice(0, dot).trim()
+    if (space !== "") return `${space}.${name}`
+    text = name
+  }
 }
 
 /** The rules that a printed key breaks, each with the value that broke it. */

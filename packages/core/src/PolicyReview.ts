@@ -35,6 +35,7 @@
 import { DateTime, Option } from "effect"
 import * as Advice from "./Advice.ts"
 import * as BootChecks from "./BootChecks.ts"
+import type { Budget } from "./Budget.ts"
 import type { BudgetData } from "./BudgetData.ts"
 import { toState } from "./BudgetData.ts"
 import { clampMerged } from "./DocumentClamp.ts"
@@ -76,6 +77,8 @@ export interface Review {
 }
 
 /**
+ * Something that is allowed and probably not meant. `docs/control-plane.md` lists the rules.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -87,6 +90,8 @@ export interface Warning {
 }
 
 /**
+ * What a document is compared with.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -95,13 +100,11 @@ export interface Options {
   readonly before?: PolicyDocument | undefined
 }
 
-const maxCost = (_: string, data: BudgetData | undefined): number => {
-  const state = data === undefined ? undefined : toState(data)
-  return state !== undefined && "maxCost" in state ? state.maxCost ?? Infinity : Infinity
-}
+const budget = (_: string, data: BudgetData | undefined): Budget | undefined =>
+  data === undefined ? undefined : toState(data)
 
 const gate: Gate = {
-  provided: { isBudget: () => true, isClassifier: () => true, isTrigger: () => true, maxCost },
+  provided: { isBudget: () => true, isClassifier: () => true, isTrigger: () => true, budget },
   onInvalidEntry: "refuse-document",
   givesDefaults: false,
   instance: ""
@@ -145,7 +148,7 @@ const issuesOf = (document: PolicyDocument): ReadonlyArray<Issue> => {
   return ofAll(document, (set) =>
     BootChecks.allMergedIssues(
       { set, givesDefaults: false },
-      (name) => maxCost(name, Object.hasOwn(budgets, name) ? budgets[name] : undefined)
+      (name) => budget(name, Object.hasOwn(budgets, name) ? budgets[name] : undefined)
     ))
 }
 
@@ -160,7 +163,8 @@ const warningsOf = (document: PolicyDocument): ReadonlyArray<Warning> =>
   )
 
 /**
- * Judges a document, as unknown JSON.
+ * Judges a document, as unknown JSON, by the rules of a live layer. It never fails: what is wrong is in `issues`. The guard
+ * is asked only where `before` is given.
  *
  * @category reviewing
  * @since 0.1.0
@@ -207,6 +211,8 @@ export interface KeysChange {
 }
 
 /**
+ * What a change means: for which keys, and for what all keys share.
+ *
  * @category models
  * @since 0.1.0
  */

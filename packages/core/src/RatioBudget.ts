@@ -103,6 +103,11 @@ export class RatioBudget implements Budget {
     this.hedges = this.hedges.resliced(this.slot, end)
   }
 
+  /** What pays for hedges is the reserve alone where they get nothing of the ratio part. */
+  get maxHedgeCost(): number | undefined {
+    return this.ratio > 0 && this.keep < 1 ? undefined : this.reserve.capacity - this.kept
+  }
+
   drain(): void {
     this.reserve.tokens = 0
   }

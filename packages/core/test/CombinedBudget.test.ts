@@ -209,6 +209,45 @@ describe("CombinedBudget", () => {
         }
       }))
 
+    it("asks a half for admission that is a class, as a method of it", () => {
+      class Door implements Budget.Budget {
+        private readonly open: boolean
+        readonly state = Effect.succeed({ balance: 0 })
+        constructor(open: boolean) {
+          this.open = open
+        }
+
+        tryAcquire(): Budget.Decision {
+          return this.admit()
+        }
+
+        admit(): Budget.Decision {
+          return this.open
+            ? { _tag: "Granted", permit: { settle: () => {} } }
+            : { _tag: "Denied", reason: "shut" }
+        }
+      }
+      const answerOf = (first: Budget.Budget, second: Budget.Budget) => {
+        const decision = new CombinedBudget(first, second).admit!(callOf())
+        return Effect.isEffect(decision) ? assert.fail("takes time") : decision._tag
+      }
+      assert.strictEqual(answerOf(new Door(true), counted().budget), "Granted")
+      assert.strictEqual(answerOf(counted().budget, new Door(true)), "Granted")
+      assert.strictEqual(answerOf(new Door(true), new Door(true)), "Granted")
+      assert.strictEqual(answerOf(new Door(true), new Door(false)), "Denied")
+    })
+
+    it("takes what is no decision for no grant, and gives back what the other half granted", () => {
+      for (const answer of [{}, undefined, "yes"]) {
+        const untyped: Budget.Budget = { tryAcquire: () => answer as never, state: Effect.succeed({ balance: 0 }) }
+        const one = counted()
+        assert.strictEqual(decide(new CombinedBudget(one.budget, untyped)), answer)
+        assert.deepStrictEqual([one.counts.taken, one.counts.unused, one.counts.again], [1, 1, 0])
+        assert.strictEqual(decide(new CombinedBudget(untyped, one.budget, "load")), answer)
+        assert.strictEqual(one.counts.asked, 1)
+      }
+    })
+
     it("gives an admission back when the second half refuses it", () => {
       const one = counted()
       const two = denies()

@@ -247,6 +247,28 @@ describe("the kill switch", () => {
         assert.strictEqual(failing.runs, 3)
       }))
 
+    it.effect("denies a hedge whose budget takes time to answer, and gives the permit back", () =>
+      Effect.gen(function*() {
+        const { counts, make } = countingBudget({ takes: 100 })
+        const policies = { "svc.*": { ...hedging, budget: "own" } }
+        const { layer, publish } = yield* live({
+          first: [{ policies }],
+          registries: Budget.layer("own", make) as unknown as Layer.Layer<never>
+        })
+        const slow = script(succeeds("late", 250))
+        const call = yield* begin(slow.effect, layer)
+        yield* TestClock.adjust(150)
+        yield* publish({ revision: "2", hedgeOff: ["svc.*"], policies })
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual((yield* call.ended).rows, [
+          [0, "start 0"],
+          [250, "end 0 Success"],
+          [250, "hedge denied: switched_off"],
+          [250, "success"]
+        ])
+        assert.deepStrictEqual([slow.runs, counts.taken, counts.unused], [1, 1, 1])
+      }))
+
     it.effect("ends a group that waits for a hedge and nothing else", () =>
       Effect.gen(function*() {
         const policies = { "svc.*": { ...hedging, budget: "unlimited", classifier: "judged" } }

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Backoff, Hedge, Policy, PolicyLayer, PolicyProvider, Rego } from "@rego/core"
+import { Backoff, Budget, Hedge, Policy, PolicyLayer, PolicyProvider, Rego } from "@rego/core"
 import { Effect, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { live } from "./liveSupport.ts"
-import { fails, script } from "./support.ts"
+import { countingBudget, countingSleeps, fails, script } from "./support.ts"
 
 const boom = "boom"
 const backoff = Backoff.constant(1, { jitter: "none" })
@@ -77,6 +77,24 @@ describe("PolicyProvider.override", () => {
       yield* lift
       assert.strictEqual(yield* attempts("a.Pay"), 2)
     })))
+
+  it.effect("switches retries off for a call whose budget takes time, and whose backoff takes none", () => {
+    const { counts, make } = countingBudget({ takes: 100 })
+    const slow = PolicyLayer.make({
+      policies: { "a.*": { retry: { maxAttempts: 3, backoff: Backoff.none }, budget: "own" } }
+    })
+    return Effect.gen(function*() {
+      const failing = script(fails(boom))
+      const fiber = yield* Effect.forkChild(Effect.exit(Rego.resilient(failing.effect, "a.Get")), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust(50)
+      yield* override("a.*", "off")
+      yield* TestClock.adjust(50)
+      assert.isDefined(fiber.pollUnsafe())
+      assert.deepStrictEqual([failing.runs, counts.taken, counts.unused], [1, 1, 1])
+    }).pipe(Effect.provide(Layer.orDie(slow.pipe(Layer.provide(Budget.layer("own", make))))))
+  })
 
   it.effect("switches hedges off", () =>
     inLayer(Effect.gen(function*() {
@@ -195,4 +213,29 @@ describe("PolicyProvider.override", () => {
       yield* TestClock.adjust("1 minute")
       yield* override("a.More", "off")
     })))
+
+  it.effect("may replace one of its own when there are as many as there may be", () =>
+    inLayer(Effect.gen(function*() {
+      for (let i = 0; i < 100; i++) yield* override(`a.K${i}`, "off")
+      yield* override("a.K1", "off")
+      assert.deepStrictEqual(yield* issuesOf("a.K1", "hedgeOff"), ["must not be more than 100 overrides at once"])
+    })))
+
+  it.effect("leaves no timer behind when it was lifted or replaced", () =>
+    countingSleeps((pending) =>
+      inLayer(Effect.gen(function*() {
+        const first = yield* override("a.*", "off")
+        yield* Effect.yieldNow
+        assert.strictEqual(pending(), 1)
+        const second = yield* override("a.*", "off")
+        yield* Effect.yieldNow
+        assert.strictEqual(pending(), 1)
+        yield* first.lift
+        assert.deepStrictEqual((yield* status).off.map(({ pattern }) => pattern), ["a.*"])
+        yield* second.lift
+        yield* Effect.yieldNow
+        assert.strictEqual(pending(), 0)
+        assert.deepStrictEqual((yield* status).off, [])
+      }))
+    ))
 })

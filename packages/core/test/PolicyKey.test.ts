@@ -34,6 +34,10 @@ describe("PolicyKey", () => {
       assert.strictEqual(PolicyKey.make(". . method"), "method")
     })
 
+    it("reads a text of any length: a call never fails because of its key", () => {
+      assert.strictEqual(PolicyKey.print(`${" .".repeat(50_000)}svc. method`), "svc.method")
+    })
+
     it("refuses an empty key [P01]", () => {
       assert.strictEqual(refusal(""), "PolicyKey \"\": must have 1 to 128 characters, got 0")
       assert.strictEqual(refusal("  "), "PolicyKey \"  \": must have 1 to 128 characters, got 0")

@@ -119,7 +119,7 @@ describe("Steps", () => {
         isBudget: (name) => name === "default",
         isClassifier: () => false,
         isTrigger: () => false,
-        maxCost: () => 100
+        budget: () => undefined
       },
       onInvalidEntry: refuses ? "refuse-document" : "keep-last-good",
       givesDefaults,

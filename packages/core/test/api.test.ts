@@ -64,7 +64,7 @@ describe("API", () => {
         },
         Policy: {
           values: "PolicyInvalid backgroundJob database defaults http isPolicy llm lowLatency make",
-          types: "BudgetInput HedgeInput Input Names Policy RetryInput TimeoutInput"
+          types: "BudgetInput HedgeInput Input Issue Names Policy RetryInput TimeoutInput"
         },
         PolicyDocument: {
           values: "Budget Entry PolicyDocument Switch clamp decode diff encode guard jsonSchema policyOf",
@@ -127,9 +127,14 @@ describe("API", () => {
     for (const module of Object.keys(Core)) assert.match(sourceOf(module), /@since \d+\.\d+\.\d+/, module)
   })
 
-  it("notices a name that is new, and leaves internal ones out", () => {
+  it("notices a name that is new, also one that another module has made, and leaves internal ones out", () => {
     const source =
-      "export const make = 1\n\n/** @internal */\nexport const secret = 1\n\n/** x */\nexport interface Options {}\n"
-    assert.deepStrictEqual(exportsOf(source), { values: ["make"], internal: ["secret"], types: ["Options"] })
+      "export const make = 1\n\n/** @internal */\nexport const secret = 1\n\n/** x */\nexport interface Options {}\n" +
+      "export {\n  /** a, b */\n  Failed\n} from \"./A.ts\"\nexport type { Answer, Old as New } from \"./B.ts\"\n"
+    assert.deepStrictEqual(exportsOf(source), {
+      values: ["Failed", "make"],
+      internal: ["secret"],
+      types: ["Answer", "New", "Options"]
+    })
   })
 })

@@ -67,6 +67,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "MetricSeries",
     "Mailbox",
     "RecentCalls",
+    "ObserverLayers",
     "Observer",
     "PolicySource",
     "LastKnownGood",

@@ -99,6 +99,12 @@ export const violations = (house: House, modules: Modules): ReadonlyArray<string
 const exported =
   /(?<doc>\/\*\*(?:(?!\*\/)[\s\S])*\*\/\s*)?^export (?<kind>const|class|interface|type|function) (?<name>\w+)/gm
 
+/** `export { Name } from "./Other.ts"`, over as many lines as it takes. */
+const handedOn = /^export (?<type>type )?\{(?<names>[^}]*)\}/gm
+
+const namesIn = (list: string): ReadonlyArray<string> =>
+  withoutComments(list).split(",").map((name) => name.trim().replace(/^.* as /, "")).filter((name) => name !== "")
+
 export interface Exports {
   readonly values: ReadonlyArray<string>
   readonly internal: ReadonlyArray<string>
@@ -113,6 +119,9 @@ export const exportsOf = (source: string): Exports => {
     const isType = kind === "interface" || kind === "type"
     if (doc.includes("@internal")) (isType ? new Set<string>() : internal).add(name)
     else (isType ? types : values).add(name)
+  }
+  for (const { groups } of source.matchAll(handedOn)) {
+    for (const name of namesIn(groups?.["names"] ?? "")) (groups?.["type"] === undefined ? values : types).add(name)
   }
   return { values: [...values].toSorted(), internal: [...internal].toSorted(), types: [...types].toSorted() }
 }

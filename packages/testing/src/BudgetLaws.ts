@@ -41,6 +41,8 @@ import { equals, isAtMost, isTrue, show } from "./AssertionError.ts"
 import * as Law from "./Law.ts"
 
 /**
+ * What the budget promises, beyond what all of them do.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -283,8 +285,8 @@ const costsCount: Check = {
       if (limit === many) return
       const granted = (yield* drain(fives, () => ({ cost: 5 }))).length
       isAtMost(granted * 5, limit, "tokens granted in fives")
-      // what is left over pays for single ones
-      isAtMost(granted * 5 + (yield* drain(fives)).length, limit, "tokens granted in fives and ones")
+      // what does not make five more pays for single ones: nothing is left, and nothing was lost
+      equals(granted * 5 + (yield* drain(fives)).length, limit, "tokens granted in fives and ones")
     })
 }
 

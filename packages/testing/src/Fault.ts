@@ -11,7 +11,8 @@
  *
  * A fault takes the place of an attempt's effect: inside of the attempt's timeout, before the classifier, so that retries,
  * hedges, budgets and timelines see it as they would see the real thing. The attempt is marked in its timeline with the
- * attribute `fault`, and so is the current span. `Fault.at` marks a place outside of any call.
+ * attribute `fault`, and so is the current span: with the names of all that were injected. `Fault.at` marks a place outside
+ * of any call.
  *
  * **Example** (Half of the requests fail)
  *
@@ -47,6 +48,8 @@ import { show } from "./AssertionError.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * Which attempts a fault hits, and when. By default all of them, from the start to the end.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -96,6 +99,8 @@ export interface Delay {
 }
 
 /**
+ * An effect that takes the place of that of the attempt.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -266,28 +271,36 @@ class Injector {
       if (names.length === 0) return self
       for (const name of names) this.injected.set(name, (this.injected.get(name) ?? 0) + 1)
       const run = (instead ?? self) as Effect.Effect<A, E, R>
-      return Effect.andThen(mark(names.join(", ")), delay > 0 ? Effect.delay(run, delay) : run)
+      return Effect.andThen(mark(names), delay > 0 ? Effect.delay(run, delay) : run)
     })
   }
 
   /** In the order of the list: delays add up, and what comes instead of the effect ends the list. */
   private draw(key: string, attempt: Attempt.Attempt | undefined, fiber: Fiber.Fiber<unknown, unknown>): Injected {
     const now = nowMillis(fiber.getRef(Clock.Clock)) - this.startedAt
-    const random = this.random ?? fiber.getRef(Random.Random)
+    const random = () => (this.random ?? fiber.getRef(Random.Random)).nextDoubleUnsafe()
     const injected: Injected = { names: [], delay: 0, instead: undefined }
     for (const fault of this.faults) {
       if (!concerns(fault, key, attempt, now)) continue
-      // Drawn also where the answer is known, so that another rate does not shift what comes after.
-      if (random.nextDoubleUnsafe() >= fault.rate) continue
+      if (!this.hits(fault, random)) continue
       injected.names.push(fault.name)
       if (fault.effect._tag === "Instead") {
         injected.instead = fault.effect.effect
         break
       }
       const { max, min } = fault.effect
-      injected.delay += min === max ? min : min + (max - min) * random.nextDoubleUnsafe()
+      injected.delay += min === max ? min : min + (max - min) * random()
     }
     return injected
+  }
+
+  /**
+   * Numbers of the layer's own are drawn also where it is sure what comes of it, so that another rate does not shift what
+   * comes after. Those of the fiber are the application's, and are left alone there.
+   */
+  private hits({ rate }: Fault, random: () => number): boolean {
+    if (this.random === undefined && (rate === 0 || rate === 1)) return rate === 1
+    return random() < rate
   }
 }
 
@@ -300,14 +313,30 @@ const concerns = (
   now >= from && now < until && keys.some((pattern) => covers(pattern, key)) &&
   (when === undefined || (attempt !== undefined && when(attempt)))
 
-const mark = (name: string): Effect.Effect<void> =>
-  Effect.andThen(Attempt.annotate("fault", name), Effect.annotateCurrentSpan("fault", name))
+/** What was injected into an attempt, or under a span: a second mark there must not hide the first. */
+const marks = new WeakMap<object, Set<string>>()
+
+const allIn = (where: object, names: ReadonlyArray<string>): string => {
+  const all = new Set([...marks.get(where) ?? [], ...names])
+  marks.set(where, all)
+  return [...all].join(", ")
+}
+
+const mark = (names: ReadonlyArray<string>): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const attempt = yield* Attempt.CurrentAttempt
+    if (Option.isSome(attempt)) yield* Attempt.annotate("fault", allIn(attempt.value, names))
+    const span = yield* Effect.option(Effect.currentSpan)
+    if (Option.isSome(span)) span.value.attribute("fault", allIn(span.value, names))
+  })
 
 // -----------------------------------------------------------------------------
 // layers
 // -----------------------------------------------------------------------------
 
 /**
+ * How faults are drawn.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -13,7 +13,7 @@
  * - Clients that are *open* send at a rate, whatever becomes of the requests: users. Clients that are *closed* wait for an
  *   answer before they send again: workers. Only open ones can overload a server for good.
  * - A *process* has a policy layer of its own: budgets and what is known of latencies are not shared.
- * - A *replica* takes `concurrency` attempts at a time; what is more waits in its queue, first in, first out. XX
+ * - A *replica* takes `concurrency` attempts at a time; what is more waits in its queue, first in, first out.
  * - Rates are per second. Every list and number has a bound, so that a run ends.
  *
  * **Example** (A server that stands still for ten seconds)
@@ -62,6 +62,8 @@ export {
 // -----------------------------------------------------------------------------
 
 /**
+ * Clients that send at their own rate, whatever becomes of their requests, as users do.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -78,6 +80,8 @@ export interface OpenInput {
 }
 
 /**
+ * Clients that wait for an answer before they send again, as workers do.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -92,6 +96,8 @@ export interface ClosedInput {
 }
 
 /**
+ * The dependency: how long it works, how much at a time, and what it does when that is not enough.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -153,6 +159,8 @@ export type EpisodeInput =
   | (Period & { readonly type: "load"; readonly factor: number })
 
 /**
+ * A scenario as people write it, in code or as JSON. What is left out has its default.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -75,6 +75,7 @@ const nameOf = (cause: Cause.Cause<unknown>): string => {
 interface Request {
   readonly counted: boolean
   readonly startedAt: number
+  /** calls that have not ended */
   open: number
   failure: string | undefined
   readonly onEnd: () => void
@@ -92,7 +93,7 @@ export class Simulation {
   private readonly callSeed: number
   private readonly failures: Record<Failure, Effect.Effect<never, ServerFailed>>
   private issued = 0
-  private outstanding = 0
+  private readonly unanswered = new Set<Request>()
   private stopped = false
   private nextArrival: Event | undefined = undefined
   /** what multiplies the load now */
@@ -126,12 +127,16 @@ export class Simulation {
 
   /** Lets up to `steps` events happen. */
   advance(steps: number): void {
-    for (let i = 0; i < steps && !this.finished; i++) if (!this.time.step()) this.stop()
+    for (let i = 0; i < steps && !this.finished; i++) if (!this.time.step()) this.stop(Infinity)
     if (this.finished) this.processes.close()
   }
 
-  private stop(): void {
+  /** `wait`: how much longer requests without an answer would have been waited for, if the run were to go on. */
+  private stop(wait = 0): void {
     this.stopped = true
+    for (const { counted, startedAt } of this.unanswered) {
+      this.tally.onUnanswered(counted, this.time.now - startedAt + wait)
+    }
   }
 
   private begin(): void {
@@ -209,7 +214,7 @@ export class Simulation {
     const number = this.issued++
     const { now } = this.time
     const request: Request = { counted: number >= warmUp, startedAt: now, open: fanOut, failure: undefined, onEnd }
-    this.outstanding++
+    this.unanswered.add(request)
     this.tally.onRequest(request.counted, fanOut, now)
     for (let i = 0; i < fanOut; i++) this.call(request, process, hash(this.callSeed, number * fanOut + i))
   }
@@ -238,9 +243,9 @@ export class Simulation {
     if (Exit.isSuccess(exit)) this.tally.onAnswer(request.counted, exit.value, now)
     else request.failure ??= nameOf(exit.cause)
     if (--request.open > 0) return
-    this.outstanding--
+    this.unanswered.delete(request)
     this.tally.onEnd(request.counted, request.failure, now - request.startedAt, now)
-    if (this.outstanding === 0 && this.exhausted) this.stop()
+    if (this.unanswered.size === 0 && this.exhausted) this.stop()
     request.onEnd()
   }
 }

@@ -7,15 +7,17 @@
  * | metric | what it is |
  * | --- | --- |
  * | `p50`, `p90`, `p99`, `p999`, `max`, `mean` | milliseconds that successful requests took; quantiles are off by 0.1 % at most |
- * | `failed` | share of the requests that failed |
+ * | `failed` | share of the requests that failed. So has one that has no answer when the run ends, if it began 10 seconds before or more; of one that began later it is not known yet, and it is left out |
+ * | `unanswered` | share of the requests that have no answer when the run ends, whenever they began |
  * | `goodput` | successful requests per second |
  * | `attemptsPerCall` | attempts that reached the servers, for each call: 1 is no extra load |
  * | `retriesPerCall`, `hedgesPerCall` | the extra attempts by kind |
  * | `hedgesWon` | share of the hedges that brought the answer; NaN without hedges |
- * | `recovery` | seconds from the end of the last episode until 5 seconds bring 95 % of what is asked; `Infinity`: not within the run, NaN: nothing went wrong |
+ * | `recovery` | seconds from the end of the last episode until 5 seconds bring 95 % of what is asked; `Infinity`: not within the run, NaN: nothing went wrong, or the run ends within 5 seconds of it |
  *
  * Requests of the warm-up are not counted, except over time and for `recovery`. Bounds hold the median with a confidence of
- * 95 % at least, from order statistics; with less than six seeds they are the least and the greatest value.
+ * 95 % at least, from order statistics; with less than six seeds they are the least and the greatest value. Seeds to which a
+ * metric does not apply (no latency where nothing succeeded) are left out of its median, and counted as `missing`.
  *
  * @since 0.1.0
  */
@@ -49,6 +51,7 @@ export const metrics = [
   "max",
   "mean",
   "failed",
+  "unanswered",
   "goodput",
   "attemptsPerCall",
   "retriesPerCall",
@@ -58,6 +61,8 @@ export const metrics = [
 ] as const
 
 /**
+ * The name of a figure. `docs/simulator.md` says what each one is.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -88,7 +93,7 @@ export interface Run {
   /** that were counted */
   readonly requests: number
   readonly calls: number
-  /** why requests failed: `failed`, `refused` and `shed` by the server, or the reason of a `RegoError` */
+  /** why requests failed: `failed`, `refused` and `shed` by the server, the reason of a `RegoError`, or `unanswered` */
   readonly failures: Readonly<Record<string, number>>
   readonly metrics: Readonly<Record<Metric, number>>
   readonly counts: Counts
@@ -108,6 +113,8 @@ export interface LoadOverTime {
 }
 
 /**
+ * What came of all runs of a scenario.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -135,6 +142,7 @@ type Unit = "milliseconds" | "share" | "per second" | "number" | "seconds"
 export const unitOf = (metric: Metric): Unit => {
   switch (metric) {
     case "failed":
+    case "unanswered":
     case "hedgesWon":
       return "share"
     case "goodput":
@@ -175,15 +183,24 @@ export const format = (metric: Metric, value: number): string => {
   }
 }
 
+/** What a text has behind its number: ` ms`, `/s`, nothing. */
+const unitIn = (text: string): string => /[^\d.]*$/.exec(text)![0]
+
 /**
- * A median with its bounds: `17.2 ms (16.9–17.4)`.
+ * A median with its bounds: `17.20 ms (16.90 – 17.40)`, and how many seeds have no value, where some have none.
  *
  * @category reading
  * @since 0.1.0
  */
-export const formatEstimate = (metric: Metric, { high, low, median }: Estimate): string => {
+export const formatEstimate = (metric: Metric, { high, low, median, missing }: Estimate): string => {
   const [shown, from, to] = [format(metric, median), format(metric, low), format(metric, high)]
-  return from === to ? shown : `${shown} (${from.replace(/ .*$/, "")} – ${to.replace(/ .*$/, "")})`
+  const unit = unitIn(shown)
+  const short = (text: string): string => unitIn(text) === unit ? text.slice(0, text.length - unit.length) : text
+  const bounds = from === to ? "" : ` (${short(from)} – ${short(to)})`
+  const without = missing === 0 || Number.isNaN(median)
+    ? ""
+    : `; none in ${missing} ${missing === 1 ? "seed" : "seeds"}`
+  return `${shown}${bounds}${without}`
 }
 
 /**
@@ -220,9 +237,9 @@ export const toJson = ({ latency, load, metrics: figures, runs, scenario }: Repo
   scenario: scenario.name,
   seeds: runs.map(({ seed }) => seed),
   metrics: Object.fromEntries(
-    Object.entries(figures).map(([metric, { high, low, median }]) => [
+    Object.entries(figures).map(([metric, { high, low, median, missing }]) => [
       metric,
-      { median: plain(median), low: plain(low), high: plain(high) }
+      { median: plain(median), low: plain(low), high: plain(high), missing }
     ])
   ),
   runs: runs.map(({ calls, failures, metrics, requests, seed }) => ({

@@ -4,11 +4,13 @@
  * @internal
  */
 
-/** The median of all seeds, and between what bounds it lies with a confidence of 95 % at least. */
+/** The median of the seeds that have a value, and between what bounds it lies with a confidence of 95 % at least. */
 export interface Estimate {
   readonly median: number
   readonly low: number
   readonly high: number
+  /** seeds without a value: it does not apply to them, as a latency where nothing succeeded */
+  readonly missing: number
 }
 
 const medianOf = (sorted: ReadonlyArray<number>): number => {
@@ -35,12 +37,13 @@ const leftOut = (n: number): number => {
   return Math.max(0, k - 1)
 }
 
-/** Values that do not apply (NaN) are left out. */
+/** Of the values that apply; those that do not (NaN) are counted. */
 export const estimate = (values: ReadonlyArray<number>): Estimate => {
   const sorted = values.filter((value) => !Number.isNaN(value)).toSorted((a, b) => a - b)
-  if (sorted.length === 0) return { median: NaN, low: NaN, high: NaN }
+  const missing = values.length - sorted.length
+  if (sorted.length === 0) return { median: NaN, low: NaN, high: NaN, missing }
   const out = leftOut(sorted.length)
-  return { median: medianOf(sorted), low: sorted[out]!, high: sorted[sorted.length - 1 - out]! }
+  return { median: medianOf(sorted), low: sorted[out]!, high: sorted[sorted.length - 1 - out]!, missing }
 }
 
 const polynomial = (coefficients: ReadonlyArray<number>, x: number): number =>

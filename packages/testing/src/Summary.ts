@@ -21,10 +21,13 @@ const recoveryWindow = 5_000
 const recoveryStep = 100
 const recoveredShare = 0.95
 
-/** Seconds from the end of the last episode to the first five seconds that bring nearly all that is asked. */
+/**
+ * Seconds from the end of the last episode to the first five seconds that bring nearly all that is asked. NaN where nothing
+ * went wrong, and where the run does not have five seconds after it.
+ */
 const recoveryOf = (scenario: Scenario, { load }: Tally, endedAt: number): number => {
   const end = lastEnd(scenario)
-  if (Option.isNone(end)) return NaN
+  if (Option.isNone(end) || end.value + recoveryWindow > endedAt) return NaN
   for (let from = end.value; from + recoveryWindow <= endedAt; from += recoveryStep) {
     const offered = load.between("offered", from, from + recoveryWindow)
     if (offered > 0 && load.between("succeeded", from, from + recoveryWindow) >= recoveredShare * offered) {
@@ -37,7 +40,7 @@ const recoveryOf = (scenario: Scenario, { load }: Tally, endedAt: number): numbe
 /** What a run is reduced to; `endedAt` in milliseconds. */
 export const fromTally = (scenario: Scenario, seed: number, tally: Tally, endedAt: number): Run => {
   const { attempts, calls, hedges, hedgesWon, latency, load, requests, retries, succeeded } = tally
-  const ended = succeeded + Array.from(tally.failures.values()).reduce((sum, n) => sum + n, 0)
+  const failed = Array.from(tally.failures.values()).reduce((sum, n) => sum + n, 0)
   return {
     seed,
     requests,
@@ -50,7 +53,8 @@ export const fromTally = (scenario: Scenario, seed: number, tally: Tally, endedA
       p999: latency.quantile(0.999),
       max: latency.count === 0 ? NaN : latency.max,
       mean: latency.mean,
-      failed: (ended - succeeded) / ended,
+      failed: failed / (succeeded + failed),
+      unanswered: tally.unanswered / requests,
       goodput: succeeded / (endedAt - tally.countsFrom) * 1_000,
       attemptsPerCall: attempts / calls,
       retriesPerCall: retries / calls,

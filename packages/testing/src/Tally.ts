@@ -6,6 +6,9 @@
 import type { Attempt } from "@rego/core"
 import { Histogram } from "./Histogram.ts"
 
+/** A request without an answer has failed when it was waited for so many milliseconds; of others it is not known yet. */
+const patience = 10_000
+
 /** More slots than this are merged in pairs, each twice as long. */
 const maxSlots = 20_000
 
@@ -82,6 +85,8 @@ export class Load {
 export class Tally {
   requests = 0
   succeeded = 0
+  /** those that were waited for long enough are failures besides */
+  unanswered = 0
   readonly failures = new Map<string, number>()
   calls = 0
   attempts = 0
@@ -122,9 +127,19 @@ export class Tally {
   onEnd(counted: boolean, failure: string | undefined, millis: number, now: number): void {
     this.load.add(failure === undefined ? "succeeded" : "failed", now)
     if (!counted) return
-    if (failure === undefined) {
-      this.succeeded++
-      this.latency.record(millis)
-    } else this.failures.set(failure, (this.failures.get(failure) ?? 0) + 1)
+    if (failure !== undefined) return this.fail(failure)
+    this.succeeded++
+    this.latency.record(millis)
+  }
+
+  /** The run has ended without an answer to a request that began so many milliseconds before. */
+  onUnanswered(counted: boolean, millis: number): void {
+    if (!counted) return
+    this.unanswered++
+    if (millis >= patience) this.fail("unanswered")
+  }
+
+  private fail(why: string): void {
+    this.failures.set(why, (this.failures.get(why) ?? 0) + 1)
   }
 }

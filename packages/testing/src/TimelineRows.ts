@@ -17,7 +17,8 @@
  * | `end 0 Success fault=delay_2s` | the same with an attribute of the attempt (`Attempt.annotate`) |
  * | `timed_out 0 Retryable attempt_timeout` | another end than by itself: also `interrupted_loser`, `interrupted_caller`, `abandoned` |
  * | `wait 2000`, `wait 2000 asked 1500` | a backoff, and what the server asked for |
- * | `retry denied by default: empty` | a budget or a rule refused an extra attempt |
+ * | `retry denied by default: empty` | a budget refused an extra attempt |
+ * | `hedge denied: unhealthy` | a rule refused it before any budget was asked |
  * | `stop attempts_exhausted` | why there was no further attempt |
  * | `success`, `failure`, `defect`, `interrupted` | the result; the last row |
  *
@@ -70,6 +71,8 @@ import { fail } from "./AssertionError.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What happened at an instant, in milliseconds since the beginning.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -95,7 +98,7 @@ export interface Between {
 export type Expected = readonly [at: number | Duration.Input | Between, event: string | RegExp]
 
 /**
- * Where jitter or another process decides when.
+ * A stretch of time for a row, both ends included: where jitter or another process decides when.
  *
  * @category constructors
  * @since 0.1.0
@@ -106,6 +109,8 @@ export const between = (min: Duration.Input, max: Duration.Input): Between => ({
 })
 
 /**
+ * Any instant: for a row whose time does not matter.
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -136,8 +141,10 @@ const decisionRow = (decision: Timeline.Decision): Row => {
         decision.at,
         words("wait", decision.delay, decision.retryAfter === undefined ? undefined : `asked ${decision.retryAfter}`)
       ]
-    case "Denied":
-      return [decision.at, `${decision.kind} denied by ${decision.budget}: ${decision.detail ?? decision.reason}`]
+    case "Denied": {
+      const by = decision.budget === undefined ? "" : ` by ${decision.budget}`
+      return [decision.at, `${decision.kind} denied${by}: ${decision.detail ?? decision.reason}`]
+    }
     case "Stopped":
       return [decision.at, `stop ${decision.reason}`]
   }

@@ -98,6 +98,11 @@ const broken: ReadonlyArray<Broken> = [
   ["keeps its state in the module", [layersShareNothing], bucket(() => ({}), { parts: module })],
   ["charges 1 for any cost", [costsCount], bucket(() => ({}), { cost: () => 1 })],
   [
+    "charges twice for what costs more than 1",
+    [costsCount],
+    bucket(() => ({}), { cost: ({ cost }) => cost === 1 ? 1 : 2 * cost })
+  ],
+  [
     "has an allowance for hedges beside that for retries",
     [oneAllowance],
     Effect.map(

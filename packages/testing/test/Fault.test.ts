@@ -195,7 +195,53 @@ describe("Fault", () => {
       }))
   })
 
+  describe("the numbers of the application", () => {
+    /** What a program draws after some requests: the next number of the fiber's `Random`. */
+    const drawnAfter = (rate: number | undefined) =>
+      Effect.andThen(hits(5), Random.next).pipe(
+        under(rate === undefined ? [] : [Fault.error("503", { rate })]),
+        Random.withSeed("a")
+      )
+
+    it.effect("are left alone where it is sure whether a fault hits: a rate of 0 or 1", () =>
+      Effect.gen(function*() {
+        const undisturbed = yield* drawnAfter(undefined)
+        assert.strictEqual(yield* drawnAfter(0), undisturbed)
+        assert.strictEqual(yield* drawnAfter(1), undisturbed)
+        assert.notStrictEqual(yield* drawnAfter(0.5), undisturbed)
+      }))
+
+    it.effect("do not matter where the layer has a seed, nor does the rate of one fault to the next", () =>
+      Effect.gen(function*() {
+        const second = (rate: number) =>
+          Effect.gen(function*() {
+            yield* hits(50)
+            return (yield* (yield* Fault.Faults).injected)["second"]
+          }).pipe(
+            under([Fault.latency(0, { rate, name: "first" }), Fault.latency(0, { rate: 0.5, name: "second" })], {
+              seed: 7
+            })
+          )
+        assert.strictEqual(yield* second(0), yield* second(1))
+      }))
+  })
+
   describe("several", () => {
+    it.effect("are all in the mark of an attempt and of a span, each once, also those of places inside of them", () =>
+      Effect.gen(function*() {
+        const query = Effect.gen(function*() {
+          for (const place of ["db.Query", "db.Query", "cache.Put"]) yield* Fault.at(place)(Effect.void)
+          return ((yield* Effect.currentSpan) as Tracer.NativeSpan).attributes.get("fault")
+        }).pipe(Effect.withSpan("query"))
+        const { exit, timeline } = yield* call(query, "users.Once")
+        assert.deepStrictEqual(exit, Exit.succeed("inside, last"))
+        assert.deepStrictEqual(faultsOf(timeline), ["around, inside, last"])
+      }).pipe(under([
+        Fault.latency("1 second", { name: "around", keys: "users.*" }),
+        Fault.latency("1 second", { name: "inside", keys: "db.*" }),
+        Fault.latency("1 second", { name: "last", keys: "cache.*" })
+      ])))
+
     it.effect("delays add up, and the first that takes the place of the effect ends the list", () =>
       Effect.gen(function*() {
         const { exit, rows } = yield* call(Effect.succeed("ada"), "users.Once")

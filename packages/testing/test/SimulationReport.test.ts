@@ -36,14 +36,19 @@ describe("estimate", () => {
   for (const [n, low] of [[5, 1], [6, 1], [8, 1], [9, 2], [18, 5], [20, 6], [100, 40]] as const) {
     it(`takes bounds that hold the median with 95 % at least: of ${n} values number ${low} from both ends`, () => {
       const values = Array.from({ length: n }, (_, i) => i + 1)
-      assert.deepStrictEqual(estimate(values), { median: (n + 1) / 2, low, high: n + 1 - low })
+      assert.deepStrictEqual(estimate(values), { median: (n + 1) / 2, low, high: n + 1 - low, missing: 0 })
     })
   }
 
-  it("takes the whole range of few values, and leaves out what does not apply", () => {
-    assert.deepStrictEqual(estimate([3, NaN, 1, 2]), { median: 2, low: 1, high: 3 })
-    assert.deepStrictEqual(estimate([NaN]), { median: NaN, low: NaN, high: NaN })
-    assert.deepStrictEqual(estimate([Infinity, Infinity]), { median: Infinity, low: Infinity, high: Infinity })
+  it("takes the whole range of few values, and counts what does not apply", () => {
+    assert.deepStrictEqual(estimate([3, NaN, 1, 2]), { median: 2, low: 1, high: 3, missing: 1 })
+    assert.deepStrictEqual(estimate([NaN]), { median: NaN, low: NaN, high: NaN, missing: 1 })
+    assert.deepStrictEqual(estimate([Infinity, Infinity]), {
+      median: Infinity,
+      low: Infinity,
+      high: Infinity,
+      missing: 0
+    })
   })
 })
 
@@ -95,11 +100,25 @@ describe("SimulationReport", () => {
     ])
   })
 
+  it("formatEstimate: bounds in the unit of the median, and the seeds of which there is nothing to say", () => {
+    const rows = [
+      ["p99", { median: 17.2, low: 16.9, high: 17.4, missing: 0 }, "17.20 ms (16.90 – 17.40)"],
+      ["p99", { median: 9_800, low: 9_100, high: 12_300, missing: 0 }, "9800 ms (9100 – 12.3 s)"],
+      ["goodput", { median: 99, low: 98, high: 100, missing: 0 }, "99.0/s (98.0 – 100.0)"],
+      ["recovery", { median: 4, low: 1, high: Infinity, missing: 0 }, "4.0 s (1.0 – never)"],
+      ["p99", { median: 17, low: 17, high: 17, missing: 2 }, "17.00 ms; none in 2 seeds"],
+      ["p99", { median: NaN, low: NaN, high: NaN, missing: 5 }, "–"]
+    ] as const
+    for (const [metric, estimate, text] of rows) {
+      assert.strictEqual(SimulationReport.formatEstimate(metric, estimate), text)
+    }
+  })
+
   it.effect("toJson survives a round trip: no NaN, no Infinity", () =>
     Effect.gen(function*() {
       const json = SimulationReport.toJson(yield* simulate(outage)) as { readonly metrics: object }
       assert.deepStrictEqual(JSON.parse(JSON.stringify(json)), json)
-      assert.deepInclude(json.metrics, { hedgesWon: { median: null, low: null, high: null } })
+      assert.deepInclude(json.metrics, { hedgesWon: { median: null, low: null, high: null, missing: 2 } })
     }))
 
   it.effect("load over time is the mean of the seeds, per second", () =>

@@ -173,6 +173,69 @@ describe("Simulator", () => {
       assert.deepStrictEqual([0, 10, 20, 30, 40].map((from) => Math.round(offered(from) / 10)), [100, 300, 100, 0, 100])
     }))
 
+  describe("what has no answer when the run ends", () => {
+    const unbounded = PolicyLayer.make({ policies: { "*": { retry: "off" } } })
+    const metricsOf = (parts: Partial<Scenario.Input>, options: Partial<Simulator.Options<never, never>> = {}) =>
+      Effect.map(
+        Simulator.simulate(world(parts), { policies: unbounded, seeds: 1, ...options }),
+        ({ metrics, runs }) => ({
+          failed: metrics.failed.median,
+          unanswered: metrics.unanswered.median,
+          failures: runs[0]!.failures
+        })
+      )
+
+    it.effect("has failed, where it was waited for 10 seconds: a dependency that hangs does not look well", () =>
+      Effect.gen(function*() {
+        const clients = { type: "open", rate: 100, arrivals: "even" } as const
+        const frozen = { type: "freeze", at: "30 seconds", for: "30 seconds" } as const
+        const { failed, failures, unanswered } = yield* metricsOf({ clients, episodes: [frozen] })
+        // 3,000 of 6,000 are answered; 2,000 wait for more than 10 s, and of 1,000 it is not known yet
+        assert.closeTo(unanswered, 0.5, 0.001)
+        assert.closeTo(failed, 2_000 / 5_000, 0.001)
+        assert.closeTo(failures["unanswered"]!, 2_000, 2)
+      }))
+
+    it.effect("is in no share but its own, where it has just been asked", () =>
+      Effect.gen(function*() {
+        const clients = { type: "open", rate: 100, arrivals: "even" } as const
+        const { failed, failures, unanswered } = yield* metricsOf({ clients, duration: "9995 millis" })
+        assert.deepStrictEqual([failed, failures], [0, {}])
+        assert.closeTo(unanswered, 1 / 999, 1e-6)
+      }))
+
+    it.effect("has failed, however short the run was, where nothing is left that could answer", () =>
+      Effect.gen(function*() {
+        const { failed, unanswered } = yield* metricsOf(
+          { requests: 100, clients: { type: "closed", concurrency: 5 }, duration: undefined },
+          { operation: () => Effect.never }
+        )
+        assert.deepStrictEqual([failed, unanswered], [1, 1])
+      }))
+
+    it.effect("is not counted where it belongs to the warm-up", () =>
+      Effect.gen(function*() {
+        const frozen = { type: "freeze", at: 0, for: "60 seconds" } as const
+        const { failed, failures, unanswered } = yield* metricsOf({ warmUp: 100_000, episodes: [frozen] })
+        assert.deepStrictEqual([failed, unanswered, failures], [NaN, NaN, {}])
+      }))
+  })
+
+  it.effect("recovery: is not known where the run ends less than 5 seconds after what went wrong", () =>
+    Effect.gen(function*() {
+      const down = { type: "down", at: "50 seconds", for: "6 seconds" } as const
+      const recovery = (duration: string) =>
+        Effect.map(
+          Simulator.simulate(world({ episodes: [down], duration: duration as never }), {
+            policies: retrying,
+            seeds: 1
+          }),
+          ({ metrics }) => metrics.recovery.median
+        )
+      assert.isNaN(yield* recovery("60 seconds"))
+      assert.isAtMost(yield* recovery("62 seconds"), 1)
+    }))
+
   it.effect("recovery: seconds from the end of what went wrong; never when it does not come", () =>
     Effect.gen(function*() {
       const frozen = { type: "freeze", at: "10 seconds", for: "10 seconds" } as const

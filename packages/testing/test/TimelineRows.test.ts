@@ -61,6 +61,12 @@ describe("TimelineRows", () => {
     it("hold attempts and decisions in the order of time, the result last", () => {
       assert.deepStrictEqual(TimelineRows.rows(timeline), expected)
     })
+
+    it("name no budget where a rule refused before any was asked", () => {
+      const denied = { _tag: "Denied", at: 2_500, kind: "hedge", reason: "unhealthy", count: 1 } as const
+      const [row] = TimelineRows.rows({ ...timeline, attempts: [], decisions: [denied] })
+      assert.deepStrictEqual(row, [1_500, "hedge denied: unhealthy"])
+    })
   })
 
   describe("expectTimeline", () => {

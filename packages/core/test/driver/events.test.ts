@@ -252,6 +252,22 @@ describe("Events", () => {
       ])
     }))
 
+  it.effect("of a caller that goes away while the policy is on its way: no policy is told of", () =>
+    Effect.gen(function*() {
+      const { events, observer } = collecting()
+      const layer = PolicyLayer.fetch({ fetch: () => Effect.never, ttl: "1 minute" })
+      yield* Effect.gen(function*() {
+        const fiber = yield* Effect.forkChild(Rego.resilient(Effect.never, key), { startImmediately: true })
+        yield* TestClock.adjust(40)
+        yield* Fiber.interrupt(fiber)
+        yield* Observer.flush
+      }).pipe(Effect.provide(Observer.layer([observer])), (self) => under(self, layer))
+      assert.deepStrictEqual(events.map(row), [
+        [40, "Stopped", "interrupted"],
+        [40, "CallEnded", "interrupted", 0, 0, "interrupted"]
+      ])
+    }))
+
   it.effect("of a key that no policy matches, where that is an error", () =>
     Effect.gen(function*() {
       const layer = PolicyLayer.make({ policies: {}, onMissing: "fail" })

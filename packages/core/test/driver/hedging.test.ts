@@ -341,6 +341,20 @@ describe("Executor", () => {
         assert.deepStrictEqual(ran.rows.slice(-2), [[3, "stop no_retries"], [3, "failure"]])
       }))
 
+    it.effect("with nothing running starts the next hedge before the clock moves on, whatever that does", () =>
+      Effect.gen(function*() {
+        const failing = script(fails(boom))
+        const ran = yield* call(failing.effect, { policy: hedged(3), during: 0 })
+        assertFailsWith(ran.exit, boom)
+        assert.deepStrictEqual([failing.runs, ran.rows.at(-2)], [4, [0, "stop no_retries"]])
+        const succeeding = script<string, Error>(fails(boom), fails(boom), succeeds("hedge"))
+        assertSucceedsWith((yield* call(succeeding.effect, { policy: hedged(3), during: 0 })).exit, "hedge")
+        const denied = script(fails(boom))
+        const { exit } = yield* call(denied.effect, { layer: withBudget(hedged(3), Budget.none), during: 0 })
+        assertFailsWith(exit, boom)
+        assert.strictEqual(denied.runs, 1)
+      }))
+
     it.effect("the delay of the next hedge is counted from the one that was started at once", () =>
       Effect.gen(function*() {
         const s = script<string, Error>(fails(boom, 3), hangs, succeeds("second hedge", 1))
