@@ -248,13 +248,13 @@ export const tell = (observers: ReadonlySet<Observer>, event: Timeline.Event): v
 // -----------------------------------------------------------------------------
 
 /**
- * An observer whose options are checked: throws a `RangeError` when `capacity` is no integer from 1. Plain objects do as
- * well; `layer` checks them.
+ * Checks an observer and returns it: throws a `RangeError` when `capacity` is no integer from 1. Not needed for `layer`, which
+ * checks what it is given; it types the callbacks of an object that stands alone.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options: Omit<Observer, `~@rego/core/Observer/${string}`>): Observer => check({ ...options })
+export const make = (options: Omit<Observer, `~@rego/core/Observer/${string}`>): Observer => check(options)
 
 /**
  * Says how much of a call is shown as spans, in place of the default `"auto"`. Of several the last counts.

@@ -3,7 +3,7 @@ import { Backoff, Budget, Hedge, Policy, PolicyLayer, PolicyProvider, Rego } fro
 import { Effect, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { live } from "./liveSupport.ts"
-import { countingBudget, fails, script } from "./support.ts"
+import { countingBudget, countingSleeps, fails, script } from "./support.ts"
 
 const boom = "boom"
 const backoff = Backoff.constant(1, { jitter: "none" })
@@ -213,4 +213,29 @@ describe("PolicyProvider.override", () => {
       yield* TestClock.adjust("1 minute")
       yield* override("a.More", "off")
     })))
+
+  it.effect("may replace one of its own when there are as many as there may be", () =>
+    inLayer(Effect.gen(function*() {
+      for (let i = 0; i < 100; i++) yield* override(`a.K${i}`, "off")
+      yield* override("a.K1", "off")
+      assert.deepStrictEqual(yield* issuesOf("a.K1", "hedgeOff"), ["must not be more than 100 overrides at once"])
+    })))
+
+  it.effect("leaves no timer behind when it was lifted or replaced", () =>
+    countingSleeps((pending) =>
+      inLayer(Effect.gen(function*() {
+        const first = yield* override("a.*", "off")
+        yield* Effect.yieldNow
+        assert.strictEqual(pending(), 1)
+        const second = yield* override("a.*", "off")
+        yield* Effect.yieldNow
+        assert.strictEqual(pending(), 1)
+        yield* first.lift
+        assert.deepStrictEqual((yield* status).off.map(({ pattern }) => pattern), ["a.*"])
+        yield* second.lift
+        yield* Effect.yieldNow
+        assert.strictEqual(pending(), 0)
+        assert.deepStrictEqual((yield* status).off, [])
+      }))
+    ))
 })
