@@ -275,6 +275,10 @@ export const CurrentCollector = Context.Reference<Collector | undefined>(
   { defaultValue: () => undefined }
 )
 
+/** @internal */
+export const collectorOf = (context: Context.Context<never>): Collector | undefined =>
+  Collector.open === 0 ? undefined : Context.get(context, CurrentCollector)
+
 /**
  * @category options
  * @since 0.1.0
@@ -294,9 +298,12 @@ const collect = <A, E, R, B>(
 ): Effect.Effect<B, never, R> =>
   Effect.withFiber((fiber) => {
     const collector = new Collector(maxTimelines, fiber.getRef(CurrentCollector))
-    return Effect.flatMap(
-      Effect.exit(Effect.provideService(self, CurrentCollector, collector)),
-      (exit) => end(exit, collector.close().map(fromRecord), collector.dropped)
+    return self.pipe(
+      Effect.provideService(CurrentCollector, collector),
+      // Interrupted as well: calls look for collectors as long as one is open.
+      Effect.onExit(() => Effect.sync(() => collector.close())),
+      Effect.exit,
+      Effect.flatMap((exit) => end(exit, collector.close().map(fromRecord), collector.dropped))
     )
   })
 
