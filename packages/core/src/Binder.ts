@@ -44,7 +44,10 @@ const overridesOf = (overrides: ReadonlyArray<Override>, key: string): ReadonlyA
   overrides.length === 0
     ? overrides
     : overrides.filter(({ pattern }) => PolicySet.covers(pattern, key))
-      .toSorted((a, b) => a.pattern.length - b.pattern.length)
+      .toSorted((a, b) => particularity(a, key) - particularity(b, key))
+
+/** The key itself may be as short as a pattern that covers it: `a.B` and `a.*`. */
+const particularity = ({ pattern }: Override, key: string): number => pattern === key ? key.length + 1 : pattern.length
 
 /** The policy of a key, merged; `undefined` when nothing matches it. */
 export const sectionsFor = (inForce: InForce, key: string): Policy.Sections | undefined => {

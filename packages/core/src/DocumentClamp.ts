@@ -163,7 +163,13 @@ export const clamping = function*(json: unknown): Steps<ClampedJson> {
   if (!isRecord(others) || !Object.hasOwn(others, "policies")) return { json: others, clamped }
   const { policies } = others
   if (!isRecord(policies)) return { json: others, clamped }
-  const entries = yield* mapValues(policies, (entry, pattern) => clampEntry(entry, ["policies", pattern], clamped))
+  const kept = new Set<unknown>()
+  const entries = yield* mapValues(policies, (entry, pattern) => {
+    if (kept.has(entry)) return entry
+    const result = clampEntry(entry, ["policies", pattern], clamped)
+    if (Object.is(result, entry)) kept.add(entry)
+    return result
+  })
   return { json: entries === policies ? others : { ...others, policies: entries }, clamped }
 }
 

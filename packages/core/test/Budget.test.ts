@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Budget, Outcome, PolicyKey } from "@rego/core"
 import { Cause, Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { refusal } from "./support.ts"
 
 const key = PolicyKey.make("users.Get")
 
@@ -35,16 +36,6 @@ const buildLayer = <N>(layer: Layer.Layer<N>) =>
 const scopeOf = Effect.context<Scope.Scope>()
 
 const small = Budget.ratio({ ratio: 0, reserve: { burst: 2, start: 2, perSecond: 0 } })
-
-const refusal = (make: () => unknown): string => {
-  try {
-    make()
-  } catch (error) {
-    assert.instanceOf(error, RangeError)
-    return (error as RangeError).message
-  }
-  return assert.fail("was accepted")
-}
 
 describe("Budget", () => {
   describe("ratio", () => {

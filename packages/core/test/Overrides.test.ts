@@ -200,6 +200,32 @@ describe("PolicyProvider.override", () => {
       ])
     })))
 
+  it.effect("is judged without the one that it replaces", () =>
+    inLayer(Effect.gen(function*() {
+      const hedge = { trigger: Hedge.after(10), maxHedges: 3 }
+      yield* override("a.*", { retry: { maxAttempts: 3 }, hedge })
+      assert.lengthOf(yield* issuesOf("a.Get", { retry: { maxAttempts: 10 } }), 1)
+      yield* override("a.*", { retry: { maxAttempts: 10 } })
+      assert.strictEqual(yield* attempts("a.Get"), 10)
+    })))
+
+  it.effect("is judged with those that are more particular, and says once what is wrong with several keys", () =>
+    inLayer(Effect.gen(function*() {
+      yield* override("a.Get", { hedge: { trigger: Hedge.after(10), maxHedges: 3 } })
+      assert.deepStrictEqual(yield* issuesOf("*", { retry: { maxAttempts: 10 } }), [
+        "change.hedge.maxHedges: attempts × (1 + hedges) must be at most 12, got 10 × (1 + 3) = 40"
+      ])
+      const tooMany = { retry: { maxAttempts: 10 }, hedge: { trigger: Hedge.after(10), maxHedges: 3 } }
+      assert.lengthOf(yield* issuesOf("a.*", tooMany), 1)
+    })))
+
+  it.effect("for one key counts more than a pattern that is as long", () =>
+    inLayer(Effect.gen(function*() {
+      yield* override("a.B", { retry: { maxAttempts: 2 } })
+      yield* override("a.*", { retry: { maxAttempts: 5 } })
+      assert.strictEqual(yield* attempts("a.B"), 2)
+    })))
+
   it.effect("takes a policy that was made before", () =>
     inLayer(Effect.gen(function*() {
       yield* override("a.*", Policy.make({ retry: { maxAttempts: 7 } }))
