@@ -199,6 +199,16 @@ const shortened = (attributes: ReadonlyMap<string, string>): Record<string, stri
   Object.fromEntries(Array.from(attributes, ([name, value]) => [onOneLine(String(name)), onOneLine(String(value))]))
 
 /**
+ * What was written on an attempt, `undefined` for nothing.
+ *
+ * @internal
+ */
+export const annotationsIn = (facts: AttemptFacts): Record<string, string> | undefined => {
+  const written = annotationsOf(facts)
+  return written === undefined ? undefined : shortened(written)
+}
+
+/**
  * An error whose own `toString` or `message` throws must not break the reader of a timeline.
  *
  * @internal
@@ -229,8 +239,8 @@ const toAttemptRecord = (facts: AttemptFacts, offset: number): AttemptRecord => 
   if (outcome !== undefined && outcome._tag !== "Success") record.reason = outcome.reason
   if (cause !== undefined) record.error = errorOf(cause)
   if (backoffBefore !== undefined && backoffBefore > 0) record.backoffBefore = backoffBefore
-  const written = annotationsOf(facts)
-  if (written !== undefined) record.attributes = shortened(written)
+  const attributes = annotationsIn(facts)
+  if (attributes !== undefined) record.attributes = attributes
   return record
 }
 
