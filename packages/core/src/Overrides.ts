@@ -133,7 +133,7 @@ export class Overrides {
     const found = [
       ...BootChecks.unknownNames(this.names, sections),
       ...Array.from(keys).flatMap((key) =>
-        BootChecks.mergedIssues(Binder.sectionsFor(laidOver, key) ?? {}, (name) => this.state.budgets.sample(name))
+        BootChecks.mergedIssues(Binder.overlaid(laidOver, key) ?? {}, (name) => this.state.budgets.sample(name))
       )
     ]
     return Array.from(new Map(found.map((issue) => [formatAll([issue]), issue])).values())

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Backoff, Budget, Hedge, Policy, PolicyLayer, PolicyProvider, Rego } from "@rego/core"
-import { Effect, Layer, Stream } from "effect"
+import { Effect, Layer, Option, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { live } from "./liveSupport.ts"
 import { countingBudget, countingSleeps, fails, script } from "./support.ts"
@@ -171,6 +171,20 @@ describe("PolicyProvider.override", () => {
         assert.strictEqual(yield* attempts("a.Get"), 1)
         yield* TestClock.adjust("1 minute")
         assert.strictEqual(yield* attempts("a.Get"), 4)
+      }).pipe(Effect.provide(running.layer))
+    }))
+
+  it.effect("makes no call run too often, whatever documents come meanwhile", () =>
+    Effect.gen(function*() {
+      const running = yield* live({ first: [{ policies: { "a.*": { retry: { maxAttempts: 3 } } } }] })
+      const hedge = { trigger: { type: "after", delay: "10 millis" }, maxHedges: 2 }
+      yield* Effect.gen(function*() {
+        yield* override("a.*", { retry: { maxAttempts: 5 } })
+        yield* running.publish({ revision: "2", policies: { "a.*": { retry: { maxAttempts: 3 }, hedge } } })
+        const { policy } = yield* PolicyProvider.PolicyProvider
+        const { sections } = Option.getOrThrow(yield* policy("a.Get"))
+        assert.deepInclude(sections.hedge, { maxHedges: 1 })
+        assert.deepInclude(sections.retry, { maxAttempts: 5 })
       }).pipe(Effect.provide(running.layer))
     }))
 
