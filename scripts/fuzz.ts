@@ -3,7 +3,7 @@
  * `--target headers` for one, `--seed 7`, and `--keep` to add what was found to the corpus. What breaks is always kept.
  */
 import { parseArgs } from "node:util"
-import { randomOf } from "../packages/core/test/interleaving.ts"
+import { makeRandom } from "../packages/core/test/random.ts"
 import { keep, read } from "./fuzz/corpus.ts"
 import { fuzz } from "./fuzz/engine.ts"
 import { targets } from "./fuzz/targets.ts"
@@ -23,17 +23,18 @@ const chosen = targets.filter(({ name }) => values.target === undefined || name 
 const millis = Number(values.seconds ?? 10) * 1_000 / chosen.length
 
 console.log(`seed ${seed}`)
-const results = chosen.map((target) => {
+const results: Array<{ readonly passed: boolean }> = []
+for (const target of chosen) {
   const until = performance.now() + millis
   const corpus = read(target)
-  const { broken, found, runs } = fuzz(target, corpus, {
-    random: randomOf(seed),
+  const { broken, found, runs } = await fuzz(target, corpus, {
+    random: makeRandom(seed),
     isOver: (runs) => runs % 16 === 0 && performance.now() > until
   })
   const verdict = broken.length === 0 ? "ok  " : "FAIL"
   console.log(`${verdict} ${target.name}: ${runs} inputs, ${corpus.length} kept, ${found.length} answers that are new`)
   for (const { error, input } of broken) console.log(indent(`${error}\nkept as ${keep(target, input, "broken-")}`))
   if (values.keep === true) { for (const input of found) keep(target, input) }
-  return { passed: broken.length === 0 }
-})
+  results.push({ passed: broken.length === 0 })
+}
 Tally.close(Tally.ofResults(results))

@@ -8,8 +8,12 @@ export interface Target {
   readonly corpus: string
   /** pieces that chance would not find */
   readonly words: ReadonlyArray<string>
-  /** Throws when something is broken; else says what became of the input. */
-  readonly run: (input: string) => string
+  /** Fails when something is broken; else says what became of the input. */
+  readonly run: (input: string) => string | Promise<string>
+}
+
+export const must = (holds: boolean, what: string): void => {
+  if (!holds) throw new Error(what)
 }
 
 export interface Broken {
@@ -93,18 +97,18 @@ const mutate = (random: Random, pool: ReadonlyArray<string>, words: ReadonlyArra
 }
 
 /** Runs a target on its corpus, then on what grows from it, until it is time. */
-export const fuzz = (
+export const fuzz = async (
   target: Target,
   corpus: ReadonlyArray<string>,
   options: { readonly random: Random; readonly isOver: (runs: number) => boolean }
-): Fuzzed => {
+): Promise<Fuzzed> => {
   const pool = corpus.length === 0 ? [""] : [...corpus]
   const answers = new Set<string>()
   const found: Array<string> = []
   const broken = new Map<string, Broken>()
-  const attempt = (input: string): void => {
+  const attempt = async (input: string): Promise<void> => {
     try {
-      const answer = target.run(input)
+      const answer = await target.run(input)
       if (answers.has(answer)) return
       answers.add(answer)
       if (!corpus.includes(input)) {
@@ -117,8 +121,8 @@ export const fuzz = (
       if (!broken.has(text)) broken.set(text, { input, error: text })
     }
   }
-  corpus.forEach(attempt)
+  for (const input of corpus) await attempt(input)
   let runs = corpus.length
-  for (; !options.isOver(runs); runs++) attempt(mutate(options.random, pool, target.words))
+  for (; !options.isOver(runs); runs++) await attempt(mutate(options.random, pool, target.words))
   return { runs, found, broken: [...broken.values()] }
 }

@@ -7,11 +7,8 @@ import * as SavedText from "../../packages/control-plane/src/SavedText.ts"
 import * as Pushback from "../../packages/grpc/src/Pushback.ts"
 import * as RetryInfo from "../../packages/grpc/src/RetryInfo.ts"
 import * as Timeout from "../../packages/grpc/src/Timeout.ts"
-import type { Target } from "./engine.ts"
-
-const must = (holds: boolean, what: string): void => {
-  if (!holds) throw new Error(what)
-}
+import { commandLine } from "./commandLine.ts"
+import { must, type Target } from "./engine.ts"
 
 const bytesOf = (input: string): Uint8Array => Buffer.from(input, "latin1")
 
@@ -225,4 +222,13 @@ const details: Target = {
   }
 }
 
-export const targets: ReadonlyArray<Target> = [document, saved, timeline, key, headers, trailers, details]
+export const targets: ReadonlyArray<Target> = [
+  document,
+  saved,
+  timeline,
+  key,
+  headers,
+  trailers,
+  details,
+  commandLine
+]

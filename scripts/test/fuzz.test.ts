@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { randomOf } from "../../packages/core/test/interleaving.ts"
+import { makeRandom } from "../../packages/core/test/random.ts"
 import { read } from "../fuzz/corpus.ts"
 import { fuzz, type Target } from "../fuzz/engine.ts"
 import { targets } from "../fuzz/targets.ts"
@@ -8,14 +8,14 @@ const seed = Number(process.env["REGO_SEED"] ?? 20_260_401)
 
 /** As many inputs, for a fixed seed the same ones. */
 const run = (target: Target, corpus: ReadonlyArray<string>, runs: number) =>
-  fuzz(target, corpus, { random: randomOf(seed), isOver: (done) => done >= runs })
+  fuzz(target, corpus, { random: makeRandom(seed), isOver: (done) => done >= runs })
 
 describe("fuzz", () => {
   for (const target of targets) {
-    it(`${target.name}: what is kept, and a few hundred inputs that chance makes of it, break nothing`, () => {
+    it(`${target.name}: what is kept, and a few hundred inputs that chance makes of it, break nothing`, async () => {
       const corpus = read(target)
       assert.isAbove(corpus.length, 0)
-      assert.deepStrictEqual(run(target, corpus, corpus.length + 300).broken, [])
+      assert.deepStrictEqual((await run(target, corpus, corpus.length + 300)).broken, [])
     })
   }
 
@@ -30,16 +30,16 @@ describe("fuzz", () => {
       }
     }
 
-    it("finds an input that breaks a target, and keeps one for each way to break", () => {
-      const { broken, found } = run(target, ["a"], 5_000)
+    it("finds an input that breaks a target, and keeps one for each way to break", async () => {
+      const { broken, found } = await run(target, ["a"], 5_000)
       assert.strictEqual(broken.length, 1)
       assert.include(broken[0]?.input, "(()")
       assert.strictEqual(broken[0]?.error, "Error: it breaks")
       assert.isAbove(found.length, 2)
     })
 
-    it("makes the same inputs of the same seed", () => {
-      assert.deepStrictEqual(run(target, ["a"], 1_000), run(target, ["a"], 1_000))
+    it("makes the same inputs of the same seed", async () => {
+      assert.deepStrictEqual(await run(target, ["a"], 1_000), await run(target, ["a"], 1_000))
     })
   })
 })

@@ -9,13 +9,15 @@
 import { Result } from "effect"
 
 /**
+ * How large and how deep a document may be.
+ *
  * @category options
  * @since 0.1.0
  */
 export interface Bounds {
-  /** bytes of UTF-8. Default 1,048,576 */
+  /** bytes of UTF-8; sources take 1 to 104,857,600. Default 1,048,576 */
   readonly maxBytes?: number | undefined
-  /** objects and lists inside each other. Default 32; a document of this version needs 8 at most */
+  /** objects and lists inside each other; sources take 8 to 256. Default 32; a document of this version needs 8 at most */
   readonly maxDepth?: number | undefined
 }
 

@@ -52,10 +52,13 @@ import * as SourceOptions from "./SourceOptions.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * Which file, and how it is watched.
+ *
  * @category options
  * @since 0.1.0
  */
 export interface Options extends Bounds {
+  /** of the document */
   readonly path: string
   /** how often the file is read, whatever the file system reports, 10 milliseconds to 24 hours. Default 10 seconds */
   readonly interval?: Duration.Input | undefined
@@ -201,6 +204,8 @@ export const make = (
 }
 
 /**
+ * The source as a layer, for `PolicyLayer.live`. Throws a `RangeError` as `make` does.
+ *
  * @category layers
  * @since 0.1.0
  */

@@ -52,6 +52,8 @@ import * as SourceOptions from "./SourceOptions.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * Which address, and how it is asked.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -232,6 +234,8 @@ export const make = (
 }
 
 /**
+ * The source as a layer, for `PolicyLayer.live`. Throws a `RangeError` as `make` does.
+ *
  * @category layers
  * @since 0.1.0
  */

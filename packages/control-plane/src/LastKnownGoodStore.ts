@@ -61,6 +61,8 @@ import * as SourceOptions from "./SourceOptions.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What both stores take.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -70,6 +72,8 @@ export interface CommonOptions extends Bounds {
 }
 
 /**
+ * What `layer` takes.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -79,6 +83,8 @@ export interface Options extends CommonOptions {
 }
 
 /**
+ * What `layerFile` takes.
+ *
  * @category options
  * @since 0.1.0
  */

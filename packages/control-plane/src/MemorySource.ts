@@ -30,16 +30,20 @@ import * as PolicySource from "@rego/core/PolicySource"
 import { Effect, Layer, Queue, Stream } from "effect"
 
 /**
+ * A source in memory, and what a test says through it.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface MemorySource {
   readonly source: PolicySource.PolicySource["Service"]
+  /** the same, for `PolicyLayer.live` */
   readonly layer: Layer.Layer<PolicySource.PolicySource>
-  /** a document, as unknown JSON */
+  /** says that a document was found, as unknown JSON */
   readonly publish: (json: unknown) => Effect.Effect<void>
-  /** that the last document is still the current one */
+  /** says that the last document is still the current one */
   readonly confirm: Effect.Effect<void>
+  /** says that nothing was found, and why */
   readonly fail: (reason: PolicySource.Reason) => Effect.Effect<void>
   /** what the layer said of each document, oldest first */
   readonly reports: Effect.Effect<ReadonlyArray<PolicySource.Report>>
@@ -48,6 +52,8 @@ export interface MemorySource {
 const maxReports = 1_000
 
 /**
+ * Makes a source that has found nothing yet. `name` is `"memory"` unless given. The last 1,000 reports are kept.
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -56,6 +56,8 @@ import * as SourceOptions from "./SourceOptions.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * Which flag, and how it is evaluated.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -234,6 +236,8 @@ export const make = (options: Options): PolicySource.PolicySource["Service"] => 
 }
 
 /**
+ * The source as a layer, for `PolicyLayer.live`. Throws a `RangeError` as `make` does.
+ *
  * @category layers
  * @since 0.1.0
  */

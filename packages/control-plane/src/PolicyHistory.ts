@@ -36,6 +36,7 @@
  *
  * @since 0.1.0
  */
+import { integerField } from "@rego/core/internal/Issue"
 import type { Issue } from "@rego/core/Policy"
 import { PolicyInvalid } from "@rego/core/Policy"
 import type { Clamped } from "@rego/core/PolicySource"
@@ -45,6 +46,7 @@ import { SqlClient } from "effect/sql"
 import { createHash } from "node:crypto"
 import * as DocumentText from "./DocumentText.ts"
 import { judge as defaultJudge } from "./Judge.ts"
+import * as SourceOptions from "./SourceOptions.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -59,6 +61,8 @@ import { judge as defaultJudge } from "./Judge.ts"
 export type Kind = "published" | "rolled_back"
 
 /**
+ * A publication, without its document.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -146,6 +150,8 @@ const describe = (reason: Reason): string => {
 }
 
 /**
+ * Nothing was published or found; what was in force still is.
+ *
  * @category errors
  * @since 0.1.0
  */
@@ -162,16 +168,21 @@ const fail = (reason: Reason): Effect.Effect<never, HistoryError> => Effect.fail
 // -----------------------------------------------------------------------------
 
 /**
+ * The service: what is in force, what was, and how that changes. One change at a time.
+ *
  * @category services
  * @since 0.1.0
  */
 export class PolicyHistory extends Context.Service<PolicyHistory, {
+  /** the document in force; `None` before the first one */
   readonly current: Effect.Effect<Option.Option<Publication>>
   /** the document in force, and each one that replaces it; never loses the last one for a slow reader */
   readonly changes: Stream.Stream<Option.Option<Publication>>
+  /** puts a document in force, if what the caller believes to be in force is */
   readonly publish: (json: unknown, expected: Expected) => Effect.Effect<Published, HistoryError>
   /** puts a document of the history in force again */
   readonly rollback: (revision: string, expected: Expected) => Effect.Effect<Published, HistoryError>
+  /** a document of the history; fails with `UnknownRevision` */
   readonly find: (revision: string) => Effect.Effect<Publication, HistoryError>
   /** the latest entries, the one in force first */
   readonly list: (limit: number) => Effect.Effect<ReadonlyArray<Entry>, HistoryError>
@@ -270,6 +281,9 @@ const makeStorage = Effect.gen(function*() {
 // -----------------------------------------------------------------------------
 
 /**
+ * What a document must pass before it is in force: it gives the revision of the document, and what clients will clamp,
+ * or fails with every issue.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -283,11 +297,13 @@ export type Judge = (
 >
 
 /**
+ * How much is kept, and what is accepted.
+ *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
-  /** publications that are kept, at least 1. Default 1,000 */
+  /** publications that are kept, 1 to 1,000,000. Default 1,000 */
   readonly keep?: number | undefined
   /**
    * what a document must pass before it is in force, in place of the one that is; fails with every issue. Default: what a
@@ -296,13 +312,20 @@ export interface Options {
   readonly judge?: Judge | undefined
 }
 
+const OptionsSchema = Schema.Struct({
+  keep: Schema.optional(integerField(1, 1_000_000)),
+  judge: Schema.optional(
+    Schema.Unknown.pipe(Schema.check(Schema.makeFilter((it) => typeof it === "function" || "must be a function")))
+  )
+})
+
 const matches = (expected: Expected, current: Option.Option<Publication>): boolean =>
   Option.match(current, {
     onNone: () => expected === "absent",
     onSome: ({ etag }) => expected !== "absent" && (expected === "any" || expected.includes(etag))
   })
 
-const make = Effect.fnUntraced(function*({ judge = defaultJudge, keep = 1_000 }: Options) {
+const make = Effect.fnUntraced(function*(keep: number, judge: Judge) {
   const storage = yield* makeStorage
   const current = yield* SubscriptionRef.make(yield* storage.latest)
   const oneAtATime = yield* Semaphore.make(1)
@@ -359,12 +382,15 @@ const make = Effect.fnUntraced(function*({ judge = defaultJudge, keep = 1_000 }:
 })
 
 /**
- * A history in a database of `effect/sql` that speaks SQLite.
+ * A history in a database of `effect/sql` that speaks SQLite, such as `NodeSqlite.layer("rego.sqlite")`. It makes its table
+ * where there is none. One process at a time may have it. Throws a `RangeError` that names every option out of range.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layer = (
   options: Options = {}
-): Layer.Layer<PolicyHistory, HistoryError | SqlError.SqlError, SqlClient.SqlClient> =>
-  Layer.effect(PolicyHistory, make(options))
+): Layer.Layer<PolicyHistory, HistoryError | SqlError.SqlError, SqlClient.SqlClient> => {
+  const { keep = 1_000 } = SourceOptions.read("PolicyHistory", OptionsSchema, options)
+  return Layer.effect(PolicyHistory, make(keep, options.judge ?? defaultJudge))
+}

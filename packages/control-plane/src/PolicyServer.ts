@@ -21,8 +21,21 @@
  *
  * @since 0.1.0
  */
+import { integerField } from "@rego/core/internal/Issue"
 import { formatIssue } from "@rego/core/PolicyReview"
-import { ByteSize, Duration, Effect, Layer, Option, Result, Schema, Semaphore, Stream } from "effect"
+import {
+  ByteSize,
+  Duration,
+  Effect,
+  Layer,
+  Option,
+  Predicate,
+  Redacted,
+  Result,
+  Schema,
+  Semaphore,
+  Stream
+} from "effect"
 import {
   HttpIncomingMessage,
   HttpRouter,
@@ -35,6 +48,7 @@ import * as Bearer from "./Bearer.ts"
 import { ClientReports } from "./ClientReports.ts"
 import * as DocumentText from "./DocumentText.ts"
 import * as PolicyHistory from "./PolicyHistory.ts"
+import * as SourceOptions from "./SourceOptions.ts"
 
 // -----------------------------------------------------------------------------
 // options
@@ -51,20 +65,40 @@ export type {
 } from "./Bearer.ts"
 
 /**
+ * Who may read and write, and how much a request may ask for.
+ *
  * @category options
  * @since 0.1.0
  */
 export interface Options extends DocumentText.Bounds {
   /** tokens for reading and for writing; without one for writing the server is read-only */
   readonly tokens?: Bearer.Tokens | undefined
-  /** how long a request may wait for another document. Default 60 seconds */
+  /** how long a request may wait for another document (`Prefer: wait`), up to 1 hour. Default 60 seconds */
   readonly maxWait?: Duration.Input | undefined
-  /** requests that wait at the same time; further ones are answered at once. Default 1,000 */
+  /** requests that wait at the same time, up to 1,000,000; further ones are answered at once. Default 1,000 */
   readonly maxWaiting?: number | undefined
 }
 
+/** The message does not show the value: it may be a token. */
+const TokensOption = Schema.Unknown.pipe(
+  Schema.check(Schema.makeFilter((input) =>
+    Predicate.isObject(input) &&
+      Object.entries(input).every(([need, token]) =>
+        (need === "read" || need === "write") && (token === undefined || Redacted.isRedacted(token))
+      ) || "must be an object of Redacted, read and write"
+  ))
+)
+
+const OptionsSchema = Schema.Struct({
+  tokens: Schema.optional(TokensOption),
+  maxWait: SourceOptions.duration(0, "1 hour"),
+  maxWaiting: Schema.optional(integerField(0, 1_000_000)),
+  ...SourceOptions.bounds
+})
+
 type Request = HttpServerRequest.HttpServerRequest
 type Response = HttpServerResponse.HttpServerResponse
+type SearchParams = HttpServerRequest.ParsedSearchParams
 
 // -----------------------------------------------------------------------------
 // problems
@@ -163,8 +197,9 @@ const waitOf = (request: Request, max: Duration.Duration): Duration.Duration | u
   return seconds === undefined ? undefined : Duration.min(Duration.seconds(Number(seconds)), max)
 }
 
-const parameter = (request: Request, name: string): string | undefined =>
-  Option.getOrUndefined(Option.map(HttpServerRequest.toURL(request), (url) => url.searchParams.get(name) ?? undefined))
+/** Of a parameter that came twice the first counts. */
+const parameter = (name: string): Effect.Effect<string | undefined, never, SearchParams> =>
+  Effect.map(HttpServerRequest.ParsedSearchParams, (params) => [params[name]].flat()[0])
 
 const isJson = (request: Request): boolean =>
   /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(request.headers["content-type"] ?? "")
@@ -271,9 +306,9 @@ const make = Effect.fnUntraced(function*(options: Options) {
     )
   }
 
-  const read = (request: Request) => {
-    const revision = parameter(request, "revision")
-    if (revision !== undefined) return Effect.map(history.find(revision), served)
+  const readOne = (revision: string) => Effect.map(history.find(revision), served)
+
+  const readCurrent = (request: Request) => {
     const known = knownTags(request)
     const wait = waitOf(request, maxWait)
     const client = Option.getOrElse(request.remoteAddress, () => "unknown")
@@ -282,6 +317,12 @@ const make = Effect.fnUntraced(function*(options: Options) {
       (current) => wait === undefined ? Effect.succeed(answer(known, current)) : answerInTime(known, current, wait)
     )
   }
+
+  const read = (request: Request) =>
+    Effect.flatMap(
+      parameter("revision"),
+      (revision) => revision === undefined ? readCurrent(request) : readOne(revision)
+    )
 
   const replaced = (done: PolicyHistory.Published) =>
     Effect.as(
@@ -311,16 +352,17 @@ const make = Effect.fnUntraced(function*(options: Options) {
     )
   }
 
-  const list = (request: Request) => {
-    const limit = Number(parameter(request, "limit") ?? 50)
-    return Number.isInteger(limit) && limit >= 1 && limit <= maxListed
-      ? Effect.map(history.list(limit), (entries) => HttpServerResponse.jsonUnsafe({ entries }))
-      : Effect.succeed(problem(400, "Bad request", `limit must be an integer between 1 and ${maxListed}`))
-  }
+  const list = () =>
+    Effect.flatMap(parameter("limit"), (given = "50") => {
+      const limit = Number(given)
+      return Number.isInteger(limit) && limit >= 1 && limit <= maxListed
+        ? Effect.map(history.list(limit), (entries) => HttpServerResponse.jsonUnsafe({ entries }))
+        : Effect.succeed(problem(400, "Bad request", `limit must be an integer between 1 and ${maxListed}`))
+    })
 
   const answered =
-    (handler: (request: Request) => Effect.Effect<Response, Response | PolicyHistory.HistoryError>) =>
-    (request: Request): Effect.Effect<Response> =>
+    <R>(handler: (request: Request) => Effect.Effect<Response, Response | PolicyHistory.HistoryError, R>) =>
+    (request: Request): Effect.Effect<Response, never, R> =>
       Effect.catch(handler(request), (error) =>
         HttpServerResponse.isHttpServerResponse(error)
           ? Effect.succeed(error)
@@ -340,11 +382,15 @@ const report = (error: PolicyHistory.HistoryError): Effect.Effect<void> =>
   error.reason._tag === "StorageFailed" ? Effect.logError(error.message) : Effect.void
 
 /**
- * The routes, to be served by `HttpRouter.serve`.
+ * The routes, to be served by `HttpRouter.serve`. They encrypt nothing: put something that ends TLS before them. Throws a
+ * `RangeError` that names every option out of range.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layer = (
   options: Options = {}
-): Layer.Layer<never, never, HttpRouter.HttpRouter | PolicyHistory.PolicyHistory> => HttpRouter.addAll(make(options))
+): Layer.Layer<never, never, HttpRouter.HttpRouter | PolicyHistory.PolicyHistory> => {
+  SourceOptions.read("PolicyServer", OptionsSchema, options)
+  return HttpRouter.addAll(make(options))
+}

@@ -48,6 +48,8 @@ import * as SourceOptions from "./SourceOptions.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * Which key of which Redis, and how it is read.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -277,6 +279,8 @@ export const make = (options: Options): PolicySource.PolicySource["Service"] => 
 }
 
 /**
+ * The source as a layer, for `PolicyLayer.live`. Throws a `RangeError` as `make` does.
+ *
  * @category layers
  * @since 0.1.0
  */

@@ -8,6 +8,7 @@ import { join } from "node:path"
 import * as NodeSqlite from "../src/NodeSqlite.ts"
 import * as PolicyHistory from "../src/PolicyHistory.ts"
 import { document, history } from "./serverSupport.ts"
+import { refusal } from "./support.ts"
 
 const withDirectory = <A, E, R>(use: (directory: string) => Effect.Effect<A, E, R>) =>
   Effect.acquireUseRelease(
@@ -28,6 +29,10 @@ const reasonOf = <A, R>(effect: Effect.Effect<A, PolicyHistory.HistoryError, R>)
   Effect.map(Effect.flip(effect), ({ reason }) => reason._tag)
 
 describe("PolicyHistory", () => {
+  it("reads its options at once, with every mistake", () => {
+    refusal(() => PolicyHistory.layer({ keep: 0, judge: "all", size: 1 } as never), ["keep", "judge", "size"])
+  })
+
   describe("etagOf", () => {
     it("is equal for equal documents, whatever the order of their fields", () => {
       const [a, b] = [`{"a":1,"b":{"c":[1,2],"d":null}}`, `{ "b": { "d": null, "c": [1, 2] }, "a": 1 }`]

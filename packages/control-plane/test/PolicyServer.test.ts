@@ -2,9 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Logger, Redacted, Tracer } from "effect"
 import { HttpServer } from "effect/http"
 import { TestClock } from "effect/testing"
+import { once } from "node:events"
+import type { IncomingMessage } from "node:http"
 import { request as httpRequest } from "node:http"
+import { text } from "node:stream/consumers"
 import * as PolicyHistory from "../src/PolicyHistory.ts"
+import * as PolicyServer from "../src/PolicyServer.ts"
 import { document, put, putFirst, readToken, send, server, writeToken } from "./serverSupport.ts"
+import { refusal } from "./support.ts"
 
 const turn = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))
@@ -19,6 +24,15 @@ const answered = Effect.fnUntraced(function*<A, E>(fiber: Fiber.Fiber<A, E>) {
   }
   return assert.fail("the request was never answered")
 })
+
+/** Reads from a server that it calls by another name. */
+const getAs = (host: string, path: string) =>
+  Effect.flatMap(HttpServer.HttpServer, ({ address }) =>
+    Effect.promise(async () => {
+      const request = httpRequest(`${HttpServer.formatAddress(address)}${path}`, { headers: { host } }).end()
+      const [response] = await once(request, "response") as [IncomingMessage]
+      return text(response)
+    }))
 
 /** Sends a document whose length nobody says beforehand. */
 const sendInPieces = (text: string) =>
@@ -36,6 +50,12 @@ const sendInPieces = (text: string) =>
     }))
 
 describe("PolicyServer", () => {
+  it("reads its options at once, with every mistake, and without its tokens", () => {
+    const wrong = { tokens: "s3cret", maxBytes: 0, maxDepth: 1, maxWait: "2 days", maxWaiting: -1, port: 1 }
+    const names = ["tokens", "maxBytes", "maxDepth", "maxWait", "maxWaiting", "port"]
+    assert.notInclude(refusal(() => PolicyServer.layer(wrong as never), names), "s3cret")
+  })
+
   describe("reading", () => {
     it.effect("has nothing to serve before the first document is published", () =>
       Effect.gen(function*() {
@@ -70,6 +90,7 @@ describe("PolicyServer", () => {
         yield* putFirst(document("1"))
         yield* put(document("2"))
         assert.deepStrictEqual((yield* send("GET", "/v1/policies?revision=1")).json, document("1"))
+        assert.deepStrictEqual(JSON.parse(yield* getAs("a b", "/v1/policies?revision=1")), document("1"))
         assert.strictEqual((yield* send("GET", "/v1/policies?revision=3")).status, 404)
       }).pipe(Effect.provide(server())))
   })

@@ -51,18 +51,25 @@ import type { Retryable } from "./Outcome.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * How much of a wait is left to chance: `none` of it, all of it (`full`), the second half (`equal`), or a range that
+ * grows with the wait before (`decorrelated`).
+ *
  * @category models
  * @since 0.1.0
  */
 export type Jitter = "none" | "full" | "equal" | "decorrelated"
 
 /**
+ * How long a call waits before each retry: what the constructors of this module make.
+ *
  * @category models
  * @since 0.1.0
  */
 export type Backoff = Exponential | Constant | None
 
 /**
+ * Waits that grow by `factor` from `initial` to `max`: made by `exponential` and `decorrelated`.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -75,6 +82,8 @@ export interface Exponential {
 }
 
 /**
+ * The same wait each time, before jitter: made by `constant`.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -85,6 +94,8 @@ export interface Constant {
 }
 
 /**
+ * No wait: the constant `none`.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -138,6 +149,8 @@ const readWaits = <K extends string>(
  * `initial` is the wait before the first retry, `max` the longest one. `factor` is 2 and `jitter` is `"full"` unless
  * given (`factor` is 3 with jitter `"decorrelated"`). A policy accepts waits up to 30 seconds and factors from 1 to 10.
  *
+ * Throws a `RangeError` that names every wait which is no finite duration of zero or more, and a factor that is `NaN`.
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -164,6 +177,8 @@ export const exponential = (options: {
  *
  * Jitter is `"full"` unless given, as everywhere: the wait is then anything from zero to `delay`.
  *
+ * Throws a `RangeError` for a delay that is no finite duration of zero or more.
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -173,7 +188,8 @@ export const constant = (
 ): Backoff => ({ _tag: "Constant", ...readWaits("constant", { delay }), jitter: options?.jitter ?? "full" })
 
 /**
- * Each wait is random between `initial` and three times the wait before, up to `max`.
+ * Each wait is random between `initial` and three times the wait before, up to `max`. Throws a `RangeError` as
+ * `exponential` does.
  *
  * @category constructors
  * @since 0.1.0
@@ -184,7 +200,7 @@ export const decorrelated = (options: {
 }): Backoff => exponential({ ...options, jitter: "decorrelated" })
 
 /**
- * No wait at all.
+ * No wait at all, for a next attempt that goes somewhere else. What a server asks for is waited for all the same, exactly.
  *
  * @category constructors
  * @since 0.1.0
@@ -192,6 +208,8 @@ export const decorrelated = (options: {
 export const none: Backoff = { _tag: "None" }
 
 /**
+ * Whether a value is a `Backoff`. A `Schedule` is none, though a policy takes one in its place.
+ *
  * @category guards
  * @since 0.1.0
  */

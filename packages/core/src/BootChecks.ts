@@ -1,9 +1,10 @@
 /**
  * What is looked at when a layer is built: names that nobody provides, what only merged policies show, costs that can never
- * be granted, and what is allowed but probably not meant. Pure.
+ * be granted, gates that would never refuse, and what is allowed but probably not meant. Pure.
  *
  * @internal
  */
+import type { Budget } from "./Budget.ts"
 import type { Issue } from "./Issue.ts"
 import { show } from "./Issue.ts"
 import * as Plan from "./Plan.ts"
@@ -69,10 +70,19 @@ export const unknownNames = (names: Names, { budget, classifier, hedge }: Policy
 export const nameIssues = (policies: Policies, names: Names): ReadonlyArray<Issue> =>
   writtenOf(policies).flatMap(([path, sections]) => under(path, unknownNames(names, sections)))
 
-/** A cost that its budget can never grant switches retries or hedges off without saying so. */
+/** A budget to look at; `undefined` for one that is not known here. */
+export type BudgetOf = (name: string) => Budget | undefined
+
+const maxCostOf = (budget: Budget | undefined, field: "retryCost" | "hedgeCost"): number =>
+  Math.min(budget?.maxCost ?? Infinity, (field === "hedgeCost" ? budget?.maxHedgeCost : undefined) ?? Infinity)
+
+/**
+ * A cost that its budget can never grant switches retries or hedges off without saying so. A cost of 1 is what nobody has
+ * stated, and a budget that does not hold as much is a way to switch them off.
+ */
 const costIssues = (
   { budget, hedge, hedgeCost, retryCost }: Plan.Plan,
-  maxCost: (name: string) => number
+  budgetOf: BudgetOf
 ): ReadonlyArray<Issue> => {
   if (retryCost === 1 && hedgeCost === 1) return []
   const charged = [
@@ -81,29 +91,36 @@ const costIssues = (
     ...(hedge?.budget === undefined ? [] : [["hedgeCost", hedgeCost, hedge.budget] as const])
   ] as const
   return charged.flatMap(([field, cost, name]) => {
-    const max = maxCost(name)
+    const max = maxCostOf(budgetOf(name), field)
+    const what = field === "hedgeCost" ? "grant to a hedge" : "grant"
     return cost <= max ? [] : [{
       path: ["budget", field],
-      message: `must be at most what the budget ${show(name)} can ever grant (${max}), got ${cost}`
+      message: `must be at most what the budget ${show(name)} can ever ${what} (${max}), got ${cost}`
     }]
   })
 }
 
+/** A gate for hedges is not asked for first attempts: a budget that counts them there would never refuse. */
+const gateIssues = ({ budget, hedge }: Plan.Plan, budgetOf: BudgetOf): ReadonlyArray<Issue> =>
+  hedge?.budget === undefined || hedge.budget === budget || budgetOf(hedge.budget)?.admit === undefined ? [] : [{
+    path: ["hedge", "budget"],
+    message:
+      "must name a budget that does not gate first attempts, as adaptiveThrottle does: nobody asks it for them " +
+      `here, got ${show(hedge.budget)}`
+  }]
+
 /** What only a merged policy can show. */
-export const mergedIssues = (
-  sections: Policy.Sections,
-  maxCost: (name: string) => number
-): ReadonlyArray<Issue> => {
+export const mergedIssues = (sections: Policy.Sections, budgetOf: BudgetOf): ReadonlyArray<Issue> => {
   const plan = Plan.fromSections(sections)
-  return [...Plan.problems(plan), ...costIssues(plan, maxCost)]
+  return [...Plan.problems(plan), ...costIssues(plan, budgetOf), ...gateIssues(plan, budgetOf)]
 }
 
 /** The same for every policy as a key gets it. */
-export const checking = (policies: Policies, maxCost: (name: string) => number): Steps<ReadonlyArray<Issue>> =>
-  inMerged(policies, (path, sections) => under(path, mergedIssues(sections, maxCost)))
+export const checking = (policies: Policies, budgetOf: BudgetOf): Steps<ReadonlyArray<Issue>> =>
+  inMerged(policies, (path, sections) => under(path, mergedIssues(sections, budgetOf)))
 
-export const allMergedIssues = (policies: Policies, maxCost: (name: string) => number): ReadonlyArray<Issue> =>
-  runNow(checking(policies, maxCost))
+export const allMergedIssues = (policies: Policies, budgetOf: BudgetOf): ReadonlyArray<Issue> =>
+  runNow(checking(policies, budgetOf))
 
 export const warning = (policies: Policies): Steps<ReadonlyArray<string>> =>
   inMerged(

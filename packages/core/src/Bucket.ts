@@ -34,7 +34,7 @@ class BucketGrant extends Grant implements Place<BucketGrant> {
 
 export class Bucket {
   tokens: number
-  private capacity: number
+  capacity: number
   private perMilli: number
   /** grants that are not settled yet and can still be given back, oldest first */
   private readonly waiting = new Line<BucketGrant>()

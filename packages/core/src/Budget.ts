@@ -50,7 +50,7 @@ import { Cause, Context, Duration, Effect, Fiber, Layer, Schema } from "effect"
 import { AdaptiveThrottle } from "./AdaptiveThrottle.ts"
 import type { ThrottleNumbers as Throttle } from "./AdaptiveThrottle.ts"
 import type { Id } from "./Attempt.ts"
-import { CombinedBudget } from "./CombinedBudget.ts"
+import { admitOf, CombinedBudget } from "./CombinedBudget.ts"
 import { ConcurrencyBudget } from "./ConcurrencyBudget.ts"
 import type { Numbers as Bounds } from "./ConcurrencyBudget.ts"
 import * as Issue from "./Issue.ts"
@@ -66,13 +66,17 @@ import { TokenBucket } from "./TokenBucket.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What a budget is asked: may this call make an extra attempt?
+ *
  * @category models
  * @since 0.1.0
  */
 export interface Request {
   readonly key: PolicyKey
   readonly kind: "retry" | "hedge"
+  /** tokens that the attempt takes: `retryCost` or `hedgeCost` of the policy, 1 to 100 */
   readonly cost: number
+  /** the attempt that would start */
   readonly attempt: Id
   /** milliseconds on the monotonic line of the call's clock; a budget reads no clock of its own */
   readonly now: number
@@ -81,6 +85,17 @@ export interface Request {
 }
 
 /**
+ * What a budget has granted for one extra attempt, until it is settled.
+ *
+ * **Details**
+ *
+ * A call settles it once: `"used"` when the fiber of the attempt has ended, `"unused"` when the attempt is sure never
+ * to start; then the grant must be given back.
+ *
+ * **Gotchas**
+ *
+ * `settle` must do nothing when it is called again, and must not throw.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -89,6 +104,9 @@ export interface Permit {
 }
 
 /**
+ * The answer of a budget. A reason that is not of the closed list of this library is `other` in timelines and metrics;
+ * timelines have the word itself in `detail`.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -97,11 +115,14 @@ export type Decision =
   | {
     readonly _tag: "Denied"
     readonly reason: string
-    /** the earliest time at which asking again can help, where it is known */
+    /** how long until asking again can help, where that is known; what fills by other means than time may help earlier */
     readonly retryAfter?: Duration.Duration | undefined
   }
 
 /**
+ * A call, as a budget hears of it when it begins and ends, and when a budget with `admit` is asked whether it may
+ * begin.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -134,8 +155,11 @@ export interface Budget {
   readonly admit?: ((call: Call) => Decision | Effect.Effect<Decision>) | undefined
   /** the highest cost that can ever be granted, where there is one: a policy that asks for more is refused at boot */
   readonly maxCost?: number | undefined
+  /** the same for a hedge, where that is less */
+  readonly maxHedgeCost?: number | undefined
   /** a permit that waited longer than this is asked for again before its attempt starts */
   readonly window?: Duration.Duration | undefined
+  /** what it holds now, for `PolicyProvider.statistics` and metrics: extra attempts of cost 1, or whatever it counts */
   readonly state: Effect.Effect<{ readonly balance: number }>
 }
 
@@ -169,6 +193,8 @@ export type AllNamed<Names extends string> = { readonly [Name in Names]: Named<N
 // -----------------------------------------------------------------------------
 
 /**
+ * The options of `ratio`.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -230,7 +256,8 @@ export const readOptions = <S extends Schema.Constraint>(
  * `ratio` × the deposits of that window; else if the reserve (a bucket of `burst`, starting at `start`, refilled by
  * `perSecond`) holds c. A call deposits once, when the dependency has answered it (Success or NonRetryable); with
  * `of: "calls"` every call deposits when it begins. Hedges take at most `1 - keepForRetries` of the ratio part, and of the
- * reserve only what lies above `keepForRetries × burst`.
+ * reserve only what lies above `keepForRetries × burst`. The `retryAfter` of a refusal is how long until the reserve holds
+ * the cost: deposits may help earlier.
  *
  * The law, checked by a model test: at every grant, extras paid from the ratio part in `(t - window, t]` are at most
  * `ratio` × deposits in `(t - window, t]`; over any interval `(s, t]`, extras are at most `ratio` × deposits in
@@ -282,6 +309,11 @@ export const ThrottleNumbers = Schema.Struct({
 /**
  * A bucket that holds `capacity` tokens at most, full at first, refilled at a constant rate.
  *
+ * **Details**
+ *
+ * `capacity` is 0.001 to 1,000,000, `refillPerSecond` 0 to 1,000,000. Over any stretch of time, extra attempts cost at most
+ * `capacity` plus `refillPerSecond` × its length. Throws a `RangeError` that names every option out of range.
+ *
  * **Gotchas**
  *
  * It knows nothing of the traffic: the same bucket is too small for a busy client and too large for a quiet one. Prefer
@@ -296,13 +328,13 @@ export const tokenBucket = (options: { readonly capacity: number; readonly refil
 }
 
 /**
- * The retry throttling of gRPC: tokens start at `maxTokens` (0 to 1,000), each Retryable attempt takes one, each success
- * gives `tokenRatio` back, and extra attempts start only while more than half are left.
+ * The retry throttling of gRPC: tokens start at `maxTokens`, each Retryable attempt takes one, each success gives
+ * `tokenRatio` back, and extra attempts start only while more than half are left.
  *
  * **Details**
  *
  * gRFC A6, "Client Retry Design". Costs do not count: an attempt is paid for by its failure. Abort and NonRetryable change
- * nothing.
+ * nothing. Both options are 0.001 to 1,000. Throws a `RangeError` that names every option out of range.
  *
  * @category constructors
  * @since 0.1.0
@@ -314,7 +346,16 @@ export const successTokens = (options: { readonly maxTokens: number; readonly to
 
 /**
  * A bound on extra attempts that exist at the same time, those that wait in a backoff included: `max` of them, or `ratio`
- * × the calls in flight, and at least `min` (3 unless given).
+ * × the calls in flight, and at least `min`.
+ *
+ * **Details**
+ *
+ * `max` and `min` are 0 to 1,000,000, `ratio` is 0 to 10. `min` is 3 with `ratio`. Throws a `RangeError` that names every
+ * option out of range.
+ *
+ * **Gotchas**
+ *
+ * It holds nothing back where attempts fail fast: they are never many at the same time. Combine it with `ratio`, by `all`.
  *
  * @category constructors
  * @since 0.1.0
@@ -333,15 +374,26 @@ export const boundsOf = (numbers: typeof ConcurrencyNumbers.Type): Bounds => {
 }
 
 /**
- * Refuses attempts, primaries included, in proportion to how many the dependency does not answer.
+ * Refuses attempts, first ones included, in proportion to how many the dependency does not answer.
  *
  * **Details**
  *
  * An attempt is refused with the probability `(requests - k × accepts) / (requests + 1)`, at most `maxReject` (0.9), over
- * the trailing `window` (30 seconds), once there were `minRequests` (20). `k` is 2 unless given, 1.5 to 10: lower refuses
- * earlier. A request is every attempt that was wanted, an accept one that the dependency answered. Source: "Handling
- * Overload", Site Reliability Engineering (O'Reilly 2016), chapter 21; the ceiling is ours: without it a long outage would
- * leave nobody to find out that it is over.
+ * the trailing `window` (30 seconds), once there were `minRequests` (20). `k` is 2 unless given: lower refuses earlier. A
+ * request is every attempt that was wanted, an accept one that the dependency answered. Source: "Handling Overload", Site
+ * Reliability Engineering (O'Reilly 2016), chapter 21; the ceiling is ours: without it a long outage would leave nobody to
+ * find out that it is over.
+ *
+ * Limits: `k` 1.5 to 10, `window` 1 second to 10 minutes, `maxReject` 0 to 0.99, `minRequests` 1 to 1,000,000. Throws a
+ * `RangeError` that names every option out of range.
+ *
+ * **Gotchas**
+ *
+ * A call that it refuses runs nothing and fails with a `RegoError`, reason `AdmissionDenied`.
+ *
+ * **Gotchas**
+ *
+ * It is the `budget` of a policy, never its `hedge.budget`, which is not asked for first attempts and could not count them.
  *
  * @category constructors
  * @since 0.1.0
@@ -369,7 +421,8 @@ export const throttleOf = (numbers: typeof ThrottleNumbers.Type): Throttle => ({
 // -----------------------------------------------------------------------------
 
 /**
- * Grants what both grant. What the first granted is given back when the second denies.
+ * Grants what both grant. What the first granted is given back when the second denies. For a second limit beside the
+ * default one: `Budget.all(Budget.ratio(), …)`.
  *
  * @category combinators
  * @since 0.1.0
@@ -399,6 +452,11 @@ const parentOf = <R>(parent: Make<R>): Make<R> =>
 /**
  * A budget for each key under one parent for all keys of the layer: one operation cannot drain another's, and all of them
  * together stay within the parent.
+ *
+ * **Details**
+ *
+ * An extra attempt needs a grant of both. The parent is built once for the layer in which it is named, however many keys
+ * there are.
  *
  * @category combinators
  * @since 0.1.0
@@ -473,7 +531,8 @@ const pending = (fiber: Fiber.Fiber<Budget>): Budget => {
   return {
     // Whether it gates primaries, and how long its permits hold, is known once it is built.
     get admit() {
-      return ready()?.admit
+      const budget = ready()
+      return budget && admitOf(budget)
     },
     get window() {
       return ready()?.window
@@ -535,6 +594,28 @@ const register = <R>(
  * The state is built for each key unless `scope` is `"shared"`. `default`, `unlimited` and `none` are taken: naming one
  * of them throws a `RangeError`.
  *
+ * **Example** (A budget with less in reserve)
+ *
+ * ```ts
+ * import { Backoff, Budget, PolicyLayer, Rego } from "@rego/core"
+ * import { Effect, Layer } from "effect"
+ *
+ * const Careful = Budget.layer("careful", Budget.ratio({ reserve: { burst: 2, start: 2 } }))
+ *
+ * const Policies = PolicyLayer.make({
+ *   policies: {
+ *     "payments.*": { retry: { backoff: Backoff.none }, timeout: { overall: "1 second" }, budget: "careful" }
+ *   }
+ * }).pipe(Layer.provide(Careful))
+ *
+ * let attempts = 0
+ * const failing = Effect.suspend(() => Effect.fail(++attempts)).pipe(Rego.resilient("payments.Charge"), Effect.ignore)
+ *
+ * // three attempts, and one for each call once the reserve is empty
+ * await Effect.runPromise(Effect.andThen(failing, failing).pipe(Effect.provide(Policies)))
+ * attempts // => 4
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
@@ -546,7 +627,7 @@ export const layer = <const Name extends string, R = never>(
   layers({ [name]: budget }, options) as unknown as Layer.Layer<Named<Name>, never, Exclude<R, Scope.Scope>>
 
 /**
- * Registers several budgets at once.
+ * Registers several budgets at once, by their names, as `layer` does one.
  *
  * @category layers
  * @since 0.1.0

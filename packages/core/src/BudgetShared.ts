@@ -50,6 +50,8 @@ import { durationField, integerField } from "./Issue.ts"
 import { granted } from "./Permit.ts"
 
 /**
+ * The limit, where it is kept, and what happens when that place is down.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -55,6 +55,8 @@ class Documented {
 
 export class BudgetStates {
   private readonly documented = new Map<string, Documented>()
+  /** of those that no document defines, made once: a recipe may take something from the scope of the layer */
+  private readonly samples = new Map<string, Budget.Budget>()
   private readonly registries: Context.Context<never>
   private readonly scope: Context.Context<Scope.Scope>
   constructor(registries: Context.Context<never>, scope: Context.Context<Scope.Scope>) {
@@ -108,9 +110,11 @@ export class BudgetStates {
     return make === undefined ? Budget.findNamed(this.registries, name)?.forKey() : Budget.build(make, this.scope)
   }
 
-  /** The highest cost that a budget can ever grant; `data` is how a document that is looked at defines it. */
-  maxCost(name: string, data = this.documented.get(name)?.data): number {
-    const budget: Budget.Budget | undefined = data === undefined ? this.build(name) : BudgetData.toState(data)
-    return budget?.maxCost ?? Infinity
+  /** A budget to look at, which nobody asks; `data` is how a document that is looked at defines it. */
+  sample(name: string, data = this.documented.get(name)?.data): Budget.Budget | undefined {
+    if (data !== undefined) return BudgetData.toState(data)
+    const known = this.samples.get(name) ?? this.build(name)
+    if (known !== undefined) this.samples.set(name, known)
+    return known
   }
 }

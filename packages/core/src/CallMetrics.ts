@@ -9,6 +9,7 @@
  */
 import type { Name } from "./MetricTable.ts"
 import type { AttemptRecord, Decision, StopReason, Timeline } from "./Timeline.ts"
+import { droppedOf } from "./Waterfall.ts"
 
 export const results = ["success", "failure", "denied", "deadline", "interrupted"] as const
 export const kinds = ["primary", "retry", "hedge"] as const
@@ -58,10 +59,11 @@ export interface Count {
 }
 
 /** Records of attempts are bounded, but the last one is always kept, and each group has one attempt that is no hedge. */
-export const countOf = ({ attempts, attributes }: Timeline): Count => {
+export const countOf = (timeline: Timeline): Count => {
+  const { attempts } = timeline
   const last = attempts.at(-1)
   if (last === undefined) return { attempts: 0, retries: 0, hedges: 0 }
-  const all = attempts.length + Number(attributes["droppedAttempts"] ?? 0)
+  const all = attempts.length + droppedOf(timeline)
   const { retry } = last.attempt
   return { attempts: all, retries: retry, hedges: all - retry - 1 }
 }

@@ -51,6 +51,14 @@ import { recordsOf } from "./Timeline.ts"
 export type Late<T> = [T][T extends any ? 0 : never]
 
 /**
+ * A pure function from the exit of one attempt to a verdict, or to `undefined` where it has no opinion.
+ *
+ * **Gotchas**
+ *
+ * It is asked for each attempt of each call, in any order: keep no state in it, and read no clock. One that throws
+ * makes the attempt `NonRetryable` with the reason `classifier_defect`; the call returns the exit of the attempt all
+ * the same.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -83,6 +91,8 @@ export interface Protocol<in A, in E> {
 export type Any = Classifier<never, never>
 
 /**
+ * What `byTag` takes: for each tag of an error a verdict, or a function from the error to one.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -115,7 +125,26 @@ export type AllNamed<Names extends string> = { readonly [Name in Names]: Named<N
 // -----------------------------------------------------------------------------
 
 /**
- * A classifier from a function.
+ * A classifier from a function: for successes as well as failures, where the cases of `byTag` are not enough.
+ *
+ * **Gotchas**
+ *
+ * The exit may be anything that an attempt can end with: a defect, an interruption, a `RegoError`. `findFailure` gives the
+ * error that is left to a classifier of errors.
+ *
+ * **Example** (A success that is worth another attempt)
+ *
+ * ```ts
+ * import { Classifier, Outcome } from "@rego/core"
+ * import { Exit } from "effect"
+ *
+ * const byStatus = Classifier.make<{ readonly status: number }>((exit) =>
+ *   exit._tag === "Success" && exit.value.status === 503 ? Outcome.retryable({ reason: "http_503" }) : undefined
+ * )
+ *
+ * byStatus(Exit.succeed({ status: 503 }))?._tag // => "Retryable"
+ * byStatus(Exit.succeed({ status: 200 })) // => undefined
+ * ```
  *
  * @category constructors
  * @since 0.1.0
@@ -128,7 +157,8 @@ const tagOf = (error: unknown): unknown =>
   typeof error === "object" && error !== null && "_tag" in error ? error._tag : undefined
 
 /**
- * A classifier of typed failures by their `_tag`; no opinion on successes, defects and tags that are not listed.
+ * A classifier of typed failures by their `_tag`; no opinion on successes, defects and tags that are not listed. The head of
+ * this page has an example.
  *
  * @category constructors
  * @since 0.1.0
@@ -144,7 +174,25 @@ export const byTag = <E, A = unknown>(cases: Cases<E>): Classifier<A, E> => (exi
 }
 
 /**
- * A classifier of the typed failures that satisfy a predicate; they are Retryable unless an outcome is given.
+ * A classifier of the typed failures that satisfy a predicate; they are Retryable, with the reason `predicate`, unless an
+ * outcome is given.
+ *
+ * **Details**
+ *
+ * No opinion on successes, defects, interruptions, and failures with a `RegoError`: the predicate is not asked then.
+ *
+ * **Example** (A final failure)
+ *
+ * ```ts
+ * import { Classifier, Outcome } from "@rego/core"
+ * import { Exit } from "effect"
+ *
+ * const final = Outcome.nonRetryable({ reason: "not_found" })
+ * const notFound = Classifier.fromPredicate<string>((error) => error === "404", final)
+ *
+ * notFound(Exit.fail("404")) // => final
+ * notFound(Exit.fail("503")) // => undefined
+ * ```
  *
  * @category constructors
  * @since 0.1.0
@@ -173,12 +221,8 @@ const firstFailure = <A, E>(exit: Exit.Exit<A, E>): Option.Option<E> =>
 // the last of the chain
 // -----------------------------------------------------------------------------
 
-/**
- * Reasons of verdicts that say nothing about the dependency: they pay nothing into a budget.
- *
- * @internal
- */
-export const notAnAnswer: ReadonlySet<string> = new Set([
+/** Reasons of verdicts that say nothing about the dependency: they pay nothing into a budget. */
+const notAnAnswer: ReadonlySet<string> = new Set([
   "defect",
   "classifier_defect",
   "rejected_locally",
@@ -468,6 +512,23 @@ const registryPrefix = "@rego/core/Classifier/"
 
 /**
  * Registers classifiers under names that policies can use. Provide it *to* the policy layer.
+ *
+ * **Example** (A classifier by its name)
+ *
+ * ```ts
+ * import { Classifier, Outcome, PolicyLayer, Rego } from "@rego/core"
+ * import { Effect, Layer } from "effect"
+ *
+ * const declined = Classifier.fromPredicate<string>(() => true, Outcome.nonRetryable({ reason: "declined" }))
+ *
+ * const Policies = PolicyLayer.make({
+ *   policies: { "payments.*": { retry: {}, timeout: { overall: "1 second" }, classifier: "payments" } }
+ * }).pipe(Layer.provide(Classifier.layer({ payments: declined })))
+ *
+ * let attempts = 0
+ * const charge = Effect.suspend(() => Effect.fail(`declined ${++attempts}`)).pipe(Rego.resilient("payments.Charge"))
+ * await Effect.runPromise(charge.pipe(Effect.flip, Effect.provide(Policies))) // => "declined 1"
+ * ```
  *
  * @category layers
  * @since 0.1.0

@@ -33,6 +33,8 @@ import { parseDuration } from "./Issue.ts"
 import { nowMillis } from "./Time.ts"
 
 /**
+ * An instant on the clock of a fiber, for as long as what it bounds runs.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -46,6 +48,9 @@ export interface Deadline {
 }
 
 /**
+ * The deadline around the current code, `None` where nothing bounds it. Read it with `remaining`, set it with
+ * `withDeadline`.
+ *
  * @category references
  * @since 0.1.0
  */
@@ -94,8 +99,32 @@ const readMillis = (duration: Duration.Input): number => {
  *
  * **Gotchas**
  *
- * Throws a `RangeError` for what is no duration, or a negative one. It bounds the calls, not the effect: code between them is not interrupted (`Effect.timeout` does that). An enclosing
- * deadline that is earlier stays in force.
+ * Throws a `RangeError` for what is no duration, or a negative one. It bounds the calls, not the effect: code between them
+ * is not interrupted (`Effect.timeout` does that). An enclosing deadline that is earlier stays in force.
+ *
+ * **Example** (One deadline for several calls)
+ *
+ * ```ts
+ * import { Deadline, PolicyLayer, Rego } from "@rego/core"
+ * import { Effect, Fiber } from "effect"
+ * import { TestClock } from "effect/testing"
+ *
+ * const call = Effect.as(Effect.sleep("60 millis"), "ada").pipe(
+ *   Rego.resilient("users.Get"),
+ *   Effect.catchReason("RegoError", "DeadlineExceeded", () => Effect.succeed("no time left"))
+ * )
+ *
+ * const program = Effect.gen(function*() {
+ *   const both = yield* Effect.all([call, call]).pipe(
+ *     Deadline.withDeadline("100 millis"),
+ *     Effect.forkChild({ startImmediately: true })
+ *   )
+ *   yield* TestClock.adjust("1 second")
+ *   yield* Fiber.join(both) // => ["ada", "no time left"]
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide([PolicyLayer.defaults, TestClock.layer()])))
+ * ```
  *
  * @category combinators
  * @since 0.1.0

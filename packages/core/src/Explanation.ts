@@ -69,6 +69,8 @@ export interface Field {
 }
 
 /**
+ * The most that a call of the key can do: an upper bound on attempts, waits and time.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -104,6 +106,8 @@ export interface Outage {
 }
 
 /**
+ * What is known of the budget of a key before a call is made.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -127,6 +131,8 @@ export interface Warning {
 }
 
 /**
+ * All that a document says about one key.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -240,6 +246,8 @@ const toWorst = (worst: WorstCase.WorstCase): Worst => ({
 })
 
 /**
+ * What `make` takes for granted about the call and the instance.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -259,7 +267,8 @@ const switchedOff = (document: PolicyDocument, key: string, now: number): Explan
 }
 
 /**
- * Explains what a document gives a key.
+ * Explains what a document gives a key. A key that no entry matches gets one attempt; one that looks like an id is explained
+ * under the overflow key of its namespace, as calls run.
  *
  * @category constructors
  * @since 0.1.0

@@ -49,12 +49,16 @@ import type { Snapshot } from "./Latency.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * When the next hedge of a group is due, as data: what `after`, `quantile` and `maxExtraLoad` make.
+ *
  * @category models
  * @since 0.1.0
  */
 export type Trigger = After | Quantile | MaxExtraLoad
 
 /**
+ * A fixed delay after the last start: made by `after`.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -64,6 +68,8 @@ export interface After {
 }
 
 /**
+ * A live quantile of the latency of the key: made by `quantile`.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -79,6 +85,8 @@ export interface Quantile {
 }
 
 /**
+ * A share of the calls that may be hedged, 0.0001 to 0.5: made by `maxExtraLoad`.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -267,7 +275,15 @@ const makeQuantile = (options: typeof QuantileJson.Type): Trigger => ({
 })
 
 /**
- * A hedge when an attempt has run for a fixed time, at least 1 millisecond.
+ * A hedge when an attempt has run for a fixed time, 1 millisecond to 24 hours.
+ *
+ * **Details**
+ *
+ * Throws a `RangeError` for any other delay.
+ *
+ * **Gotchas**
+ *
+ * A delay near the median of the key sends half of the calls twice. Choose one that few calls exceed, or use `quantile`.
  *
  * @category constructors
  * @since 0.1.0
@@ -282,6 +298,9 @@ export const after = (delay: Duration.Input): Trigger => read("after", { type: "
  * The quantile is the live one of the key's latency (see `Latency`). Below `minSamples` (default `max(50, 10 / (1 - q))`)
  * the `fallback` delay is used, and there is no hedge without one. The value is held between `min` (1 millisecond) and
  * `max`; where too many samples were cut short for the estimate to reach `q` it is `max`, or no hedge.
+ *
+ * `minSamples` is 1 to 100,000; `fallback`, `min` and `max` are 1 millisecond to 24 hours, `max` not below `min`. Throws a
+ * `RangeError` that names every option out of range.
  *
  * @category constructors
  * @since 0.1.0
@@ -303,7 +322,7 @@ export const quantile = (
  *
  * The trigger is the live `1 - load` quantile. The share is the target; the ceiling is an allowance of 1.25 × `load` of the
  * calls of the trailing 10 seconds plus 10, because slow attempts come in clusters, and a ceiling at the target would
- * refuse exactly those. The budget of the policy applies as well.
+ * refuse exactly those. The budget of the policy applies as well. Throws a `RangeError` for a share out of range.
  *
  * @category constructors
  * @since 0.1.0
@@ -311,6 +330,8 @@ export const quantile = (
 export const maxExtraLoad = (load: number): Trigger => read("maxExtraLoad", { type: "maxExtraLoad", load })
 
 /**
+ * Whether a value is a `Trigger`. A `Schedule` is none, though a policy takes one in its place.
+ *
  * @category guards
  * @since 0.1.0
  */
@@ -413,6 +434,19 @@ const registryPrefix = "@rego/core/Hedge/"
 
 /**
  * Registers triggers under names that policies can use. Provide it *to* the policy layer.
+ *
+ * **Example** (A schedule by its name)
+ *
+ * ```ts
+ * import { Hedge, PolicyLayer } from "@rego/core"
+ * import { Layer, Schedule } from "effect"
+ *
+ * export const Policies = PolicyLayer.make({
+ *   policies: {
+ *     "users.Get": { hedge: { trigger: "doubling" }, timeout: { overall: "1 second" }, idempotent: true }
+ *   }
+ * }).pipe(Layer.provide(Hedge.layer({ doubling: Schedule.exponential("20 millis") })))
+ * ```
  *
  * @category layers
  * @since 0.1.0

@@ -44,6 +44,8 @@ import type { Effect, Option } from "effect"
 import { Context, Data } from "effect"
 
 /**
+ * A document that was saved, and when.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -72,6 +74,9 @@ export class StoreError extends Data.TaggedError("StoreError")<{
 }
 
 /**
+ * The store: provided to `PolicyLayer.live`, which loads from it once, at boot, and saves each document that it
+ * accepts. Loading is given up after 2 seconds, saving after 30.
+ *
  * @category services
  * @since 0.1.0
  */

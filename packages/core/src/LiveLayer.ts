@@ -207,7 +207,7 @@ const gateOf = ({ names, state }: Provider, options: Options, instance: string):
   provided: {
     ...names,
     isBudget: (name) => state.budgets.hasWithoutDocument(name),
-    maxCost: (name, data) => state.budgets.maxCost(name, data)
+    budget: (name, data) => state.budgets.sample(name, data)
   },
   onInvalidEntry: options.onInvalidEntry ?? "keep-last-good",
   givesDefaults: options.onMissing === "defaults",

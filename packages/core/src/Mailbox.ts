@@ -30,6 +30,17 @@ const shutdownTimeout = Duration.seconds(2)
 const isPromise = (u: unknown): u is PromiseLike<unknown> =>
   typeof u === "object" && u !== null && "then" in u && typeof u.then === "function"
 
+/** A layer that has the observer. */
+interface Owner {
+  readonly context: Context.Context<never>
+  readonly asyncContext: AsyncContext | undefined
+}
+
+interface Waiter {
+  readonly until: number
+  readonly resume: () => void
+}
+
 export class Mailbox<O> {
   dropped = 0
   failed = 0
@@ -39,14 +50,14 @@ export class Mailbox<O> {
   private next = 0
   private pushed = 0
   private told = 0
-  private waiters: Array<{ readonly until: number; readonly resume: () => void }> = []
+  private waiters: Array<Waiter> = []
   private fiber: Fiber.Fiber<void> | undefined = undefined
   private running = false
-  /** layers that have the observer; after the last of them has closed nobody waits for it any more */
-  private owners = 0
+  /** after the last of them has closed nobody waits for the observer any more */
+  private owners: ReadonlyArray<Owner> = []
   private closed = false
-  private context: Context.Context<never> = Context.empty()
-  private asyncContext: AsyncContext | undefined = undefined
+  /** the latest owner that is there, or the last one that was: where it is told, logged and counted */
+  private at: Owner = { context: Context.empty(), asyncContext: undefined }
   private readonly observer: O
   private readonly options: Options
   private readonly counter: Metric.Counter<number>
@@ -71,7 +82,7 @@ export class Mailbox<O> {
   private drop(count: number): void {
     this.dropped += count
     try {
-      this.counter.updateUnsafe(count, this.context)
+      this.counter.updateUnsafe(count, this.at.context)
     } catch {
       // A registry of the user's that throws changes no call; the number above is right.
     }
@@ -81,12 +92,28 @@ export class Mailbox<O> {
   private wake(): void {
     if (this.running) return
     this.running = true
-    if (this.asyncContext === undefined) this.fork()
-    else this.asyncContext.runInAsyncScope(this.fork, this, undefined)
+    const { asyncContext } = this.at
+    if (asyncContext === undefined) this.fork()
+    else asyncContext.runInAsyncScope(this.fork, this, undefined)
   }
 
   private fork(): void {
-    this.fiber = Effect.runForkWith(this.context)(Effect.andThen(Effect.yieldNow, this.drain))
+    const fiber = Effect.runForkWith(this.at.context)(Effect.andThen(Effect.yieldNow, this.drain))
+    this.fiber = fiber
+    fiber.addObserver((exit) => {
+      if (exit._tag === "Failure" && this.fiber === fiber) this.onBroken(exit.cause)
+    })
+  }
+
+  /** The observer has interrupted the fiber in which it is told: what it was told last is lost, and the rest goes on. */
+  private onBroken(cause: Cause.Cause<never>): void {
+    this.running = false
+    const untold = this.items.length + this.batch.length - this.next
+    if (this.waiting > untold) {
+      this.fail(cause)
+      this.onTold(undefined)
+    }
+    if (untold > 0) this.wake()
   }
 
   private readonly drain: Effect.Effect<void> = Clock.clockWith((clock) => {
@@ -129,40 +156,55 @@ export class Mailbox<O> {
     }
   }
 
+  /** The fiber may have begun under an owner that has left since. */
   private guard(rest: Effect.Effect<unknown>): Effect.Effect<unknown> {
-    return Effect.catchCause(rest, (cause) => Effect.sync(() => this.fail(cause)))
+    const { context } = this.at
+    return Effect.catchCause(Effect.updateContext(rest, () => context), (cause) => Effect.sync(() => this.fail(cause)))
   }
 
   /** Said once: an observer that fails may fail with every event. */
   private fail(cause: Cause.Cause<unknown>): void {
     if (this.failed++ > 0) return
     const line = Effect.logError(`rego: a defect in the observer ${this.options.name} changes no call`, cause)
-    Effect.runForkWith(this.context)(line)
+    Effect.runForkWith(this.at.context)(line)
   }
 
   /** Ends when everything that waited when it was asked for has been told. */
   readonly flush: Effect.Effect<void> = Effect.callback<void>((resume) => {
     if (this.waiting === 0) return resume(Effect.void)
-    this.waiters.push({ until: this.pushed, resume: () => resume(Effect.void) })
+    const waiter: Waiter = { until: this.pushed, resume: () => resume(Effect.void) }
+    this.waiters.push(waiter)
+    return Effect.sync(() => {
+      this.waiters = this.waiters.filter((other) => other !== waiter)
+    })
   })
 
-  /** A layer has the observer from now on: what is told is told in the layer's context. */
-  open(context: Context.Context<never>): void {
-    this.owners++
+  /** A layer has the observer from now on, until the Effect that is returned has run once. */
+  open(context: Context.Context<never>): Effect.Effect<void> {
+    const owner: Owner = { context, asyncContext: capture() }
+    this.owners = [...this.owners, owner]
     this.closed = false
-    this.context = context
-    this.asyncContext = capture()
+    this.at = owner
+    return Effect.suspend(() => this.leave(owner))
   }
 
-  /** Tells what waits, for a bounded time, on the live clock: under `TestClock` nobody would move the time any more. */
-  readonly close: Effect.Effect<void> = Effect.suspend(() => {
-    if (--this.owners > 0) return Effect.void
+  /**
+   * The last one waits until all is told, for a bounded time, on the live clock: under `TestClock` nobody would move the
+   * time any more.
+   */
+  private leave(owner: Owner): Effect.Effect<void> {
+    this.owners = this.owners.filter((other) => other !== owner)
+    const latest = this.owners.at(-1)
+    if (latest !== undefined) {
+      this.at = latest
+      return Effect.void
+    }
     return this.flush.pipe(
       Effect.timeoutOption(shutdownTimeout),
       Effect.provideService(Clock.Clock, liveClock),
-      Effect.andThen(Effect.suspend(() => this.owners > 0 ? Effect.void : this.end()))
+      Effect.andThen(Effect.suspend(() => this.owners.length > 0 ? Effect.void : this.end()))
     )
-  })
+  }
 
   private end(): Effect.Effect<void> {
     this.closed = true
@@ -173,6 +215,7 @@ export class Mailbox<O> {
     this.next = 0
     this.told = this.pushed
     this.running = false
+    this.fiber = undefined
     fiber?.interruptUnsafe()
     for (const waiter of this.waiters.splice(0)) waiter.resume()
     this.drop(waiting)

@@ -42,9 +42,11 @@
  */
 import type { Duration, Option, Scope } from "effect"
 import { Context, Effect, Layer } from "effect"
-import type { CallRecord } from "./CallRecord.ts"
+import type { AttemptFacts, CallRecord } from "./CallRecord.ts"
 import type { Notice } from "./Mailbox.ts"
 import { Mailbox } from "./Mailbox.ts"
+import type { Siblings } from "./ObserverLayers.ts"
+import { contextOf, newKey, siblingsOf } from "./ObserverLayers.ts"
 import { RecentCalls } from "./RecentCalls.ts"
 import * as Timeline from "./Timeline.ts"
 
@@ -82,12 +84,19 @@ export interface Observer {
   readonly onCallEnd?: ((timeline: Timeline.Timeline) => void | Effect.Effect<void>) | undefined
   /** made by `Observer.spans` only */
   readonly "~@rego/core/Observer/spans"?: Spans | undefined
+  /** what it reports, and where to: of several that have the same the last one is told */
+  readonly "~@rego/core/Observer/reports"?: ReadonlyArray<unknown> | undefined
 }
 
 const none: ReadonlySet<Observer> = new Set()
 
 /**
  * The observers of the calls made here. A call reads them once, when it begins.
+ *
+ * **Gotchas**
+ *
+ * Of layers side by side it holds the observers of one; calls, `flush` and the policies hear for all of them. Who sets it
+ * directly replaces all: add with `layer` and `mergeWithExisting`.
  *
  * @category references
  * @since 0.1.0
@@ -138,42 +147,83 @@ export interface Sinks {
   readonly events: ReadonlyArray<Mailbox<Observer>>
   readonly ends: ReadonlyArray<Mailbox<Observer>>
   readonly spans: Spans
+  /** the layer that has set them, and those that were built with it */
+  readonly siblings: Siblings | undefined
 }
 
 const sinks = new WeakMap<ReadonlySet<Observer>, Sinks>()
 
-/** @internal */
-export const sinksOf = (observers: ReadonlySet<Observer>): Sinks => {
+const reportSame = (a: Observer, b: Observer): boolean => {
+  const [one, other] = [a["~@rego/core/Observer/reports"], b["~@rego/core/Observer/reports"]]
+  return one !== undefined && one.length === other?.length && one.every((part, i) => Object.is(part, other[i]))
+}
+
+/** Two that count the same in one place would count it twice. */
+const eachOnce = (observers: ReadonlyArray<Observer>): ReadonlyArray<Observer> =>
+  observers.filter((observer, i) => !observers.slice(i + 1).some((later) => reportSame(observer, later)))
+
+const sinksOf = (observers: ReadonlySet<Observer>): Sinks => {
   const known = sinks.get(observers)
   if (known !== undefined) return known
-  const all = [...observers]
+  const all = eachOnce(Array.from(observers))
   const made: Sinks = {
     events: all.filter(({ onEvent }) => onEvent !== undefined).map(mailboxOf),
     ends: all.filter(({ onCallEnd }) => onCallEnd !== undefined).map(mailboxOf),
     spans: all.map((observer) => observer["~@rego/core/Observer/spans"]).findLast((level) => level !== undefined) ??
-      "auto"
+      "auto",
+    siblings: siblingsOf(observers)
   }
   sinks.set(observers, made)
   return made
 }
 
+/** What the code of users has said of an attempt. */
+const wordsOf = (attempt: AttemptFacts) => {
+  const { cause } = attempt
+  const attributes = Timeline.annotationsIn(attempt)
+  return {
+    ...(cause === undefined ? {} : { error: Timeline.errorOf(cause) }),
+    ...(attributes === undefined ? {} : { attributes })
+  }
+}
+
 /**
- * An event on its way. What it says of an error is put into words when it is told, not while the call runs.
+ * Those who hear of a call that is made in a context. It names `observers`; layers side by side may have set others.
+ *
+ * @internal
+ */
+export const sinksIn = (context: Context.Context<never>, observers: ReadonlySet<Observer>): Sinks => {
+  const found = sinksOf(observers)
+  return found.siblings === undefined ? found : sinksOf(found.siblings.unite(context, observers))
+}
+
+/**
+ * All observers of a context.
+ *
+ * @internal
+ */
+export const observersIn = (context: Context.Context<never>): ReadonlySet<Observer> => {
+  const observers = Context.get(context, CurrentObservers)
+  return siblingsOf(observers)?.unite(context, observers) ?? observers
+}
+
+/**
+ * An event on its way. What it says of an attempt that ended is put into words when it is told, not while the call runs.
  *
  * @internal
  */
 export class EventNotice implements Notice<Observer> {
   private event: Timeline.Event
-  private cause: Parameters<typeof Timeline.errorOf>[0] | undefined
-  constructor(event: Timeline.Event, cause?: Parameters<typeof Timeline.errorOf>[0]) {
+  private ended: AttemptFacts | undefined
+  constructor(event: Timeline.Event, ended?: AttemptFacts) {
     this.event = event
-    this.cause = cause
+    this.ended = ended
   }
 
   tell(observer: Observer): unknown {
-    if (this.cause !== undefined) {
-      this.event = { ...this.event, error: Timeline.errorOf(this.cause) } as Timeline.Event
-      this.cause = undefined
+    if (this.ended !== undefined) {
+      this.event = { ...this.event, ...wordsOf(this.ended) } as Timeline.Event
+      this.ended = undefined
     }
     return observer.onEvent?.(this.event)
   }
@@ -208,13 +258,13 @@ export const tell = (observers: ReadonlySet<Observer>, event: Timeline.Event): v
 // -----------------------------------------------------------------------------
 
 /**
- * An observer whose options are checked: throws a `RangeError` when `capacity` is no integer from 1. Plain objects do as
- * well; `layer` checks them.
+ * Checks an observer and returns it: throws a `RangeError` when `capacity` is no integer from 1. Not needed for `layer`, which
+ * checks what it is given; it types the callbacks of an object that stands alone.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options: Omit<Observer, "~@rego/core/Observer/spans">): Observer => check({ ...options })
+export const make = (options: Omit<Observer, `~@rego/core/Observer/${string}`>): Observer => check(options)
 
 /**
  * Says how much of a call is shown as spans, in place of the default `"auto"`. Of several the last counts.
@@ -237,6 +287,8 @@ export const spans = (level: Spans): Observer => ({ name: "spans", "~@rego/core/
 // -----------------------------------------------------------------------------
 
 /**
+ * How many calls `recent` keeps, and which.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -252,6 +304,8 @@ export interface RecentOptions {
 }
 
 /**
+ * A call that was kept.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -262,6 +316,8 @@ export interface RecentCall {
 }
 
 /**
+ * Which of the calls that are kept are wanted; what is left out does not matter.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -337,19 +393,19 @@ export const recent = (options: RecentOptions = {}): Recent => new RecentCalls(o
 const own = (observer: Observer): Effect.Effect<Observer, never, Scope.Scope> =>
   Effect.flatMap(Effect.context<never>(), (context) => {
     const mailbox = mailboxOf(check(observer))
-    return Effect.as(
-      Effect.acquireRelease(Effect.sync(() => mailbox.open(context)), () => mailbox.close),
-      observer
-    )
+    return Effect.as(Effect.acquireRelease(Effect.sync(() => mailbox.open(context)), (close) => close), observer)
   })
 
 type AnyObserver = Observer | Effect.Effect<Observer, any, any>
 
 /**
- * Sets the observers of all calls made under the layer. Replaces those that were set outside, unless
+ * Sets the observers of all calls made under the layer. Replaces those that were set around it, unless
  * `mergeWithExisting` is true, as `Logger.layer` does.
  *
  * **Details**
+ *
+ * Of layers side by side (`Layer.mergeAll`, an array for `Effect.provide`) the observers of all are told, each of them
+ * once, and together they replace what was set around them.
  *
  * An Effect among them is run when the layer is built, in the scope of the layer. When the layer closes, what still waits
  * is told for at most two seconds of real time; what is left then is dropped and counted.
@@ -364,25 +420,25 @@ export const layer = <const Observers extends ReadonlyArray<AnyObserver>>(
   never,
   Observers extends readonly [] ? never : Effect.Error<Observers[number]>,
   Exclude<Observers extends readonly [] ? never : Effect.Services<Observers[number]>, Scope.Scope>
-> =>
-  Layer.effect(
-    CurrentObservers,
-    Effect.withFiber((fiber) =>
-      Effect.gen(function*() {
-        const current = new Set(options?.mergeWithExisting === true ? fiber.getRef(CurrentObservers) : [])
-        for (const observer of observers as ReadonlyArray<AnyObserver>) {
-          current.add(yield* own(Effect.isEffect(observer) ? yield* observer : observer))
-        }
-        return current
-      })
-    )
-  ) as never
+> => {
+  const key = newKey()
+  return Layer.effectContext(Effect.gen(function*() {
+    const around = options?.mergeWithExisting === true ? observersIn(yield* Effect.context<never>()) : none
+    const all = new Set(around)
+    for (const observer of observers as ReadonlyArray<AnyObserver>) {
+      all.add(yield* own(Effect.isEffect(observer) ? yield* observer : observer))
+    }
+    return yield* contextOf(key, CurrentObservers, all)
+  })) as never
+}
 
 // -----------------------------------------------------------------------------
 // inspecting
 // -----------------------------------------------------------------------------
 
 /**
+ * How an observer keeps up, in notices: an event or the end of a call is one.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -415,7 +471,7 @@ export const statistics = (observer: Observer): Effect.Effect<Statistics> =>
  * @since 0.1.0
  */
 export const flush: Effect.Effect<void> = Effect.withFiber((fiber) =>
-  Effect.forEach(fiber.getRef(CurrentObservers), (observer) => mailboxOf(observer).flush, {
+  Effect.forEach(observersIn(fiber.context), (observer) => mailboxOf(observer).flush, {
     concurrency: "unbounded",
     discard: true
   })

@@ -30,6 +30,8 @@ import { parseDuration } from "./Issue.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What an attempt came to: one of four verdicts, made by the constructors below.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -44,6 +46,8 @@ export type Outcome = Success | Retryable | NonRetryable | Abort
 export type Attributes = Readonly<Record<string, string | number | boolean>>
 
 /**
+ * The dependency did what was asked: the call ends with the exit of the attempt.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -52,11 +56,14 @@ export interface Success {
 }
 
 /**
+ * The attempt did not succeed, and another one may. The rules of `docs/retry.md` decide whether there is one.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface Retryable {
   readonly _tag: "Retryable"
+  /** a word for timelines, from a set of few */
   readonly reason: string
   /** wait asked for by the server: the next attempt never starts earlier; infinite where it wants no further attempt */
   readonly retryAfter?: Duration.Duration | undefined
@@ -70,6 +77,8 @@ export interface Retryable {
 }
 
 /**
+ * Asking again would get the same answer: the call ends with the exit of the attempt.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -80,6 +89,8 @@ export interface NonRetryable {
 }
 
 /**
+ * Nobody wants the answer any more: the call ends, and it counts neither for nor against the dependency.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -94,6 +105,8 @@ export interface Abort {
 // -----------------------------------------------------------------------------
 
 /**
+ * The verdict on an attempt that did what was asked.
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -132,7 +145,8 @@ export const retryable = (options: {
 })
 
 /**
- * The dependency answered: trying again would only repeat the answer.
+ * The dependency answered: trying again would only repeat the answer. Ends the call with the exit of the attempt, and pays
+ * into its budget, since the dependency is well. A `reason` is a word from a set of few, such as `http_404`.
  *
  * @category constructors
  * @since 0.1.0
@@ -143,7 +157,7 @@ export const nonRetryable = (options: {
 }): Outcome => ({ _tag: "NonRetryable", ...options })
 
 /**
- * The attempt was given up from outside. Ends the call, counts for and against nobody.
+ * Nobody wants the answer any more, as after an interruption. Ends the call; counts neither for nor against the dependency.
  *
  * @category constructors
  * @since 0.1.0
@@ -176,6 +190,8 @@ export const retryAfterMillis = (outcome: Retryable): number | undefined => {
 const tags: ReadonlySet<unknown> = new Set(["Success", "Retryable", "NonRetryable", "Abort"])
 
 /**
+ * Whether a value is an `Outcome`: a known tag, and a reason and a wait where they belong.
+ *
  * @category guards
  * @since 0.1.0
  */

@@ -89,47 +89,61 @@ export class PolicyInvalid extends Data.TaggedError("PolicyInvalid")<{
 // -----------------------------------------------------------------------------
 
 /**
+ * Retries: without this section a call makes one group of attempts. `{}` has all defaults.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface RetryInput {
-  /** the first attempt counts */
+  /** the first attempt counts: 3 means two retries. 1 to 10, default 3 */
   readonly maxAttempts?: number | undefined
-  /** a `Backoff`, or any `Schedule` that sees `Backoff.Input` and needs no service */
+  /**
+   * The wait before each retry: a `Backoff` with waits up to 30 seconds, or any `Schedule` that sees `Backoff.Input` and
+   * needs no service. Default: exponential, 10 ms to 250 ms, factor 2, full jitter
+   */
   readonly backoff?: Backoff.Backoff | Schedule.Schedule<unknown, Backoff.Input> | undefined
-  /** a server that asks for a longer wait ends the call */
+  /** a server that asks for a longer wait ends the call; up to 5 minutes, default 10 seconds */
   readonly maxRetryAfter?: Duration.Input | undefined
   /** whether a failure that a nested call has already retried is retried again; `"refuse"` unless given */
   readonly nested?: "allow" | "refuse" | undefined
 }
 
 /**
+ * Timeouts, 1 millisecond to 24 hours each; what is left out does not bound anything.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface TimeoutInput {
+  /** how long one attempt may take; an attempt that it cuts off is tried again only where `idempotent` is `true` */
   readonly perAttempt?: Duration.Input | undefined
+  /** how long the call may take, with all attempts, waits and the look-up of its policy */
   readonly overall?: Duration.Input | undefined
 }
 
 /**
+ * Hedges: when a second request is sent although the first one has not failed, and what holds it back.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface HedgeInput<T extends string = string> {
   /** a `Hedge.Trigger`, any `Schedule` that sees `Hedge.State`, or the name of a registered one */
   readonly trigger: Hedge.Trigger | Schedule.Schedule<unknown, Hedge.State> | T
-  /** extra attempts beside the first of each group */
+  /** extra attempts beside the first of each group, 1 to 3. Default 1; attempts × (1 + hedges) is at most 12 */
   readonly maxHedges?: number | undefined
-  /** no hedges while more than this share of the key's attempts of the trailing 10 seconds failed Retryable */
+  /** no hedges while more than this share of the key's attempts of the trailing 10 seconds failed Retryable. Default 0.05 */
   readonly maxFailing?: number | undefined
-  /** latency within 1 % instead of 3 %, for three times the memory */
+  /** latency within 1 % instead of 3 %, for three times the memory. Default `false` */
   readonly precise?: boolean | undefined
   /** a further budget that must grant each hedge, besides the one of the policy */
   readonly budget?: string | undefined
 }
 
 /**
+ * The budget for extra attempts: a name, or a name and what a retry and a hedge cost, 1 to 100 tokens each. The cost
+ * is 1 unless given.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -138,15 +152,19 @@ export type BudgetInput<B extends string = string> =
   | { readonly name: B; readonly retryCost?: number | undefined; readonly hedgeCost?: number | undefined }
 
 /**
+ * A policy as it is written. What is left out is inherited, and off where nothing is inherited; `"off"` switches an
+ * inherited section off. Only the budget is never off: without a name it is `default`.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface Input<B extends string = string, C extends string = string, T extends string = string> {
   readonly retry?: RetryInput | "off" | undefined
   readonly timeout?: TimeoutInput | "off" | undefined
-  /** starts only where `idempotent` is true */
+  /** hedges start only where `idempotent` is true */
   readonly hedge?: HedgeInput<T> | "off" | undefined
   readonly budget?: BudgetInput<B> | undefined
+  /** asked after the classifier of the call site: a function, or the name of one that `Classifier.layer` registered */
   readonly classifier?: Classifier.Any | C | undefined
   /** `true`, `false` or unstated: which failures may be retried is a table in `docs/idempotency.md` */
   readonly idempotent?: boolean | undefined
@@ -266,6 +284,8 @@ export const fromSections = (sections: Sections): Policy<any> => ({
 })
 
 /**
+ * Whether a value was made by `make`.
+ *
  * @category guards
  * @since 0.1.0
  */

@@ -71,6 +71,8 @@ const Version = Schema.String.pipe(Schema.check(Schema.makeFilter((text) => {
 const Revision = Schema.String.pipe(Schema.check(Schema.isMinLength(1)))
 
 /**
+ * The schema of a budget in a document: its `type`, and the options of the constructor that the type names.
+ *
  * @category schemas
  * @since 0.1.0
  */
@@ -100,6 +102,8 @@ export const Entry = Schema.Struct({
 })
 
 /**
+ * A policy of a document, decoded.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -142,6 +146,8 @@ export const Switch = Schema.Union([
 ])
 
 /**
+ * An entry of `off` or `hedgeOff`, decoded.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -167,6 +173,8 @@ export const PolicyDocument = Schema.Struct({
 })
 
 /**
+ * A document, decoded: durations, backoffs and triggers are values.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -314,12 +322,17 @@ const readingEntries = function*(
   noted: Noted
 ): Steps<PolicyDocument["policies"]> {
   const entries: Array<readonly [string, Entry]> = []
+  const known = new Map<unknown, Entry>()
   for (const pattern of Object.keys(policies)) {
     yield
     const path = ["policies", pattern]
     PolicySet.checkPattern(pattern, path, noted.names)
-    const entry = decodePart(entryDecoder, policies[pattern], path, isNewer, noted)
-    if (entry !== undefined) entries.push([pattern, entry])
+    const json = policies[pattern]
+    const entry = known.get(json) ?? decodePart(entryDecoder, json, path, isNewer, noted)
+    if (entry === undefined) continue
+    entries.push([pattern, entry])
+    // What is ignored is listed with each path.
+    if (!isNewer) known.set(json, entry)
   }
   return Object.fromEntries(entries)
 }

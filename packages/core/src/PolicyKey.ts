@@ -35,12 +35,17 @@ import type { Brand } from "effect"
 // -----------------------------------------------------------------------------
 
 /**
+ * A text that was checked by `make`.
+ *
  * @category models
  * @since 0.1.0
  */
 export type PolicyKey = string & Brand.Brand<"@rego/core/PolicyKey">
 
 /**
+ * What a call site may give as a key: any text. One that `make` would refuse runs under the overflow key of its
+ * namespace.
+ *
  * @category models
  * @since 0.1.0
  */

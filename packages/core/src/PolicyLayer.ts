@@ -12,9 +12,10 @@
  *
  * **Gotchas**
  *
- * Provided around a single call (`effect.pipe(Effect.provide(Policies))`) its state is new each time, so that its
- * budget knows of no other call, and the call waits for its own abandoned attempts at the end. It warns when it is built more than 10 times within
- * 10 seconds. Provide it before the layers of the clients that it protects: layers side by side close in parallel.
+ * Provided around a single call (`effect.pipe(Effect.provide(Policies))`) its state is new each time, so that its budget
+ * knows of no other call, and the call waits for its own abandoned attempts at the end. It warns when it is built more than
+ * 10 times within 10 seconds. Provide it before the layers of the clients that it protects: layers side by side close in
+ * parallel.
  *
  * **Example** (Policies for an application)
  *
@@ -111,6 +112,8 @@ const toLayer = <R>(source: Effect.Effect<Source, Policy.PolicyInvalid>) =>
 // -----------------------------------------------------------------------------
 
 /**
+ * The policies of `make`, by the keys that they are for.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -119,6 +122,7 @@ export interface Options<B extends string, C extends string, T extends string, N
   readonly policies: { readonly [key: string]: Policy.Input<B, C, T> | Policy.Policy<N> }
   /** lies under every entry that matches; does not make a key known */
   readonly defaults?: Policy.Input<B, C, T> | Policy.Policy<N> | undefined
+  /** what a key gets that no entry matches. Default `"single-attempt"` */
   readonly onMissing?: OnMissing | undefined
   readonly limits?: Limits | undefined
 }
@@ -202,8 +206,8 @@ const fromDecoded = (document: PolicyDocument.PolicyDocument, instance: string):
  *
  * **Details**
  *
- * Fails with every issue of the document. Budgets and classifiers that it names and does not define are looked up among
- * those provided to the layer.
+ * Fails with every issue of the document. Budgets, classifiers and triggers that it names and does not define are looked up
+ * among those provided to the layer. `instance` is the name by which rollouts choose; without one each start draws another.
  *
  * @category layers
  * @since 0.1.0
@@ -225,6 +229,8 @@ export const fromDocument = (
 // -----------------------------------------------------------------------------
 
 /**
+ * What `live` does at boot, and how careful it is with documents. All have defaults.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -312,6 +318,8 @@ export const live = (options: LiveOptions = {}): Layer.Layer<PolicyProvider, Pol
   ProviderLayer.toLayer(LiveLayer.build(options))
 
 /**
+ * Where `fetch` gets the policy of a key, and how long it keeps it.
+ *
  * @category options
  * @since 0.1.0
  */

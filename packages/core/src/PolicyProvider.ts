@@ -91,6 +91,8 @@ export interface Rejection {
 }
 
 /**
+ * A key or pattern that a kill switch or an override has switched off.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -101,6 +103,8 @@ export interface SwitchedOff {
 }
 
 /**
+ * An override that is in force.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -149,6 +153,8 @@ export interface PolicyChange {
 export type Change = "off" | "hedgeOff" | Input | Policy<unknown>
 
 /**
+ * How long an override holds. It has no default: one that is forgotten must end by itself.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -158,6 +164,8 @@ export interface OverrideOptions {
 }
 
 /**
+ * An override that was set.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -167,6 +175,8 @@ export interface Override {
 }
 
 /**
+ * What is known about a key since its layer was built.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -180,6 +190,9 @@ export interface KeyStatistics {
 }
 
 /**
+ * The service that calls require, and that a `PolicyLayer` provides: the policies in force, how they stand, and the
+ * means to change them in this process.
+ *
  * @category services
  * @since 0.1.0
  */

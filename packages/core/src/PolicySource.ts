@@ -124,18 +124,24 @@ export type Found =
   | { readonly _tag: "Failed"; readonly error: SourceError }
 
 /**
+ * Says that a document was found: any JSON, not yet checked.
+ *
  * @category constructors
  * @since 0.1.0
  */
 export const document = (json: unknown): Found => ({ _tag: "Document", json })
 
 /**
+ * Says that the last document is still the current one.
+ *
  * @category constructors
  * @since 0.1.0
  */
 export const unchanged: Found = { _tag: "Unchanged" }
 
 /**
+ * Says that nothing was found, and why. Calls go on with what is in force.
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -187,6 +193,8 @@ export type Report =
 // -----------------------------------------------------------------------------
 
 /**
+ * The service that `PolicyLayer.live` requires.
+ *
  * @category services
  * @since 0.1.0
  */
@@ -200,6 +208,8 @@ export class PolicySource extends Context.Service<PolicySource, {
 }>()("@rego/core/PolicySource") {}
 
 /**
+ * Makes a source from a stream of what was found. Without `report` it does not hear what became of its documents.
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -74,7 +74,7 @@ export const check = ({ names, state }: Provider): Effect.Effect<void, PolicyInv
   Effect.suspend(() => {
     const { onMissing, set } = state.inForce
     const policies = { set, givesDefaults: onMissing === "defaults" }
-    const merged = BootChecks.allMergedIssues(policies, (name) => state.budgets.maxCost(name))
+    const merged = BootChecks.allMergedIssues(policies, (name) => state.budgets.sample(name))
     const warnings = Effect.forEach(BootChecks.warnings(policies), (warning) => Effect.logWarning(warning), {
       discard: true
     })

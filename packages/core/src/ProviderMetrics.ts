@@ -4,31 +4,51 @@
  *
  * @internal
  */
-import type { Context, Metric, Scope } from "effect"
+import type { Context, Fiber, Metric, Scope } from "effect"
 import { Duration, Effect, Stream } from "effect"
 import type { Binding } from "./Bindings.ts"
 import type { MetricSeries, ReadName } from "./MetricSeries.ts"
 import { overflow } from "./PolicyKey.ts"
 import type { PolicyProvider, PolicyStatus } from "./PolicyProvider.ts"
 
-/** The balance of a budget now. Nothing waits for one whose state takes time: it shows what was last
- * known at once, and that is 0 where nothing ever was. */
+/**
+ * What a budget holds. Nobody waits for a state that takes time: it is asked for at each collection, unless an answer is
+ * still on its way, and what came last is shown; 0 until something has come.
+ */
 class Balance {
-  private last = 0
+  last: number
+  private asked: Fiber.Fiber<{ readonly balance: number }> | undefined = undefined
   private readonly binding: Binding
   private readonly context: Context.Context<never>
-  constructor(binding: Binding, context: Context.Context<never>) {
+  constructor(binding: Binding, context: Context.Context<never>, last: number) {
     this.binding = binding
     this.context = context
+    this.last = last
   }
 
   read(): number {
-    const fiber = Effect.runForkWith(this.context)(this.binding.budget.state)
-    const exit = fiber.pollUnsafe()
-    if (exit === undefined) fiber.interruptUnsafe()
-    else if (exit._tag === "Success") this.last = exit.value.balance
+    if (this.asked === undefined) this.ask()
     return this.last
   }
+
+  private ask(): void {
+    this.asked = Effect.runForkWith(this.context)(this.binding.budget.state)
+    this.asked.addObserver((exit) => {
+      this.asked = undefined
+      if (exit._tag === "Success") this.last = exit.value.balance
+    })
+  }
+
+  close(): void {
+    this.asked?.interruptUnsafe()
+  }
+}
+
+interface ShownBudget {
+  /** its name in the policy */
+  readonly of: string
+  readonly balance: Balance
+  readonly registration: Metric.Registration | undefined
 }
 
 /** The keys that share a label: one, or those beyond the bound. */
@@ -38,7 +58,7 @@ class Labelled {
   private readonly label: string
   private readonly series: MetricSeries
   private saves = false
-  private budget: { readonly name: string; readonly registration: Metric.Registration | undefined } | undefined
+  private budget: ShownBudget | undefined
 
   constructor(label: string, series: MetricSeries) {
     this.label = label
@@ -66,21 +86,28 @@ class Labelled {
       )
     }
     // The balances of several budgets have no sum that means anything.
-    if (this.label !== overflow) this.setBudget(binding, new Balance(binding, context))
+    if (this.label !== overflow) this.setBudget(binding, context)
   }
 
-  private setBudget(binding: Binding, balance: Balance): void {
-    this.budget?.registration?.remove()
-    const name = this.series.budgets.of(binding.plan.budget)
+  private setBudget(binding: Binding, context: Context.Context<never>): void {
+    this.removeBudget()
+    const { budget } = binding.plan
+    const name = this.series.budgets.of(budget)
+    const balance = new Balance(binding, context, this.budget?.of === budget ? this.budget.balance.last : 0)
     // What is unlimited has no number.
     const registration = balance.read() === Infinity
       ? undefined
       : this.series.register("budgetAvailable", [this.label, name], () => balance.read())
-    this.budget = { name, registration }
+    this.budget = { of: budget, balance, registration }
+  }
+
+  private removeBudget(): void {
+    this.budget?.balance.close()
+    this.budget?.registration?.remove()
   }
 
   remove(): void {
-    this.budget?.registration?.remove()
+    this.removeBudget()
     for (const registration of this.registrations) registration.remove()
   }
 }

@@ -148,7 +148,7 @@ export class ProviderState {
   private constructor(initial: Initial, options: Options) {
     const { bounds, context, supervisor } = options
     this.clock = Context.get(context, Clock.Clock)
-    this.observers = Context.get(context, Observer.CurrentObservers)
+    this.observers = Observer.observersIn(context)
     this.budgets = new BudgetStates(context, context)
     this.budgets.apply(initial.budgets, nowMillis(this.clock))
     this.switches.accept(initial.switches)

@@ -103,6 +103,11 @@ export class RatioBudget implements Budget {
     this.hedges = this.hedges.resliced(this.slot, end)
   }
 
+  /** What pays for hedges is the reserve alone where they get nothing of the ratio part. */
+  get maxHedgeCost(): number | undefined {
+    return this.ratio > 0 && this.keep < 1 ? undefined : this.reserve.capacity - this.kept
+  }
+
   drain(): void {
     this.reserve.tokens = 0
   }
@@ -133,9 +138,10 @@ export class RatioBudget implements Budget {
       (!hedge || this.hedges.sum + cost <= allowance * (1 - this.keep))
   }
 
+  /** On the way of every call: within a slot nothing but its sum changes. */
   private deposit(now: number): void {
-    this.advance(now)
-    this.deposits.add(this.slot, 1)
+    if (now >= this.slotEndsAt) this.advance(now)
+    this.deposits.increment()
   }
 
   readonly tryAcquire = ({ cost, kind, now }: Request): Decision => {

@@ -20,6 +20,12 @@ const closed = <Name extends string>(texts: Readonly<Record<Name, Text>>): Schem
     )
   )
 
+/** Of calls that stop, and of hedges that are refused. */
+const abandoned: Text = {
+  means: "too many attempts of the key that were given up still run",
+  todo: "make the effect interruptible, or give it a timeout of its own"
+}
+
 const stopTexts = {
   non_retryable: {
     means: "the classifier says that another attempt would get the same answer",
@@ -73,10 +79,7 @@ const stopTexts = {
     means: "the budget refused another attempt; the denial before it says why",
     todo: "look at the failure rate first: the budget is there to stop retries in an outage"
   },
-  abandoned: {
-    means: "too many attempts of the key that were given up still run",
-    todo: "make the effect interruptible, or give it a timeout of its own"
-  },
+  abandoned,
   admission_denied: {
     means: "the budget refused the call before its first attempt",
     todo: "the dependency is overloaded; send less, or wait"
@@ -148,10 +151,7 @@ const denialTexts = {
     means: "a kill switch or an override turned hedges off for the key",
     todo: "look at who switched it off, with PolicyProvider.status"
   },
-  abandoned: {
-    means: "too many attempts of the key that were given up still run",
-    todo: "make the effect interruptible, or give it a timeout of its own"
-  },
+  abandoned,
   other: {
     means: "a budget of your own refused; its words are in detail",
     todo: "ask who wrote the budget"

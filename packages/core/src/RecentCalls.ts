@@ -8,6 +8,7 @@ import { Duration, Effect, Option } from "effect"
 import { parseDuration } from "./Issue.ts"
 import type { RecentCall, RecentFilter, RecentOptions } from "./Observer.ts"
 import type { Timeline } from "./Timeline.ts"
+import { droppedOf } from "./Waterfall.ts"
 
 const durationOf = ({ timeline }: RecentCall): number => timeline.endedAt - timeline.startedAt
 
@@ -55,34 +56,40 @@ const slowestWindow = 3_600_000
 
 /** The slowest ones of the last hour, the slowest first. */
 class Slowest {
-  kept: Array<RecentCall> = []
+  private kept: ReadonlyArray<RecentCall> = []
+  /** when the earliest of them ended */
+  private earliest = Infinity
   private readonly size: number
   constructor(size: number) {
     this.size = size
   }
 
   add(call: RecentCall): void {
+    if (this.size === 0) return
     const last = this.kept[this.size - 1]
-    if (this.size === 0 || (last !== undefined && durationOf(last) >= durationOf(call) && !this.isOld(last, call))) {
-      return
-    }
-    this.kept = [...this.kept.filter((other) => !this.isOld(other, call)), call]
-      .toSorted((a, b) => durationOf(b) - durationOf(a))
-      .slice(0, this.size)
+    const { endedAt } = call.timeline
+    if (last !== undefined && durationOf(last) >= durationOf(call) && !isOld(this.earliest, endedAt)) return
+    this.kept = [...this.at(endedAt), call].toSorted((a, b) => durationOf(b) - durationOf(a)).slice(0, this.size)
+    this.earliest = Math.min(...this.kept.map(({ timeline }) => timeline.endedAt))
   }
 
-  private isOld(kept: RecentCall, now: RecentCall): boolean {
-    return now.timeline.endedAt - kept.timeline.endedAt > slowestWindow
+  at(now: number): ReadonlyArray<RecentCall> {
+    return this.kept.filter(({ timeline }) => !isOld(timeline.endedAt, now))
   }
 }
+
+const isOld = (endedAt: number, now: number): boolean => now - endedAt > slowestWindow
 
 // -----------------------------------------------------------------------------
 // looking at it
 // -----------------------------------------------------------------------------
 
+/** The second part of an id, without which calls that ended in one instant would have no order. */
+const numberOf = ({ id }: RecentCall): number => parseInt(id.slice(id.lastIndexOf("-") + 1), 36)
+
 const orders: Readonly<Record<NonNullable<RecentFilter["order"]>, (a: RecentCall, b: RecentCall) => number>> = {
-  latest: (a, b) => b.timeline.endedAt - a.timeline.endedAt || (a.id < b.id ? 1 : -1),
-  slowest: (a, b) => durationOf(b) - durationOf(a) || (a.id < b.id ? 1 : -1)
+  latest: (a, b) => b.timeline.endedAt - a.timeline.endedAt || numberOf(b) - numberOf(a),
+  slowest: (a, b) => durationOf(b) - durationOf(a) || numberOf(b) - numberOf(a)
 }
 
 const matches = ({ key = "", minAttempts = 0, result, slowerThan }: RecentFilter) => {
@@ -90,13 +97,15 @@ const matches = ({ key = "", minAttempts = 0, result, slowerThan }: RecentFilter
   return (call: RecentCall): boolean =>
     call.timeline.key.toLowerCase().includes(wanted) &&
     (result === undefined || call.timeline.result === result) &&
-    call.timeline.attempts.length >= minAttempts &&
+    call.timeline.attempts.length + droppedOf(call.timeline) >= minAttempts &&
     durationOf(call) >= millis
 }
 
 export class RecentCalls {
   readonly name = "recent"
   private total = 0
+  /** when the call ended that it was told of last, kept or not */
+  private now = -Infinity
   private readonly slowerThan: number
   private readonly latest: Ring
   private readonly failed: Ring
@@ -110,6 +119,7 @@ export class RecentCalls {
 
   readonly onCallEnd = (timeline: Timeline): void => {
     this.total++
+    this.now = timeline.endedAt
     const id = `${Math.floor(timeline.startedAt).toString(36)}-${this.total.toString(36)}`
     const call = { id, timeline }
     const hasFailed = timeline.result === "failure" || timeline.result === "defect"
@@ -131,6 +141,6 @@ export class RecentCalls {
 
   /** One call may be in all three. */
   private all(): ReadonlySet<RecentCall> {
-    return new Set([...this.latest.kept, ...this.failed.kept, ...this.slowest.kept])
+    return new Set([...this.latest.kept, ...this.failed.kept, ...this.slowest.at(this.now)])
   }
 }

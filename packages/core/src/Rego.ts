@@ -51,6 +51,8 @@ type Late<T> = Classifier.Late<T>
 // -----------------------------------------------------------------------------
 
 /**
+ * What only the call site can know about a call. All of it is optional: the policy of the key has the rest.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -263,6 +265,8 @@ export type ResilientService<S, R = PolicyProvider, Only = string, Except = neve
 export type MethodName<S> = Service.MethodName<S>
 
 /**
+ * Under which keys the methods of a service run, which of them, and what is known about them.
+ *
  * @category options
  * @since 0.1.0
  */

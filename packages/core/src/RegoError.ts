@@ -37,12 +37,16 @@ import type { PolicyKey } from "./PolicyKey.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * Why there is no exit to return. `Effect.catchReason("RegoError", …)` handles one of them by its tag.
+ *
  * @category models
  * @since 0.1.0
  */
 export type Reason = DeadlineExceeded | AttemptTimedOut | AdmissionDenied | PolicyMissing
 
 /**
+ * The deadline passed while an attempt ran, or before the first one. Work may still go on at the server.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -57,27 +61,38 @@ export interface DeadlineExceeded {
 }
 
 /**
+ * The attempt after which the call stopped was cut off by `timeout.perAttempt`. Work may still go on at the server.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface AttemptTimedOut {
   readonly _tag: "AttemptTimedOut"
+  /** of the policy */
   readonly perAttempt: Duration.Duration
   readonly attempt: Attempt.Id
 }
 
 /**
+ * A budget that gates first attempts refused the call; nothing ran. Only budgets with `admit` do that, such as
+ * `Budget.adaptiveThrottle`.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface AdmissionDenied {
   readonly _tag: "AdmissionDenied"
+  /** its name */
   readonly budget: string
+  /** why, in the words of the budget */
   readonly detail: string
+  /** when asking again can help, where the budget knows it */
   readonly retryAfter: Option.Option<Duration.Duration>
 }
 
 /**
+ * No policy matches the key, and the layer has `onMissing: "fail"`; nothing ran.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -103,6 +118,9 @@ const describe = (reason: Reason): string => {
 }
 
 /**
+ * A call ended without an exit of its own to return. It has no stack, which would show the library and not the caller;
+ * the timeline of the call is in its cause (`Timeline.fromCause`).
+ *
  * @category errors
  * @since 0.1.0
  */
@@ -138,6 +156,8 @@ export const makeWithoutStack = (key: PolicyKey, reason: Reason): RegoError => {
 }
 
 /**
+ * Whether a value is a `RegoError`.
+ *
  * @category guards
  * @since 0.1.0
  */

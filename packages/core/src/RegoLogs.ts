@@ -40,12 +40,16 @@ import { durationField, integerField, readOptions } from "./Issue.ts"
 import * as Observer from "./Observer.ts"
 
 /**
+ * A level of Effect's logger, or `"None"` for no line at all.
+ *
  * @category models
  * @since 0.1.0
  */
 export type Level = LogLevel.Severity | "None"
 
 /**
+ * Which calls write a line, at which level, and how many lines there may be.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -136,9 +140,7 @@ export const make = (options: Options = {}): Effect.Effect<Observer.Observer, ne
  *
  * **Gotchas**
  *
- * Side by side with another layer that sets observers (`Layer.mergeAll`, an array of `Effect.provide`) the last one
- * replaces the others. Put all into one list, `Observer.layer([RegoMetrics.make(), RegoLogs.make()])`, or lay one over the
- * other with `Layer.provideMerge`.
+ * Two of these layers that were made apart write two lines.
  *
  * @category layers
  * @since 0.1.0

@@ -39,7 +39,7 @@
  * @since 0.1.0
  */
 import type { Layer, Scope } from "effect"
-import { Effect, Schema } from "effect"
+import { Context, Effect, Metric, Schema } from "effect"
 import { updatesOf } from "./CallMetrics.ts"
 import { integerField, readOptions, rule } from "./Issue.ts"
 import { MetricSeries } from "./MetricSeries.ts"
@@ -83,6 +83,8 @@ export const prometheusName: (name: string) => string = MetricTable.prometheusNa
 // -----------------------------------------------------------------------------
 
 /**
+ * How many series there may be, and of which durations and reasons.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -125,6 +127,12 @@ const Options = Schema.Struct({
 // the observer
 // -----------------------------------------------------------------------------
 
+/** Series of other attributes are other ones, in the same registry too. */
+const reportsTo = (context: Context.Context<never>): ReadonlyArray<unknown> => {
+  const attributes = Object.entries(Context.get(context, Metric.CurrentMetricAttributes))
+  return ["metrics", Context.get(context, Metric.MetricRegistry), ...attributes.toSorted().flat()]
+}
+
 /**
  * The observer, for `Observer.layer`. Throws a `RangeError` that names every option out of range.
  *
@@ -154,6 +162,7 @@ export const make = (
     yield* follow(yield* PolicyProvider, series)
     return {
       name: "metrics",
+      "~@rego/core/Observer/reports": reportsTo(context),
       capacity,
       onCallEnd: (timeline) => {
         for (const update of updatesOf(timeline, series.labelOf)) series.update(timeline.key, update)
@@ -163,13 +172,8 @@ export const make = (
 }
 
 /**
- * Reports the metrics of all calls made under it, beside the observers that are there.
- *
- * **Gotchas**
- *
- * Side by side with another layer that sets observers (`Layer.mergeAll`, an array of `Effect.provide`) the last one
- * replaces the others. Put all into one list, `Observer.layer([RegoMetrics.make(), RegoLogs.make()])`, or lay one over the
- * other with `Layer.provideMerge`. Two of these layers around one another count each call twice.
+ * Reports the metrics of all calls made under it, beside the observers that are there. Where several of these layers report
+ * to one registry, with the same `Metric.CurrentMetricAttributes`, a call is counted once, by the last of them.
  *
  * @category layers
  * @since 0.1.0

@@ -59,6 +59,9 @@ import type { RegoError } from "./RegoError.ts"
 import { perMethod } from "./ResilientService.ts"
 
 /**
+ * Under which keys the endpoints of a client run, which of them, and what is known about them: those of
+ * `Rego.resilientService`.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -199,6 +199,16 @@ const shortened = (attributes: ReadonlyMap<string, string>): Record<string, stri
   Object.fromEntries(Array.from(attributes, ([name, value]) => [onOneLine(String(name)), onOneLine(String(value))]))
 
 /**
+ * What was written on an attempt, `undefined` for nothing.
+ *
+ * @internal
+ */
+export const annotationsIn = (facts: AttemptFacts): Record<string, string> | undefined => {
+  const written = annotationsOf(facts)
+  return written === undefined ? undefined : shortened(written)
+}
+
+/**
  * An error whose own `toString` or `message` throws must not break the reader of a timeline.
  *
  * @internal
@@ -229,8 +239,8 @@ const toAttemptRecord = (facts: AttemptFacts, offset: number): AttemptRecord => 
   if (outcome !== undefined && outcome._tag !== "Success") record.reason = outcome.reason
   if (cause !== undefined) record.error = errorOf(cause)
   if (backoffBefore !== undefined && backoffBefore > 0) record.backoffBefore = backoffBefore
-  const written = annotationsOf(facts)
-  if (written !== undefined) record.attributes = shortened(written)
+  const attributes = annotationsIn(facts)
+  if (attributes !== undefined) record.attributes = attributes
   return record
 }
 
@@ -275,6 +285,10 @@ export const CurrentCollector = Context.Reference<Collector | undefined>(
   { defaultValue: () => undefined }
 )
 
+/** @internal */
+export const collectorOf = (context: Context.Context<never>): Collector | undefined =>
+  Collector.open === 0 ? undefined : Context.get(context, CurrentCollector)
+
 /**
  * @category options
  * @since 0.1.0
@@ -294,9 +308,12 @@ const collect = <A, E, R, B>(
 ): Effect.Effect<B, never, R> =>
   Effect.withFiber((fiber) => {
     const collector = new Collector(maxTimelines, fiber.getRef(CurrentCollector))
-    return Effect.flatMap(
-      Effect.exit(Effect.provideService(self, CurrentCollector, collector)),
-      (exit) => end(exit, collector.close().map(fromRecord), collector.dropped)
+    return self.pipe(
+      Effect.provideService(CurrentCollector, collector),
+      // Interrupted as well: calls look for collectors as long as one is open.
+      Effect.onExit(() => Effect.sync(() => collector.close())),
+      Effect.exit,
+      Effect.flatMap((exit) => end(exit, collector.close().map(fromRecord), collector.dropped))
     )
   })
 

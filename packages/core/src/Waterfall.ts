@@ -160,9 +160,12 @@ export const policyOf = ({ attributes, policyRevision, policySource }: Timeline)
   return printable([[policySource, ...named].join(" "), ...age, ...overridden].join(", "))
 }
 
-const attemptsOf = ({ attempts, attributes }: Timeline): string => {
-  const dropped = Number(attributes["droppedAttempts"] ?? 0)
-  const count = attempts.length + dropped
+/** Attempts of which there is no record. */
+export const droppedOf = ({ attributes }: Timeline): number => Number(attributes["droppedAttempts"] ?? 0)
+
+const attemptsOf = (timeline: Timeline): string => {
+  const dropped = droppedOf(timeline)
+  const count = timeline.attempts.length + dropped
   return `${count} ${count === 1 ? "attempt" : "attempts"}${dropped === 0 ? "" : ` (${dropped} not kept)`}`
 }
 

@@ -126,13 +126,76 @@ describe("Mailbox", () => {
       assert.isAtLeast(turns, 5)
     }))
 
-  describe("close", () => {
+  it.effect("goes on after an observer that interrupts the fiber in which it is told", () =>
+    Effect.gen(function*() {
+      const { mailbox, observer } = make()
+      const interrupting = Effect.withFiber((fiber) => {
+        fiber.interruptUnsafe()
+        return Effect.never
+      })
+      mailbox.push(number(1))
+      mailbox.push({ tell: () => interrupting })
+      mailbox.push(number(2))
+      yield* mailbox.flush
+      assert.deepStrictEqual(observer.told, [1, 2])
+      assert.strictEqual(mailbox.failed, 1)
+      mailbox.push(number(3))
+      yield* mailbox.flush
+      assert.deepStrictEqual(observer.told, [1, 2, 3])
+    }).pipe((self) => withLog(self)))
+
+  it.effect("counts nothing as told when its fiber is interrupted between two notices", () =>
+    Effect.gen(function*() {
+      const { mailbox, observer } = make()
+      let fiber: Fiber.Fiber<unknown, unknown> | undefined
+      mailbox.push({
+        tell: () =>
+          Effect.withFiber((own) => {
+            fiber = own
+            return Effect.void
+          })
+      })
+      yield* mailbox.flush
+      mailbox.push(number(1))
+      fiber?.interruptUnsafe()
+      yield* mailbox.flush
+      assert.deepStrictEqual(observer.told, [1])
+      assert.strictEqual(mailbox.failed, 0)
+    }))
+
+  it.effect("forgets a flush that was interrupted", () =>
+    Effect.gen(function*() {
+      const { mailbox } = make()
+      mailbox.push({ tell: () => Effect.never })
+      const flush = yield* Effect.forkChild(mailbox.flush, { startImmediately: true })
+      assert.lengthOf(mailbox["waiters"], 1)
+      yield* Fiber.interrupt(flush)
+      assert.lengthOf(mailbox["waiters"], 0)
+    }))
+
+  it.effect("tells in the context of the latest layer that is open", () =>
+    Effect.gen(function*() {
+      const { mailbox, observer } = make()
+      const Name = Context.Service<never, number>("Name")
+      const name = { tell: ({ told }: Told) => Effect.map(Name, (is) => void told.push(is)) }
+      const closeFirst = mailbox.open(Context.make(Name, 1))
+      const closeSecond = mailbox.open(Context.make(Name, 2))
+      mailbox.push(name)
+      yield* mailbox.flush
+      yield* closeSecond
+      mailbox.push(name)
+      yield* mailbox.flush
+      assert.deepStrictEqual(observer.told, [2, 1])
+      yield* closeFirst
+    }))
+
+  describe("closing", () => {
     it.effect("tells what waits", () =>
       Effect.gen(function*() {
         const { mailbox, observer } = make()
-        mailbox.open(Context.empty())
+        const close = mailbox.open(Context.empty())
         mailbox.push(number(1))
-        yield* mailbox.close
+        yield* close
         assert.deepStrictEqual(observer.told, [1])
         mailbox.push(number(2))
         assert.strictEqual(mailbox.dropped, 1)
@@ -147,8 +210,7 @@ describe("Mailbox", () => {
         const scope = yield* Scope.make()
         yield* withLog(
           Effect.gen(function*() {
-            mailbox.open(yield* Effect.context<never>())
-            yield* Scope.addFinalizer(scope, mailbox.close)
+            yield* Scope.addFinalizer(scope, mailbox.open(yield* Effect.context<never>()))
             mailbox.push({
               tell: () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => void (interrupted = true)))
             })
@@ -170,11 +232,10 @@ describe("Mailbox", () => {
     it.effect("waits for the last of the layers that have the observer", () =>
       Effect.gen(function*() {
         const { mailbox, observer } = make()
-        mailbox.open(Context.empty())
-        mailbox.open(Context.empty())
-        yield* mailbox.close
+        const [closeFirst, closeSecond] = [mailbox.open(Context.empty()), mailbox.open(Context.empty())]
+        yield* closeFirst
         mailbox.push(number(1))
-        yield* mailbox.close
+        yield* closeSecond
         assert.deepStrictEqual(observer.told, [1])
         mailbox.push(number(2))
         assert.strictEqual(mailbox.dropped, 1)

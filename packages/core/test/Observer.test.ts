@@ -1,9 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Observer, PolicyLayer, Rego, Timeline } from "@rego/core"
-import { Context, Deferred, Effect, Exit, Layer, Ref } from "effect"
+import { Observer, PolicyLayer, PolicySource, Rego, Timeline } from "@rego/core"
+import { Context, Deferred, Effect, Exit, Layer, Ref, Scope } from "effect"
 import { AsyncLocalStorage } from "node:async_hooks"
+import { document, memory } from "./liveSupport.ts"
 import type { Line } from "./support.ts"
-import { inVirtualTime, policiesOf, under } from "./support.ts"
+import { inVirtualTime, makeTracer, policiesOf, under, withLog } from "./support.ts"
+
+type One = Layer.Layer<never>
 
 const call = Effect.succeed("ada").pipe(Rego.resilient("users.Get"))
 
@@ -77,6 +80,125 @@ describe("Observer", () => {
       }).pipe(Effect.scoped))
   })
 
+  describe("layers side by side", () => {
+    /** Who is told of one call under a layer, and how often. */
+    const toldUnder = <E>(
+      names: Array<string>,
+      layer: Layer.Layer<never, E>,
+      outer?: Layer.Layer<never>
+    ) => {
+      names.length = 0
+      return Effect.as(run(layer, outer), names)
+    }
+
+    it.effect("are all told, whichever is named last", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const [a, b, c] = ["a", "b", "c"].map((name) => Observer.layer([naming(name, names)])) as [One, One, One]
+        assert.sameMembers(yield* toldUnder(names, Layer.mergeAll(a, b, c)), ["a", "b", "c"])
+        assert.sameMembers(yield* toldUnder(names, Layer.mergeAll(c, b, a)), ["a", "b", "c"])
+        assert.sameMembers(yield* toldUnder(names, Layer.merge(a, Layer.merge(b, c))), ["a", "b", "c"])
+        assert.sameMembers(yield* toldUnder(names, Layer.merge(a, Observer.layer([]))), ["a"])
+        names.length = 0
+        yield* Effect.andThen(call, Observer.flush).pipe(Effect.provide([a, PolicyLayer.defaults, b]))
+        assert.sameMembers(names, ["a", "b"])
+      }))
+
+    it.effect("replace together what was set around them, or add to it", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const [a, b] = ["a", "b"].map((name) => naming(name, names)) as [Observer.Observer, Observer.Observer]
+        const outer = Observer.layer([naming("outer", names)])
+        const [replaces, adds] = [Observer.layer([a]), Observer.layer([b], { mergeWithExisting: true })]
+        assert.sameMembers(yield* toldUnder(names, Layer.merge(replaces, Observer.layer([b])), outer), ["a", "b"])
+        assert.sameMembers(yield* toldUnder(names, Layer.merge(replaces, Observer.layer([])), outer), ["a"])
+        assert.sameMembers(yield* toldUnder(names, Layer.merge(adds, replaces), outer), ["a", "b", "outer"])
+        const [inside, around] = [Observer.layer([naming("in", names)]), Layer.merge(replaces, Observer.layer([b]))]
+        assert.sameMembers(yield* toldUnder(names, inside, around), ["in"])
+        assert.sameMembers(yield* toldUnder(names, Layer.provideMerge(inside, around)), ["in"])
+        const added = Observer.layer([naming("in", names)], { mergeWithExisting: true })
+        assert.sameMembers(yield* toldUnder(names, added, around), ["a", "b", "in"])
+        assert.sameMembers(yield* toldUnder(names, Layer.provideMerge(added, around)), ["a", "b", "in"])
+        assert.sameMembers(yield* toldUnder(names, Layer.provide(added, around)), ["a", "b", "in"])
+      }))
+
+    it.effect("tell an observer once, however often it is given", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const [a, b] = ["a", "b"].map((name) => naming(name, names)) as [Observer.Observer, Observer.Observer]
+        const layer = Observer.layer([a])
+        assert.deepStrictEqual(yield* toldUnder(names, Layer.merge(layer, Observer.layer([a]))), ["a"])
+        assert.deepStrictEqual(yield* toldUnder(names, Layer.merge(layer, layer)), ["a"])
+        assert.deepStrictEqual(yield* toldUnder(names, layer, layer), ["a"])
+        assert.sameMembers(yield* toldUnder(names, Layer.merge(layer, Observer.layer([b, a]))), ["a", "b"])
+        const made = Observer.layer([Effect.sync(() => naming("made", names))], { mergeWithExisting: true })
+        assert.deepStrictEqual(yield* toldUnder(names, Layer.merge(made, made), made), ["made"])
+      }))
+
+    it.effect("are told of the calls under them only, though they are built together", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        class First extends Context.Service<First, Effect.Effect<void>>()("First") {}
+        class Second extends Context.Service<Second, Effect.Effect<void>>()("Second") {}
+        const making = Effect.map(Effect.context<never>(), (context) =>
+          call.pipe(
+            Effect.andThen(Observer.flush),
+            Effect.provide(PolicyLayer.defaults),
+            Effect.orDie,
+            Effect.provideContext(context)
+          ))
+        const services = Layer.merge(
+          Layer.effect(First, making).pipe(Layer.provide(Observer.layer([naming("first", names)]))),
+          Layer.effect(Second, making).pipe(Layer.provide(Observer.layer([naming("second", names)])))
+        )
+        yield* Effect.gen(function*() {
+          yield* yield* First
+          assert.deepStrictEqual(names, ["first"])
+          yield* yield* Second
+          assert.deepStrictEqual(names, ["first", "second"])
+        }).pipe(Effect.provide(services))
+      }))
+
+    it.effect("hear of other policies, and a later level of spans counts", () =>
+      Effect.gen(function*() {
+        const swapped: Array<string> = []
+        const hears = (name: string) =>
+          Observer.layer([{ onEvent: ({ _tag }) => void (_tag === "PolicySwapped" && swapped.push(name)) }])
+        const { say, source } = yield* memory()
+        yield* say(document({ revision: "1" }))
+        const { spans, tracer } = makeTracer()
+        const quiet = Observer.layer([Observer.spans("off")])
+        const beside = Layer.mergeAll(Observer.layer([Observer.spans("call")]), hears("a"), hears("b"), quiet)
+        const policies = PolicyLayer.live().pipe(Layer.provide(Layer.succeed(PolicySource.PolicySource, source)))
+        yield* Effect.andThen(call, Observer.flush).pipe(
+          Effect.provide(Layer.provideMerge(policies, beside)),
+          Effect.withTracer(tracer)
+        )
+        assert.sameMembers(swapped, ["a", "b"])
+        assert.deepStrictEqual(spans, [])
+      }).pipe((self) => withLog(self)))
+
+    it.effect("are told no more when they have closed, and the others are", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const memoMap = yield* Layer.makeMemoMap
+        const [a, b] = ["a", "b"].map((name) => naming(name, names)) as [Observer.Observer, Observer.Observer]
+        const scope = yield* Scope.make()
+        const first = yield* Layer.buildWithMemoMap(Observer.layer([a]), memoMap, scope)
+        const second = yield* Layer.buildWithMemoMap(Observer.layer([b]), memoMap, yield* Effect.scope)
+        const told = Effect.andThen(call, Observer.flush).pipe(
+          Effect.provide(PolicyLayer.defaults),
+          Effect.provideContext(Context.merge(first, second))
+        )
+        yield* told
+        assert.sameMembers(names, ["a", "b"])
+        yield* Scope.close(scope, Exit.void)
+        yield* told
+        assert.sameMembers(names, ["a", "b", "b"])
+        assert.strictEqual((yield* Observer.statistics(a)).dropped, 0)
+      }).pipe(Effect.scoped))
+  })
+
   describe("make", () => {
     it("refuses a capacity that is no integer from 1", () => {
       for (const capacity of [0, -1, 1.5, NaN, Infinity]) {
@@ -87,6 +209,19 @@ describe("Observer", () => {
       }
       assert.strictEqual(Observer.make({ capacity: 7 }).capacity, 7)
     })
+
+    it.effect("takes an instance of a class, with the methods of its class", () =>
+      Effect.gen(function*() {
+        class Counting {
+          calls = 0
+          onCallEnd(): void {
+            this.calls++
+          }
+        }
+        const counting = new Counting()
+        yield* run(Observer.layer([Observer.make(counting)]))
+        assert.strictEqual(counting.calls, 1)
+      }))
 
     it.effect("is not needed: a layer checks plain objects as well", () =>
       Effect.gen(function*() {

@@ -240,7 +240,10 @@ describe("PolicyLayer", () => {
     const rule = (cost: "retryCost" | "hedgeCost", name: string, most: number, got: number) =>
       [
         `policies ${key} budget ${cost}`,
-        `must be at most what the budget "${name}" can ever grant (${most}), got ${got}`
+        `must be at most what the budget "${name}" can ever grant${
+          cost === "hedgeCost" ? " to a hedge" : ""
+        } (${most}), ` +
+        `got ${got}`
       ] as const
 
     it.effect("is refused, of the budget and of the one that hedges have besides", () =>
@@ -253,6 +256,64 @@ describe("PolicyLayer", () => {
           rule("hedgeCost", "gate", 3, 4)
         ])
         assert.deepStrictEqual(yield* issuesWith({ budget: { name: "own", retryCost: 5, hedgeCost: 3 }, hedge }), [])
+      }))
+
+    it.effect("is refused for hedges above what a reserve keeps for retries, where nothing else pays for them", () =>
+      Effect.gen(function*() {
+        const rows = [
+          [{ ratio: 0 }, 8, []],
+          [{ ratio: 0 }, 9, [rule("hedgeCost", "own", 8, 9)]],
+          [{ ratio: 0.1, keepForRetries: 1 }, 2, [rule("hedgeCost", "own", 0, 2)]],
+          [{ ratio: 0.1 }, 100, []],
+          [{ ratio: 0, keepForRetries: 0, reserve: { burst: 20 } }, 20, []]
+        ] as const
+        for (const [options, hedgeCost, issues] of rows) {
+          const layer = PolicyLayer.make({ policies: { [key]: { budget: { name: "own", hedgeCost } } } })
+          for (const make of [Budget.ratio(options), Budget.all(Budget.ratio(options), Budget.unlimited)]) {
+            assert.deepStrictEqual<ReadonlyArray<unknown>>(
+              yield* issuesOf(layer.pipe(Layer.provide(Budget.layer("own", make)))),
+              issues
+            )
+          }
+        }
+      }))
+  })
+
+  describe("a hedge budget that gates first attempts", () => {
+    it.effect("is refused: it is not asked for them, and would never refuse a hedge", () =>
+      Effect.gen(function*() {
+        const hedged = (budget: "own" | "default") =>
+          PolicyLayer.make({
+            policies: { [key]: { budget, hedge: { trigger: Hedge.after(10), budget: "own" }, idempotent: true } }
+          })
+        const throttle = Budget.adaptiveThrottle()
+        const issue = [
+          `policies ${key} hedge budget`,
+          "must name a budget that does not gate first attempts, as adaptiveThrottle does: nobody asks it for them " +
+          "here, got \"own\""
+        ]
+        for (
+          const [own, issues] of [
+            [throttle, [issue]],
+            [Budget.all(Budget.unlimited, throttle), [issue]],
+            [Budget.concurrency({ max: 3 }), []]
+          ] as const
+        ) {
+          const provided = Layer.provide(Budget.layer("own", own))
+          assert.deepStrictEqual<ReadonlyArray<unknown>>(yield* issuesOf(hedged("default").pipe(provided)), issues)
+          // the budget of the policy itself is asked for everything
+          assert.deepStrictEqual(yield* issuesOf(hedged("own").pipe(provided)), [])
+        }
+      }))
+
+    it.effect("is built once to be looked at, however many policies name it", () =>
+      Effect.gen(function*() {
+        let builds = 0
+        const own = Effect.tap(Budget.unlimited, () => Effect.sync(() => builds++))
+        const hedge = { trigger: Hedge.after(10), budget: "own" } as const
+        const layer = PolicyLayer.make({ policies: { "a.*": { hedge }, "b.*": { hedge }, "c.*": { hedge } } })
+        yield* issuesOf(layer.pipe(Layer.provide(Budget.layer("own", own))))
+        assert.strictEqual(builds, 1)
       }))
   })
 

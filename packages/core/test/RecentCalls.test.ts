@@ -70,6 +70,33 @@ describe("RecentCalls", () => {
     assert.deepStrictEqual(keysOf(recent, { order: "slowest" }), ["later"])
   })
 
+  it("forgets the slowest of earlier hours, whatever comes after them", () => {
+    const hour = 3_600_000
+    const recent = recentOf({ capacity: 1, keepSlowest: 2 }, [
+      { key: "slowest", at: 0, took: 100 },
+      { key: "slow", at: hour, took: 50 }
+    ])
+    recent.onCallEnd(ended({ key: "quick", at: hour + 200, took: 1 }))
+    assert.deepStrictEqual(keysOf(recent, { order: "slowest" }), ["slow", "quick"])
+    const idle = recentOf({ slowerThan: 10, capacity: 1 }, [{ key: "slow", took: 20 }, { key: "later", took: 10 }])
+    idle.onCallEnd(ended({ key: "quick", at: hour + 200, took: 1 }))
+    assert.deepStrictEqual(keysOf(idle), ["later"], "what is too quick to be kept says what the time is")
+  })
+
+  it("shows calls that ended in one instant in the order in which it was told of them", () => {
+    const recent = recentOf({}, Array.from({ length: 100 }, (_, i) => ({ key: `k${i}` })))
+    const newestFirst = Array.from({ length: 100 }, (_, i) => `k${99 - i}`)
+    assert.deepStrictEqual(keysOf(recent), newestFirst)
+    assert.deepStrictEqual(keysOf(recent, { order: "slowest" }), newestFirst)
+  })
+
+  it("counts attempts whose records were dropped", () => {
+    const recent = recentOf({}, [])
+    recent.onCallEnd(new Timeline.Timeline({ ...retried, attributes: { droppedAttempts: "3" } }))
+    assert.deepStrictEqual(keysOf(recent, { minAttempts: 5 }), ["retried.Get"])
+    assert.deepStrictEqual(keysOf(recent, { minAttempts: 6 }), [])
+  })
+
   it("does not keep a success that was quick enough, and every failure", () => {
     const recent = recentOf({ slowerThan: "10 millis" }, [
       { key: "quick", took: 9 },

@@ -19,11 +19,15 @@ const writing = (lines: Array<Written>): Logger.Logger<unknown, void> =>
 const policies = { "*": { retry: { maxAttempts: 2 } } } as const
 
 /** Calls under the logs, and what was written when they have ended and time has passed. */
-const written = <E>(options: RegoLogs.Options, calls: Effect.Effect<void, E, PolicyProviderOf>) =>
+const written = <E>(
+  options: RegoLogs.Options,
+  calls: Effect.Effect<void, E, PolicyProviderOf>,
+  ...loggers: ReadonlyArray<Logger.Logger<unknown, void>>
+) =>
   Effect.gen(function*() {
     const lines: Array<Written> = []
     const Logs = RegoLogs.layer(options).pipe(
-      Layer.provide(Logger.layer([writing(lines)])),
+      Layer.provide(Logger.layer([...loggers, writing(lines)])),
       Layer.provide(Layer.succeed(References.MinimumLogLevel, "All"))
     )
     yield* calls.pipe(Effect.provide(Layer.merge(Logs, PolicyLayer.make({ policies }))))
@@ -83,6 +87,26 @@ describe("RegoLogs", () => {
     Effect.gen(function*() {
       const lines = yield* written({ maxLines: 1 }, Effect.andThen(failing("a.A"), failing("a.A")))
       assert.strictEqual(lines.at(-1)?.message, "rego a.A: 1 line suppressed within 1m")
+    }))
+
+  it.effect("goes on with the next window when a logger dies at the end of one", () =>
+    Effect.gen(function*() {
+      let deaths = 0
+      const dies = Logger.make(({ message }) => {
+        if (!String(message).includes("suppressed") || deaths > 0) return
+        deaths++
+        throw new Error("logger")
+      })
+      const twoInAWindow = Effect.gen(function*() {
+        yield* failing("a.A")
+        yield* failing("a.A")
+        yield* TestClock.adjust("1 minute")
+      })
+      const windows = Effect.forEach([1, 2, 3], () => twoInAWindow, { discard: true })
+      const lines = yield* written({ maxLines: 1 }, windows, dies)
+      assert.strictEqual(deaths, 1)
+      const [line, end] = ["rego a.A: failure after 1 attempt, non_retryable", "rego a.A: 1 line suppressed within 1m"]
+      assert.deepStrictEqual(lines.map(({ message }) => message), [line, line, end, line, end])
     }))
 
   it("refuses options with every one that is out of range", () => {

@@ -178,12 +178,44 @@ describe("RegoMetrics", () => {
       }).pipe(under({ layer }), Effect.provide(Logger.layer([])))
     })
 
-    it.effect("whose state never comes show nothing left, and nobody waits for them", () => {
-      const silent = Budget.layer(
-        "silent",
-        Effect.succeed({ tryAcquire: () => ({ _tag: "Denied", reason: "mine" }), state: Effect.never })
+    /** A budget whose state is what the Effect says, for all keys. */
+    const withState = (name: string, state: Effect.Effect<{ readonly balance: number }>) =>
+      PolicyLayer.make({ policies: { "*": { budget: name } } }).pipe(
+        Layer.provide(
+          Budget.layer(name, Effect.succeed({ tryAcquire: () => ({ _tag: "Denied", reason: "mine" }), state }))
+        )
       )
-      const layer = PolicyLayer.make({ policies: { "*": { budget: "silent" } } }).pipe(Layer.provide(silent))
+
+    it.effect("whose state takes time show the last one that came", () => {
+      let asked = 0
+      const state = Effect.suspend(() => Effect.as(Effect.sleep("10 millis"), { balance: ++asked }))
+      return Effect.gen(function*() {
+        const available = Effect.map(read("rego.budget.available"), (rows) => rows.map(([, value]) => value))
+        yield* make("a.A")
+        assert.deepStrictEqual(yield* available, [0])
+        yield* TestClock.adjust("10 millis")
+        assert.deepStrictEqual(yield* available, [1])
+        assert.deepStrictEqual(yield* available, [1])
+        yield* TestClock.adjust("10 millis")
+        assert.deepStrictEqual(yield* available, [2])
+        assert.strictEqual(asked, 3, "asked again while an answer is on its way")
+        const provider = yield* PolicyProvider.PolicyProvider
+        yield* provider.override("a.A", "hedgeOff", { for: "1 minute" })
+        yield* make("a.A")
+        assert.deepStrictEqual(yield* available, [2], "another policy, and the same budget")
+      }).pipe(under({ layer: withState("slow", state) }))
+    })
+
+    it.effect("whose state is still on its way when the layer closes are asked no more", () =>
+      Effect.gen(function*() {
+        let interrupted = 0
+        const state = Effect.onInterrupt(Effect.never, () => Effect.sync(() => void interrupted++))
+        yield* make("a.A").pipe(under({ layer: withState("slow", state) }))
+        assert.strictEqual(interrupted, 1)
+      }))
+
+    it.effect("whose state never comes show nothing left, and nobody waits for them", () => {
+      const layer = withState("silent", Effect.never)
       return Effect.gen(function*() {
         yield* make("a.A")
         assert.deepStrictEqual(yield* read("rego.budget.available"), [[
@@ -261,6 +293,38 @@ describe("RegoMetrics", () => {
         for (const name of ["rego.attempts.active", "rego.budget.available", "rego.policy.info"]) {
           assert.notInclude(names, name)
         }
+      }))
+  })
+
+  describe("several layers", () => {
+    const countsUnder = (layer: Layer.Layer<never, never, PolicyProvider.PolicyProvider>, outer?: typeof layer) =>
+      Effect.andThen(make("a.A"), Effect.map(read("rego.call.attempts"), (rows) => rows.map(([, count]) => count)))
+        .pipe(
+          Effect.provide(layer),
+          Effect.provide(outer ?? Layer.empty),
+          Effect.provide(PolicyLayer.defaults),
+          Effect.provideService(Metric.MetricRegistry, new Map())
+        )
+
+    it.effect("that report to one registry count a call once, side by side and around one another", () =>
+      Effect.gen(function*() {
+        const [one, other] = [RegoMetrics.layer(), RegoMetrics.layer({ maxKeys: 7 })]
+        for (const layer of [one, Layer.merge(one, one), Layer.merge(one, other), Layer.provideMerge(one, other)]) {
+          assert.deepStrictEqual(yield* countsUnder(layer), [1])
+          assert.deepStrictEqual(yield* countsUnder(layer, one), [1])
+        }
+      }))
+
+    it.effect("count for each of their registries, and for each set of attributes", () =>
+      Effect.gen(function*() {
+        const registry: Metric.MetricRegistry = new Map()
+        const elsewhere = RegoMetrics.layer().pipe(Layer.provide(Layer.succeed(Metric.MetricRegistry, registry)))
+        assert.deepStrictEqual(yield* countsUnder(Layer.merge(RegoMetrics.layer(), elsewhere)), [1])
+        assert.isAbove(registry.size, 0)
+        const forTeam = RegoMetrics.layer().pipe(
+          Layer.provide(Layer.succeed(Metric.CurrentMetricAttributes, { team: "a" }))
+        )
+        assert.deepStrictEqual(yield* countsUnder(Layer.merge(RegoMetrics.layer(), forTeam)), [1, 1])
       }))
   })
 

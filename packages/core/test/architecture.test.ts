@@ -56,9 +56,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BootChecks",
     "PolicyDiff",
     "DocumentClamp",
+    "Rollout",
     "DocumentGuard",
     "PolicyDocument",
-    "Rollout",
     "DocumentGate"
   ],
   // services
@@ -67,6 +67,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "MetricSeries",
     "Mailbox",
     "RecentCalls",
+    "ObserverLayers",
     "Observer",
     "PolicySource",
     "LastKnownGood",

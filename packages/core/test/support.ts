@@ -219,6 +219,17 @@ export const regoErrorOf = (exit: Exit.Exit<unknown, unknown>): RegoError.RegoEr
   return error
 }
 
+/** What a constructor says of input that it refuses. */
+export const refusal = (make: () => unknown): string => {
+  try {
+    make()
+  } catch (error) {
+    assert.instanceOf(error, RangeError)
+    return (error as RangeError).message
+  }
+  return assert.fail("was accepted")
+}
+
 // -----------------------------------------------------------------------------
 // classifiers and budgets
 // -----------------------------------------------------------------------------

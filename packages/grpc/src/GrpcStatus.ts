@@ -76,6 +76,8 @@ export const Code = {
 } as const
 
 /**
+ * The name of a code, as gRPC writes it.
+ *
  * @category codes
  * @since 0.1.0
  */
@@ -98,6 +100,8 @@ export const nameOf = (code: number): CodeName => names.get(code) ?? "UNKNOWN"
 // -----------------------------------------------------------------------------
 
 /**
+ * What is special about a server: which of its codes another attempt may change.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -65,6 +65,8 @@ import * as DebugPage from "./DebugPage.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What is shown, and where.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -106,17 +108,28 @@ const headersWith = (styles: ReadonlyArray<string>): Record<string, string> => (
 // what a request says
 // -----------------------------------------------------------------------------
 
-const urlOf = (request: Request): URL =>
-  Option.getOrElse(HttpServerRequest.toURL(request), () => new URL("http://localhost/"))
-
-const queryOf = ({ searchParams }: URL): DebugPage.Query => ({
-  key: searchParams.get("key") ?? "",
-  result: searchParams.get("result") ?? "",
-  slower: (searchParams.get("slower") ?? "").trim(),
-  order: searchParams.get("order") ?? "latest",
-  attempts: searchParams.get("attempts") ?? "",
-  limit: searchParams.get("limit") ?? ""
+/** Of a parameter that came twice the first counts. */
+const query = Effect.map(HttpServerRequest.ParsedSearchParams, (params): DebugPage.Query => {
+  const get = (name: keyof DebugPage.Query) => [params[name]].flat()[0] ?? ""
+  return {
+    key: get("key"),
+    result: get("result"),
+    slower: get("slower").trim(),
+    order: get("order") || "latest",
+    attempts: get("attempts"),
+    limit: get("limit")
+  }
 })
+
+/** The links of a page are relative to a path without a slash at its end: whoever typed one is sent there. */
+const withoutSlash = (name: string, request: Request): Response | undefined => {
+  const [path = "", search] = request.url.split("?", 2)
+  if (!path.endsWith("/")) return undefined
+  return HttpServerResponse.redirect(`../${name}${search === undefined ? "" : `?${search}`}`, {
+    status: 308,
+    headers: headersWith(["'none'"])
+  })
+}
 
 /** A bare number is milliseconds. */
 const durationOf = (text: string): Option.Option<Duration.Duration> =>
@@ -195,26 +208,28 @@ const make = Effect.fnUntraced(function*({ limit = 200, path = "/debug/rego", re
   const text = (body: string, status = 200): Response =>
     HttpServerResponse.text(body, { status, headers: headersWith(["'none'"]) })
 
-  const find = Effect.fnUntraced(function*(request: Request) {
-    const query = queryOf(urlOf(request))
-    const filter = filterOf(query, limit)
+  const find = Effect.gen(function*() {
+    const asked = yield* query
+    const filter = filterOf(asked, limit)
     const calls = typeof filter === "string" ? [] : yield* recent.calls(filter)
-    return { query, problem: typeof filter === "string" ? filter : undefined, calls, seen: yield* recent.seen }
+    return { query: asked, problem: typeof filter === "string" ? filter : undefined, calls, seen: yield* recent.seen }
   })
 
   const list = Effect.fnUntraced(function*(request: Request) {
-    const found = yield* find(request)
+    const moved = withoutSlash(name, request)
+    if (moved !== undefined) return moved
+    const found = yield* find
     const html = DebugPage.listPage({ ...found, name, status: yield* statusOf(yield* provider, found.calls) })
     return page(html, found.problem === undefined ? 200 : 400)
   })
 
-  const listJson = Effect.fnUntraced(function*(request: Request) {
-    const { calls, problem, seen } = yield* find(request)
+  const listJson = Effect.gen(function*() {
+    const { calls, problem, seen } = yield* find
     return problem === undefined ? json({ seen, calls: calls.map(inJson) }) : json({ problem }, 400)
   })
 
-  const listText = Effect.fnUntraced(function*(request: Request) {
-    const { calls, problem } = yield* find(request)
+  const listText = Effect.gen(function*() {
+    const { calls, problem } = yield* find
     return problem === undefined ? text(`${calls.map(inText).join("\n\n")}\n`) : text(`${problem}\n`, 400)
   })
 
@@ -234,8 +249,10 @@ const make = Effect.fnUntraced(function*({ limit = 200, path = "/debug/rego", re
     }
   }
 
-  const one = Effect.fnUntraced(function*() {
+  const one = Effect.fnUntraced(function*(request: Request) {
     const { id = "" } = yield* HttpRouter.params
+    const moved = withoutSlash(encodeURIComponent(id), request)
+    if (moved !== undefined) return moved
     const { format, plain = "" } = /^(?<plain>[\w-]+)(?<format>\.json|\.svg|\.txt)?$/.exec(id)?.groups ?? {}
     return Option.match(yield* recent.find(plain), {
       onNone: () =>
@@ -248,7 +265,7 @@ const make = Effect.fnUntraced(function*({ limit = 200, path = "/debug/rego", re
     HttpRouter.route("GET", path, list),
     HttpRouter.route("GET", `${path}.json`, listJson),
     HttpRouter.route("GET", `${path}.txt`, listText),
-    HttpRouter.route("GET", `${path}/:id`, one())
+    HttpRouter.route("GET", `${path}/:id`, one)
   ]
 })
 

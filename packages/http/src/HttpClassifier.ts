@@ -51,6 +51,8 @@ import * as TransportFailure from "./TransportFailure.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What is special about a server: which of its statuses another attempt may change, 100 to 599.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -40,6 +40,8 @@ import { isHttpMethod } from "effect/http/HttpMethod"
 // -----------------------------------------------------------------------------
 
 /**
+ * The key of a request. One that is no valid key runs under an overflow key (`PolicyKey`).
+ *
  * @category models
  * @since 0.1.0
  */

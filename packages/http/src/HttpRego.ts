@@ -63,6 +63,8 @@ type Request = HttpClientRequest.HttpClientRequest
 // -----------------------------------------------------------------------------
 
 /**
+ * What a client knows about its requests. All of it is optional.
+ *
  * @category options
  * @since 0.1.0
  */

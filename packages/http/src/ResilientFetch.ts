@@ -60,6 +60,8 @@ import * as RetriedBelow from "./RetriedBelow.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * A function with the shape of `fetch`.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -76,6 +78,8 @@ export interface Runtime {
 }
 
 /**
+ * Those of `HttpRego`, and what sends the attempts.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -42,6 +42,8 @@ import * as RateLimit from "./RateLimit.ts"
 export type Fields = Readonly<Record<string, unknown>>
 
 /**
+ * What a response asks of its client. Each field is absent where nothing says it.
+ *
  * @category models
  * @since 0.1.0
  */

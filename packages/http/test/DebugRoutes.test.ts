@@ -4,13 +4,23 @@ import { DebugRoutes } from "@rego/http"
 import { Effect, Layer, Option } from "effect"
 import { HttpClient } from "effect/http"
 import { createHash } from "node:crypto"
-import { fill, hostile, server, timelines } from "./debugSupport.ts"
+import { connect } from "node:net"
+import { address, fill, hostile, server, timelines } from "./debugSupport.ts"
 import { quietly } from "./support.ts"
 
 const get = (path: string) =>
   Effect.gen(function*() {
     const { headers, status, text } = yield* HttpClient.get(path)
     return { headers, status, text: yield* text }
+  })
+
+/** What clients do not send of themselves. */
+const raw = (url: string, request: string) =>
+  Effect.promise(async () => {
+    const socket = connect(Number(new URL(url).port), "localhost").end(request)
+    let text = ""
+    for await (const chunk of socket) text += String(chunk)
+    return text
   })
 
 /** A server with the calls of `debugSupport`, for one test. */
@@ -94,6 +104,26 @@ describe("DebugRoutes", () => {
         const id = parts[0]?.split(" ")[0]
         assert.strictEqual((yield* get(`/debug/rego/${id}.txt`)).text, `${parts[0]}\n`)
         assert.strictEqual((yield* get("/debug/rego.txt?limit=zero")).status, 400)
+      }).pipe(Effect.provide(filled())))
+
+    it.effect("is found with a slash at its end, without which its links are right", () =>
+      Effect.gen(function*() {
+        const url = yield* address
+        const [id] = idsIn((yield* get("/debug/rego")).text)
+        for (const path of ["/debug/rego/?key=stock", `/debug/rego/${id}/`]) {
+          const response = yield* Effect.promise(() => fetch(url + path))
+          assert.strictEqual(response.status, 200)
+          assert.strictEqual(response.url, url + path.replace(/\/(?=\?|$)/, ""))
+        }
+      }).pipe(Effect.provide(filled())))
+
+    it.effect("is filtered whatever the request calls its host", () =>
+      Effect.gen(function*() {
+        const text = yield* raw(
+          yield* address,
+          "GET /debug/rego?key=stock HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n"
+        )
+        assert.deepStrictEqual(keysIn(text), ["stock.Get"])
       }).pipe(Effect.provide(filled())))
 
     it.effect("says when nothing matches", () =>

@@ -41,6 +41,8 @@ import { equals, isAtMost, isTrue, show } from "./AssertionError.ts"
 import * as Law from "./Law.ts"
 
 /**
+ * What the budget promises, beyond what all of them do.
+ *
  * @category options
  * @since 0.1.0
  */

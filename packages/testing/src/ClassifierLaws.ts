@@ -37,6 +37,8 @@ import { equals, fail, isTrue, show } from "./AssertionError.ts"
 import * as Law from "./Law.ts"
 
 /**
+ * What the classifier is shown, besides what every attempt can end with.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -69,6 +69,8 @@ export type Shape<D> =
   }
 
 /**
+ * How long work takes, as data.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -67,6 +67,8 @@ import { isAt, showAt } from "./TimelineRows.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What every step takes.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -118,6 +120,8 @@ export interface Arrival {
 }
 
 /**
+ * A dependency that follows a script, and what has come of it so far.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -150,7 +154,7 @@ const described = (what: string, { after, times = 1, uninterruptible }: StepOpti
   ].filter((part) => part !== "").join(" ")
 
 /**
- * A step of one's own.
+ * A step of your own: whatever the effect does becomes of the request. `description` stands in messages.
  *
  * @category steps
  * @since 0.1.0
@@ -168,6 +172,8 @@ export const run = <A, E>(
 }
 
 /**
+ * The request succeeds with this value.
+ *
  * @category steps
  * @since 0.1.0
  */
@@ -175,6 +181,8 @@ export const answer = <A>(value: A, options?: StepOptions): Step<A, never> =>
   run(`answer ${show(value)}`, Effect.succeed(value), options)
 
 /**
+ * The request fails with this error.
+ *
  * @category steps
  * @since 0.1.0
  */
@@ -182,7 +190,7 @@ export const fail = <const E>(error: E, options?: StepOptions): Step<never, E> =
   run(`fail ${show(error)}`, Effect.fail(error), options)
 
 /**
- * A defect.
+ * The request dies with this defect.
  *
  * @category steps
  * @since 0.1.0

@@ -48,6 +48,8 @@ import { show } from "./AssertionError.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * Which attempts a fault hits, and when. By default all of them, from the start to the end.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -97,6 +99,8 @@ export interface Delay {
 }
 
 /**
+ * An effect that takes the place of that of the attempt.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -331,6 +335,8 @@ const mark = (names: ReadonlyArray<string>): Effect.Effect<void> =>
 // -----------------------------------------------------------------------------
 
 /**
+ * How faults are drawn.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -37,6 +37,8 @@ import { Cause, Clock, Effect, Random } from "effect"
 import { TestClock } from "effect/testing"
 
 /**
+ * One sentence about every part of a kind, and the test of it.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -48,6 +50,8 @@ export interface Law {
 }
 
 /**
+ * A law that did not hold, and what was seen.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -57,6 +61,8 @@ export interface Broken {
 }
 
 /**
+ * What makes a suite repeat.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -34,6 +34,8 @@ import { fail, isTrue, show } from "./AssertionError.ts"
 import * as Law from "./Law.ts"
 
 /**
+ * How the origin of the source is moved. Without it the laws that need it are left out.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -62,6 +62,8 @@ export {
 // -----------------------------------------------------------------------------
 
 /**
+ * Clients that send at their own rate, whatever becomes of their requests, as users do.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -78,6 +80,8 @@ export interface OpenInput {
 }
 
 /**
+ * Clients that wait for an answer before they send again, as workers do.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -92,6 +96,8 @@ export interface ClosedInput {
 }
 
 /**
+ * The dependency: how long it works, how much at a time, and what it does when that is not enough.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -153,6 +159,8 @@ export type EpisodeInput =
   | (Period & { readonly type: "load"; readonly factor: number })
 
 /**
+ * A scenario as people write it, in code or as JSON. What is left out has its default.
+ *
  * @category models
  * @since 0.1.0
  */

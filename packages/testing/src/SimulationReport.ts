@@ -61,6 +61,8 @@ export const metrics = [
 ] as const
 
 /**
+ * The name of a figure. `docs/simulator.md` says what each one is.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -111,6 +113,8 @@ export interface LoadOverTime {
 }
 
 /**
+ * What came of all runs of a scenario.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -96,6 +96,8 @@ export type {
 } from "./Simulation.ts"
 
 /**
+ * What is simulated, and how often.
+ *
  * @category options
  * @since 0.1.0
  */

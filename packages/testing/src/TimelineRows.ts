@@ -71,6 +71,8 @@ import { fail } from "./AssertionError.ts"
 // -----------------------------------------------------------------------------
 
 /**
+ * What happened at an instant, in milliseconds since the beginning.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -96,7 +98,7 @@ export interface Between {
 export type Expected = readonly [at: number | Duration.Input | Between, event: string | RegExp]
 
 /**
- * Where jitter or another process decides when.
+ * A stretch of time for a row, both ends included: where jitter or another process decides when.
  *
  * @category constructors
  * @since 0.1.0
@@ -107,6 +109,8 @@ export const between = (min: Duration.Input, max: Duration.Input): Between => ({
 })
 
 /**
+ * Any instant: for a row whose time does not matter.
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -1,8 +1,8 @@
 /** What a call tells while it runs. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Policy } from "@rego/core"
-import { Backoff, Budget, Hedge, Observer, PolicyLayer, Rego, Timeline } from "@rego/core"
-import { Duration, Effect, Fiber, Schema } from "effect"
+import { Attempt, Backoff, Budget, Hedge, Observer, PolicyLayer, Rego, Timeline } from "@rego/core"
+import { Duration, Effect, Fiber, Option, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import {
   askedToWait,
@@ -95,6 +95,18 @@ describe("Events", () => {
         [30, "CallEnded", "success", 0, 2]
       ])
       assert.strictEqual(events.filter((event) => event._tag === "AttemptEnded")[1]?.error, undefined)
+    }))
+
+  it.effect("of an attempt that was written on: the end has its attributes", () =>
+    Effect.gen(function*() {
+      const s = script<string, Error>(fails(new Error("503"), 5), succeeds("ada"))
+      const read = Effect.flatMap(Attempt.CurrentAttempt, (attempt) =>
+        Option.getOrThrow(attempt).retry === 0 ? Attempt.annotate("replica", "eu-2") : Effect.void)
+      const { events } = yield* eventsOf(Effect.andThen(read, s.effect), { retry: { backoff: none } })
+      const ends = events.filter((event) =>
+        event._tag === "AttemptEnded"
+      )
+      assert.deepStrictEqual(ends.map(({ attributes }) => attributes), [{ replica: "eu-2" }, undefined])
     }))
 
   it.effect("of a server that asks to wait, and of a budget that refuses in its own words", () =>
@@ -249,6 +261,22 @@ describe("Events", () => {
         [40, "AttemptEnded", "0.0", 0, "interrupted_caller"],
         [40, "Stopped", "interrupted"],
         [40, "CallEnded", "interrupted", 0, 1, "interrupted"]
+      ])
+    }))
+
+  it.effect("of a caller that goes away while the policy is on its way: no policy is told of", () =>
+    Effect.gen(function*() {
+      const { events, observer } = collecting()
+      const layer = PolicyLayer.fetch({ fetch: () => Effect.never, ttl: "1 minute" })
+      yield* Effect.gen(function*() {
+        const fiber = yield* Effect.forkChild(Rego.resilient(Effect.never, key), { startImmediately: true })
+        yield* TestClock.adjust(40)
+        yield* Fiber.interrupt(fiber)
+        yield* Observer.flush
+      }).pipe(Effect.provide(Observer.layer([observer])), (self) => under(self, layer))
+      assert.deepStrictEqual(events.map(row), [
+        [40, "Stopped", "interrupted"],
+        [40, "CallEnded", "interrupted", 0, 0, "interrupted"]
       ])
     }))
 

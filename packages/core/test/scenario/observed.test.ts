@@ -289,6 +289,7 @@ describe("events", () => {
           assert.deepStrictEqual([record.startedAt, record.backoffBefore ?? 0], [at, backoffBefore])
           const end = of("AttemptEnded").find((event) => label(event) === label({ attempt }))!
           assert.deepStrictEqual([end.outcome, end.reason, end.error], [record.outcome, record.reason, record.error])
+          assert.deepStrictEqual(end.attributes, record.attributes)
           if (record.endedBy !== "abandoned") {
             assert.deepStrictEqual([end.endedBy, end.at], [record.endedBy, record.endedAt])
           }
