@@ -52,6 +52,8 @@ import * as WaterfallText from "./WaterfallText.ts"
 export const StopReason: Schema.Codec<StopReason> = Reasons.StopReason
 
 /**
+ * Why a call made no further attempt: the names of the list.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -67,6 +69,8 @@ export type StopReason = Reasons.StopReason
 export const DenialReason: Schema.Codec<DenialReason> = Reasons.DenialReason
 
 /**
+ * Why an extra attempt, or a call, was refused: the names of the list.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -127,13 +131,16 @@ export const Decision = Schema.Union([
 ])
 
 /**
+ * What was decided between attempts.
+ *
  * @category models
  * @since 0.1.0
  */
 export type Decision = typeof Decision.Type
 
 /**
- * The record of one call. Stamps are milliseconds since the epoch, fractions included.
+ * The record of one call. Stamps are milliseconds since the epoch, fractions included, all derived from one reading of
+ * the wall clock.
  *
  * **Details**
  *
@@ -175,6 +182,8 @@ export class Timeline extends Schema.Class<Timeline>("@rego/core/Timeline")({
 export const Event = Events.Event
 
 /**
+ * One thing that happened in a call.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -301,6 +310,8 @@ export const collectorOf = (context: Context.Context<never>): Collector | undefi
   Collector.open === 0 ? undefined : Context.get(context, CurrentCollector)
 
 /**
+ * How much a capture keeps.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -405,9 +416,9 @@ export const annotate = <E>(cause: Cause.Cause<E>, record: CallRecord): Cause.Ca
  *
  * **Details**
  *
- * At most 32 are kept: the outermost and the innermost. They travel as an annotation of the cause, which is kept by
- * `Effect.exit`, `tapCause`, `tapError`, `mapError`, `sandbox`, `onExit`, `ensuring`, `withSpan`, `Effect.fn`, `timeout`,
- * `all`, fork and join, `Stream` and `catchTag` of another tag.
+ * At most 32 are kept: the outermost and the innermost. They travel as an annotation of the cause. `Effect.exit`,
+ * `tapCause`, `tapError`, `mapError`, `sandbox`, `onExit`, `ensuring`, `withSpan`, `Effect.fn`, `timeout`, `all`, fork and
+ * join, `Stream` and `catchTag` of another tag keep it.
  *
  * **Gotchas**
  *

@@ -160,6 +160,31 @@ describe("Budget", () => {
         assert.strictEqual(yield* grants(budget, 5), 2)
       }))
 
+    it.effect("asks such a budget for admission as a method of it, once it is there", () =>
+      Effect.gen(function*() {
+        class Door implements Budget.Budget {
+          private readonly said: Budget.Decision = { _tag: "Denied", reason: "shut" }
+          readonly state = Effect.succeed({ balance: 0 })
+
+          tryAcquire(): Budget.Decision {
+            return this.said
+          }
+
+          admit(): Budget.Decision {
+            return this.said
+          }
+        }
+        const ready = yield* Deferred.make<void>()
+        const budget = Budget.build(Effect.as(Deferred.await(ready), new Door()), yield* scopeOf)
+        assert.isUndefined(budget.admit)
+        yield* Deferred.succeed(ready, undefined)
+        yield* decide(budget)
+        assert.deepStrictEqual<unknown>(budget.admit!({ key, now: 0, random: () => 0.5 }), {
+          _tag: "Denied",
+          reason: "shut"
+        })
+      }))
+
     it.effect("asks a budget that answers with an effect", () =>
       Effect.gen(function*() {
         const ready = yield* Deferred.make<void>()
