@@ -52,6 +52,8 @@ export interface Snapshot {
 }
 
 /**
+ * A window of durations. It has no fiber and reads no clock: all times are given.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -328,6 +330,9 @@ class Window implements Latency {
 // -----------------------------------------------------------------------------
 
 /**
+ * An empty window: 6 KiB of counters at most, or 18 KiB with `precise`, which brings the relative error from 3 % to 1
+ * %.
+ *
  * @category constructors
  * @since 0.1.0
  */
