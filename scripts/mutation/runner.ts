@@ -71,7 +71,7 @@ const runOnce = async (place: Place, task: Omit<Job, "files" | "log">): Promise<
   const { output } = await runUntil("nice", args, { cwd: place.folder }, () => {
     const lines = readLog(log).length
     if (lines > seen) [seen, since] = [lines, performance.now()]
-    return performance.now() - since > (task.control === undefined || seen === 0 ? CONTROL_MILLIS : STALL_MILLIS)
+    return performance.now() - since > (seen === 0 ? CONTROL_MILLIS : STALL_MILLIS)
   })
   appendFileSync(join(place.folder, "mutation.log"), output)
   const lines = readLog(log)

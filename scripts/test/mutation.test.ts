@@ -30,8 +30,12 @@ describe("mutation", () => {
     const report = { A: { tests: ["A"], mutants: 3, killed: 1, timedOut: 0, survivors } }
     const text = page(report, { A: { "1 => 3": "equal" } }, ["B"])
     assert.include(text, "Not measured: B.")
-    assert.include(text, "| A | 3 | 1 | 0 | 2 | 33.3 % |")
+    assert.include(text, "| A | 3 | 1 | 0 | 2 | 33.3 % | 1 |")
     assert.include(text, "| 1 | `1 => 3` | equal |")
+    assert.include(page(report, { A: { "1 => 3": "gap: later" } }, []), "| A | 3 | 1 | 0 | 2 | 33.3 % | 2 |")
+    const byPattern = page(report, { A: { "regex: => 3$": "equal", "a || b => a && b": "harmless" } }, [])
+    assert.include(byPattern, "| A | 3 | 1 | 0 | 2 | 33.3 % | 0 |")
+    assert.include(byPattern, "| 1 | `1 => 3` | equal |")
     assert.include(text, "| 2 | `a \\|\\| b => a && b` | not judged |")
   })
 })
