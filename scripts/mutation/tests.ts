@@ -45,7 +45,7 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   CallHost: calls,
   CallLog: ["RegoLogs", "Observer"],
   CallMetrics: ["RegoMetrics", "MetricTable"],
-  CallRecord: ["Timeline", "Rego", "Executor", "scenario/capture", ...events],
+  CallRecord: ["Attempt", "Timeline", "Rego", "Executor", "scenario/capture", ...events],
   CallSpans: ["driver/spans", "scenario/exporters"],
   Callback: ["driver/traps"],
   Classifier: ["SqlOutcome", "scenario/nested", "PolicyLayer", "Retry"],
