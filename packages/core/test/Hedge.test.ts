@@ -144,7 +144,10 @@ describe("Hedge", () => {
     it("holds its share, 0.0001 to 0.5", () => {
       assert.deepStrictEqual(Hedge.maxExtraLoad(0.05), { _tag: "MaxExtraLoad", load: 0.05 })
       for (const load of [0, 0.00009, 0.51, 5, -0.1, NaN]) {
-        assert.include(refusal(() => Hedge.maxExtraLoad(load)), "maxExtraLoad: load: must be a number between 0.0001 and 0.5")
+        assert.include(
+          refusal(() => Hedge.maxExtraLoad(load)),
+          "maxExtraLoad: load: must be a number between 0.0001 and 0.5"
+        )
       }
     })
   })
