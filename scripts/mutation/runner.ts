@@ -102,7 +102,7 @@ const stopperIn = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>) => {
 }
 
 /** The tests pass without a mutant before and after each chunk, or nothing is believed. What came before a stop counts. */
-const fatesOf = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>, isAlone = false): Fates => {
+export const fatesOf = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>, isAlone = false): Fates => {
   const { spoiler, staller } = stopperIn(ids, lines)
   const before = lines.some((line) => "control" in line) ? "passed" : endOf(BEFORE, lines)
   const isStopped = spoiler !== undefined || staller !== undefined
