@@ -27,8 +27,8 @@ const TURN_MILLIS = 5
 const PATIENCE = 80
 
 /** Slower tests are not asked: each survivor would wait for them. Those of the module's own file may take longer. */
-const SLOW_MILLIS = 400
-const SLOW_OWN_MILLIS = 1_500
+const SLOW_MILLIS = 250
+const SLOW_OWN_MILLIS = 1_000
 
 const MAX_HANGS = 60
 
