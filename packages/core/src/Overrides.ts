@@ -9,7 +9,7 @@ import { Deferred, Duration, Effect, Exit, Schema } from "effect"
 import * as Binder from "./Binder.ts"
 import * as BootChecks from "./BootChecks.ts"
 import type { Issue } from "./Issue.ts"
-import { durationField, fromSchemaError, parseOptions } from "./Issue.ts"
+import { durationField, formatAll, fromSchemaError, parseOptions } from "./Issue.ts"
 import * as Policy from "./Policy.ts"
 import type { SwitchedKeys } from "./PolicyDocument.ts"
 import type { Change, Overridden, Override, OverrideOptions } from "./PolicyProvider.ts"
@@ -123,16 +123,19 @@ export class Overrides {
     return { change: isSwitch ? change : Policy.fromSections(sections!), sections, held: held.success.for }
   }
 
-  /** As for policies in code, for everything that it is laid over. */
+  /** As for policies in code, for everything that it is laid over, and what is laid over it; each issue once. */
   private policyIssues(pattern: string, sections: Policy.Sections): ReadonlyArray<Issue> {
     const { inForce } = this.state
-    const laidOver = { ...inForce, overrides: [...inForce.overrides, { pattern, sections }] }
-    const covered = PolicySet.written(inForce.set).map(([name]) => PolicySet.keyOf(name))
-      .filter((key) => PolicySet.covers(pattern, key))
-    const merged = [PolicySet.keyOf(pattern), ...covered].map((key) => Binder.sectionsFor(laidOver, key) ?? {})
-    return [
+    const others = inForce.overrides.filter((other) => other.pattern !== pattern)
+    const laidOver = { ...inForce, overrides: [...others, { pattern, sections }] }
+    const named = [...PolicySet.patterns(inForce.set), ...others.map((other) => other.pattern)].map(PolicySet.keyOf)
+    const keys = new Set([PolicySet.keyOf(pattern), ...named.filter((key) => PolicySet.covers(pattern, key))])
+    const found = [
       ...BootChecks.unknownNames(this.names, sections),
-      ...merged.flatMap((policy) => BootChecks.mergedIssues(policy, (name) => this.state.budgets.sample(name)))
+      ...Array.from(keys).flatMap((key) =>
+        BootChecks.mergedIssues(Binder.overlaid(laidOver, key) ?? {}, (name) => this.state.budgets.sample(name))
+      )
     ]
+    return Array.from(new Map(found.map((issue) => [formatAll([issue]), issue])).values())
   }
 }

@@ -4,9 +4,10 @@ import { Budget, Hedge, Outcome, PolicyLayer } from "@rego/core"
 import { Clock, Context, Duration, Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { AdaptiveThrottle } from "../src/AdaptiveThrottle.ts"
-import { makeRandom, seed } from "./arbitraries.ts"
+import { seed } from "./arbitraries.ts"
 import { callOf, decide, denialOf, failed, take } from "./budgetSupport.ts"
 import { budgetLaws } from "./laws.ts"
+import { makeRandom } from "./random.ts"
 import { call, fails, inVirtualTime, regoErrorOf, resilient, script, succeeds, under } from "./support.ts"
 
 const liveClock = Context.get(Context.empty(), Clock.Clock)

@@ -393,7 +393,7 @@ describe("Executor", () => {
       }
     }
 
-    // the fourth column of the table, hedges, comes with hedging: today no policy starts two attempts at the same time
+    // the fourth column of the table, hedges, is in driver/hedging.test.ts
     for (const idempotent of [true, undefined, false]) {
       it.effect(`idempotent ${idempotent ?? "unstated"} never has two attempts running at the same time`, () =>
         Effect.gen(function*() {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Backoff, Budget, Hedge, Policy, PolicyLayer, PolicyProvider, Rego } from "@rego/core"
-import { Effect, Layer, Stream } from "effect"
+import { Effect, Layer, Option, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { live } from "./liveSupport.ts"
 import { countingBudget, countingSleeps, fails, script } from "./support.ts"
@@ -174,6 +174,20 @@ describe("PolicyProvider.override", () => {
       }).pipe(Effect.provide(running.layer))
     }))
 
+  it.effect("makes no call run too often, whatever documents come meanwhile", () =>
+    Effect.gen(function*() {
+      const running = yield* live({ first: [{ policies: { "a.*": { retry: { maxAttempts: 3 } } } }] })
+      const hedge = { trigger: { type: "after", delay: "10 millis" }, maxHedges: 2 }
+      yield* Effect.gen(function*() {
+        yield* override("a.*", { retry: { maxAttempts: 5 } })
+        yield* running.publish({ revision: "2", policies: { "a.*": { retry: { maxAttempts: 3 }, hedge } } })
+        const { policy } = yield* PolicyProvider.PolicyProvider
+        const { sections } = Option.getOrThrow(yield* policy("a.Get"))
+        assert.deepInclude(sections.hedge, { maxHedges: 1 })
+        assert.deepInclude(sections.retry, { maxAttempts: 5 })
+      }).pipe(Effect.provide(running.layer))
+    }))
+
   it.effect("refuses what a policy in code must not say, with every issue, and changes nothing", () =>
     inLayer(Effect.gen(function*() {
       assert.deepStrictEqual(yield* issuesOf("a b", { retry: { maxAttempts: 99 } }, "1 millis"), [
@@ -198,6 +212,32 @@ describe("PolicyProvider.override", () => {
       assert.deepStrictEqual(yield* issuesOf("a.Get", hedge), [
         "change.hedge.maxHedges: attempts × (1 + hedges) must be at most 12, got 10 × (1 + 3) = 40"
       ])
+    })))
+
+  it.effect("is judged without the one that it replaces", () =>
+    inLayer(Effect.gen(function*() {
+      const hedge = { trigger: Hedge.after(10), maxHedges: 3 }
+      yield* override("a.*", { retry: { maxAttempts: 3 }, hedge })
+      assert.lengthOf(yield* issuesOf("a.Get", { retry: { maxAttempts: 10 } }), 1)
+      yield* override("a.*", { retry: { maxAttempts: 10 } })
+      assert.strictEqual(yield* attempts("a.Get"), 10)
+    })))
+
+  it.effect("is judged with those that are more particular, and says once what is wrong with several keys", () =>
+    inLayer(Effect.gen(function*() {
+      yield* override("a.Get", { hedge: { trigger: Hedge.after(10), maxHedges: 3 } })
+      assert.deepStrictEqual(yield* issuesOf("*", { retry: { maxAttempts: 10 } }), [
+        "change.hedge.maxHedges: attempts × (1 + hedges) must be at most 12, got 10 × (1 + 3) = 40"
+      ])
+      const tooMany = { retry: { maxAttempts: 10 }, hedge: { trigger: Hedge.after(10), maxHedges: 3 } }
+      assert.lengthOf(yield* issuesOf("a.*", tooMany), 1)
+    })))
+
+  it.effect("for one key counts more than a pattern that is as long", () =>
+    inLayer(Effect.gen(function*() {
+      yield* override("a.B", { retry: { maxAttempts: 2 } })
+      yield* override("a.*", { retry: { maxAttempts: 5 } })
+      assert.strictEqual(yield* attempts("a.B"), 2)
     })))
 
   it.effect("takes a policy that was made before", () =>
