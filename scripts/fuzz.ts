@@ -3,7 +3,7 @@
  * `--target headers` for one, `--seed 7`, and `--keep` to add what was found to the corpus. What breaks is always kept.
  */
 import { parseArgs } from "node:util"
-import { randomOf } from "../packages/core/test/interleaving.ts"
+import { makeRandom } from "../packages/core/test/random.ts"
 import { keep, read } from "./fuzz/corpus.ts"
 import { fuzz } from "./fuzz/engine.ts"
 import { targets } from "./fuzz/targets.ts"
@@ -28,7 +28,7 @@ for (const target of chosen) {
   const until = performance.now() + millis
   const corpus = read(target)
   const { broken, found, runs } = await fuzz(target, corpus, {
-    random: randomOf(seed),
+    random: makeRandom(seed),
     isOver: (runs) => runs % 16 === 0 && performance.now() > until
   })
   const verdict = broken.length === 0 ? "ok  " : "FAIL"

@@ -10,11 +10,11 @@ import { copyRepository } from "./lib/copy.ts"
 import { root } from "./lib/workspace.ts"
 import { instrument } from "./mutation/instrument.ts"
 import { type Judgements, page, readJson, type Report, resultOf } from "./mutation/report.ts"
-import { runControl, runMutants } from "./mutation/runner.ts"
+import { runMutants } from "./mutation/runner.ts"
 import { testsOf } from "./mutation/tests.ts"
 
 const { values } = parseArgs({
-  options: { module: { type: "string", multiple: true }, render: { type: "boolean" } }
+  options: { module: { type: "string", multiple: true }, render: { type: "boolean" }, queue: { type: "string" } }
 })
 
 const kept = join(root, "packages/core/mutation")
@@ -42,7 +42,7 @@ const render = (report: Report): void => {
 
 const measure = async (module: string): Promise<void> => {
   if (!modules.includes(module)) throw new Error(`there is no packages/core/src/${module}.ts`)
-  const folder = join(root, ".mutation", module)
+  const folder = join(root, ".mutation", values.queue ?? "copy")
   await copyTo(folder)
   const tests = testsOf(module).filter((name) => existsSync(join(root, `packages/core/test/${name}.test.ts`)))
   const source = join(folder, "packages/core/src", `${module}.ts`)
@@ -50,13 +50,12 @@ const measure = async (module: string): Promise<void> => {
   const { code, mutants } = await instrument(source, text)
   writeFileSync(source, code)
   const place = { folder, tests: tests.map((name) => join(folder, `packages/core/test/${name}.test.ts`)) }
-  const fates = await runMutants(place, mutants.map(({ id }) => id), await runControl(place))
+  const fates = await runMutants(place, mutants.map(({ id }) => id))
   const result = resultOf(text, tests, mutants, fates)
   const all = { ...readReport(), [module]: result }
   const report = Object.fromEntries(Object.entries(all).toSorted(([a], [b]) => a < b ? -1 : 1))
   writeFileSync(join(kept, "report.json"), `${JSON.stringify(report, undefined, 2)}\n`)
   render(report)
-  rmSync(folder, { recursive: true })
   const { killed, survivors, timedOut } = result
   console.log(
     `${module}: ${mutants.length} mutants, ${killed} killed, ${timedOut} timed out, ${survivors.length} survived`

@@ -1,8 +1,9 @@
 /**
  * Runs the types and the tests of core against the oldest and the newest Effect that its peer range allows, in a copy of the
- * repository. Downloads them; `--version 4.1.0` tries that one alone.
+ * repository. Downloads them; `--version 4.1.0` tries that one alone. Whatever fails is a line, also what fails by itself on
+ * a busy machine: run it again alone before you blame the version.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
@@ -10,6 +11,7 @@ import { run } from "./lib/command.ts"
 import { copyRepository } from "./lib/copy.ts"
 import * as Tally from "./lib/tally.ts"
 import { indent } from "./lib/text.ts"
+import { failures, type Report, tallyOf } from "./lib/unitReport.ts"
 import { root } from "./lib/workspace.ts"
 
 const { values } = parseArgs({ options: { version: { type: "string" } } })
@@ -31,26 +33,41 @@ const mustRun = async (cwd: string, command: string, args: ReadonlyArray<string>
 const versionIn = (folder: string): string =>
   JSON.parse(readFileSync(join(folder, "node_modules/effect/package.json"), "utf8")).version
 
-/** What passed is long, and says nothing. */
-const failuresIn = (output: string): string => output.slice(Math.max(0, output.indexOf("Failed Tests")))
+const install = async (folder: string, version: string): Promise<void> => {
+  await copyRepository(folder)
+  await mustRun(folder, "npm", ["ci", "--no-audit", "--no-fund"])
+  await mustRun(folder, "npm", ["install", "--no-save", "--no-audit", "--no-fund", `effect@${version}`])
+  if (versionIn(folder) !== version) throw new Error(`npm installed ${versionIn(folder)}`)
+}
+
+const checkTypes = async (folder: string): Promise<Tally.Tally> => {
+  const tsc = ["node_modules/typescript/bin/tsc", "-b", "packages/core/tsconfig.test.json"]
+  const { ok, output } = await run("node", tsc, { cwd: folder })
+  if (!ok) console.log(indent(output))
+  return Tally.ofResults([{ passed: ok }])
+}
+
+/** This question may be asked beside other work: time that is short here is not what it is about. */
+const patience = ["--testTimeout=120000", "--hookTimeout=60000"]
+
+const runTests = async (folder: string): Promise<Tally.Tally> => {
+  const { ok, output } = await run("node", ["scripts/unit.ts", "packages/core/test", ...patience], { cwd: folder })
+  const file = join(folder, ".test-results", "unit.json")
+  const report: Report | undefined = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined
+  const found = report === undefined ? [] : failures(report, folder)
+  if (!ok) console.log(indent(found.length === 0 ? output : found.map((failure) => `FAIL ${failure}`).join("\n")))
+  const counted = report === undefined ? Tally.make(0, 0) : tallyOf(report, folder)
+  return Tally.orFailure(counted, { well: ok && counted.passed > 0 })
+}
 
 const tryVersion = async (version: string): Promise<Tally.Tally> => {
   const folder = mkdtempSync(join(tmpdir(), "rego-upgrade-"))
   try {
-    await copyRepository(folder)
-    await mustRun(folder, "npm", ["ci", "--no-audit", "--no-fund"])
-    await mustRun(folder, "npm", ["install", "--no-save", "--no-audit", "--no-fund", `effect@${version}`])
-    if (versionIn(folder) !== version) throw new Error(`npm installed ${versionIn(folder)}`)
-    const types = await run("node", ["node_modules/typescript/bin/tsc", "-b", "packages/core/tsconfig.test.json"], {
-      cwd: folder
-    })
-    if (!types.ok) console.log(indent(types.output))
-    const tests = await run("node", ["scripts/unit.ts", "packages/core/test"], { cwd: folder })
-    const counted = Tally.parse(tests.output.trimEnd().split("\n").at(-1) ?? "") ?? Tally.make(0, 0)
-    const tally = Tally.orFailure(counted, { well: tests.ok && counted.passed > 0 })
-    if (tally.failed > 0) console.log(indent(failuresIn(tests.output)))
-    console.log(`effect ${version}: types ${types.ok ? "ok" : "FAIL"}, tests ${Tally.format(tally)}`)
-    return Tally.sum([tally, Tally.ofResults([{ passed: types.ok }])])
+    await install(folder, version)
+    const types = await checkTypes(folder)
+    const tests = await runTests(folder)
+    console.log(`effect ${version}: types ${types.failed === 0 ? "ok" : "FAIL"}, tests ${Tally.format(tests)}`)
+    return Tally.sum([tests, types])
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

@@ -27,7 +27,9 @@ const startRunner = (paths: ReadonlyArray<string>): Child => {
     stdio: ["ignore", "pipe", "pipe", "pipe"]
   })
   let said = ""
-  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk: Buffer) => said += chunk.toString())
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding("utf8").on("data", (text: string) => said += text)
+  }
   return {
     messages: createInterface({ input: child.stdio[3] as Readable }),
     diagnostics: () => said,

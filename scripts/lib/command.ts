@@ -42,17 +42,22 @@ export const runUntil = (
     })
     let output = ""
     let timedOut = false
-    const keep = (chunk: Buffer): void => {
-      output += chunk.toString()
-      if (options.echo === true) process.stdout.write(chunk)
+    const keep = (text: string): void => {
+      output += text
+      if (options.echo === true) process.stdout.write(text)
     }
-    child.stdout.on("data", keep)
-    child.stderr.on("data", keep)
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", keep)
 
     const killGroup = (): void => {
       timedOut = true
-      // the whole group, or a grandchild would keep the pipes open
-      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL")
+      try {
+        // the whole group, or a grandchild would keep the pipes open
+        if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL")
+      } catch {
+        // nobody is left in it, and what keeps the pipes open is elsewhere
+      }
+      child.stdout.destroy()
+      child.stderr.destroy()
     }
     const timer = options.timeoutMillis === undefined ? undefined : setTimeout(killGroup, options.timeoutMillis)
     const watch = setInterval(() => {

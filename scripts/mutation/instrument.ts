@@ -12,6 +12,34 @@ interface Place {
   readonly column: number
 }
 
+/** Which mutant is in force, and who wants to know what is reached. It stands in the global object of vitest's process. */
+export interface Switch {
+  active: string
+  hits: number
+  limit: number
+  cover: ((id: string) => void) | undefined
+}
+
+/** Stryker's own counts reached places always; this only when somebody asks, and it stops a loop that never ends. */
+const header = `const sw_9fa48 = globalThis.__rego_mutation__;
+function stryCov_9fa48() {
+  if (++sw_9fa48.hits > sw_9fa48.limit) throw new Error("too many hits");
+  if (sw_9fa48.cover !== undefined) for (let i = 0; i < arguments.length; i++) sw_9fa48.cover(arguments[i]);
+}
+function stryMutAct_9fa48(id) {
+  if (sw_9fa48.active !== id) return false;
+  if (++sw_9fa48.hits > sw_9fa48.limit) throw new Error("too many hits");
+  return true;
+}
+`
+
+const withHeader = (code: string): string => {
+  const last = "return isActive(id);\n}"
+  const end = code.indexOf(last)
+  if (end < 0) throw new Error("Stryker's header has changed")
+  return header + code.slice(end + last.length)
+}
+
 const silent = {
   isTraceEnabled: () => false,
   isDebugEnabled: () => false,
@@ -37,7 +65,7 @@ export const instrument = async (
     { plugins: null, excludedMutations: [], ignorers: [] }
   )
   return {
-    code: file!.content,
+    code: mutants.length === 0 ? content : withHeader(file!.content),
     // lines and columns from 1, as editors count them
     mutants: mutants.map(({ id, location, replacement }) => ({
       id,

@@ -22,7 +22,10 @@ export interface ModuleResult {
 
 export type Report = Readonly<Record<string, ModuleResult>>
 
-/** Why a survivor stays: by module, and by its change. */
+/**
+ * Why a survivor stays: by module (`*` for all), and by its change; `regex: …` stands for all changes that match. The own
+ * words of a change come before those of a pattern.
+ */
 export type Judgements = Readonly<Record<string, Readonly<Record<string, string>>>>
 
 export const readJson = <A>(file: string, otherwise: A): A =>
@@ -88,6 +91,16 @@ const total = (report: Report): ModuleResult =>
 
 const code = (text: string): string => `\`${text.replaceAll("|", "\\|").replaceAll("`", "'")}\``
 
+const pattern = "regex: "
+
+const ofPattern = (change: string, judgements: Judgements[string] = {}): string | undefined =>
+  Object.entries(judgements).find(([key]) =>
+    key.startsWith(pattern) && new RegExp(key.slice(pattern.length), "u").test(change)
+  )?.[1]
+
+const judgementOf = (name: string, { change }: Survivor, judgements: Judgements): string | undefined =>
+  judgements[name]?.[change] ?? ofPattern(change, judgements[name]) ?? ofPattern(change, judgements["*"])
+
 const survivorRow = (survivor: Survivor, judgement: string | undefined): string =>
   `| ${survivor.line} | ${code(survivor.change)} | ${
     judgement ?? (survivor.unreached ? "not judged; not reached" : "not judged")
@@ -102,7 +115,7 @@ const section = (name: string, { survivors, tests }: ModuleResult, judgements: J
     ...survivors.length === 0 ? ["No survivor."] : [
       "| line | change | judgement |",
       "| --- | --- | --- |",
-      ...survivors.map((survivor) => survivorRow(survivor, judgements[name]?.[survivor.change]))
+      ...survivors.map((survivor) => survivorRow(survivor, judgementOf(name, survivor, judgements)))
     ],
     ""
   ].join("\n")
@@ -113,8 +126,13 @@ export const page = (report: Report, judgements: Judgements, unmeasured: Readonl
   return [
     "# Mutation tests of core",
     "",
-    "Written by `npm run mutation -- --module Name`, which runs it for one module. A mutant is a change of one expression;",
-    "it is killed when a test fails, and a survivor is either no change at all, or a gap. Line numbers are of that run.",
+    "Written by `npm run mutation -- --module Name`, which runs it for one module. A mutant is a change of one expression or",
+    "block; it is killed when a test fails, and a survivor is either no change that can be seen, or a gap. All kinds of",
+    "mutants that Stryker knows are counted, texts included; none is left out. A mutant is run against those tests of the",
+    "list under its module that reach it, and one that is reached while modules are imported against all of the list, after",
+    "an import of its own. A test that fails is run once more without the mutant: only where it passes then is the mutant",
+    "killed. Tests of other modules that take more than 400 ms are not asked. A mutant for which a test never ends is",
+    "counted as timed out, which is found as well. Line numbers are of the run.",
     "",
     missing,
     "",

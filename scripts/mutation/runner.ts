@@ -1,68 +1,22 @@
 /**
- * Runs the same tests against one mutant after another in a process that stays: a test file for each mutant puts it in force,
- * forgets the modules of the repository, and imports the tests anew, while `effect` stays loaded. Measured on `PolicyKey`:
- * the same survivors as Stryker's own runner, for a third of the work of a process for each mutant.
+ * Runs mutants in processes of vitest, and watches them: `inside.ts` does the work there. Measured on `PolicyKey` and
+ * `Retry`: the same fates as an import of everything for each mutant, for a small part of the work.
  */
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { join, relative } from "node:path"
+import { join } from "node:path"
 import { runUntil } from "../lib/command.ts"
+import type { Control, End, Job, Line } from "./protocol.ts"
+import { AFTER, BEFORE, MAX_TOGETHER, together } from "./protocol.ts"
 
 export type Status = "killed" | "timed out" | "survived" | "unreached"
 
-/** What the tests do without a mutant. */
-export interface Control {
-  readonly tests: number
-  /** how often each mutant was reached */
-  readonly hits: Readonly<Record<string, number>>
-}
+/** Mutants in one process: their modules stay in its memory. */
+const MAX_APART = 40
 
-interface Line {
-  readonly id: string
-  readonly end?: "failed" | "passed"
-  readonly tests?: number
-  readonly hits?: Readonly<Record<string, number>>
-}
-
-/** No mutant has this number. */
-const NONE = "none"
-
-/** Mutants in one process: what hangs or leaks goes with it. */
-const CHUNK = 40
-
-const STALL_MILLIS = 40_000
+const STALL_MILLIS = 25_000
 
 /** The first run transforms every file, on a machine that may be busy. */
 const CONTROL_MILLIS = 300_000
-
-const fileOf = (tests: ReadonlyArray<string>, log: string, id: string, hitLimit: number): string => `
-import { appendFileSync } from "node:fs"
-import { afterAll, beforeEach, vi } from "vitest"
-
-const state = (globalThis.__stryker__ ??= {})
-Object.assign(state, { activeMutant: ${JSON.stringify(id)}, hitCount: 0, hitLimit: ${hitLimit} })
-state.mutantCoverage = { static: {}, perTest: {} }
-const say = (line) => appendFileSync(${JSON.stringify(log)}, JSON.stringify({ id: ${
-  JSON.stringify(id)
-}, ...line }) + "\\n")
-let tests = 0
-let failed = false
-say({})
-vi.resetModules()
-beforeEach((context) => {
-  if (failed) return context.skip()
-  tests++
-  context.onTestFailed(() => {
-    failed = true
-  })
-})
-afterAll(() => say({ end: failed ? "failed" : "passed", tests, hits: state.mutantCoverage.static }))
-try {
-${tests.map((test) => `  await import(${JSON.stringify(test)})`).join("\n")}
-} catch (error) {
-  say({ end: "failed" })
-  throw error
-}
-`
 
 export interface Place {
   /** of the copy of the repository */
@@ -71,33 +25,35 @@ export interface Place {
   readonly tests: ReadonlyArray<string>
 }
 
-const writeFiles = ({ folder, tests }: Place, log: string, ids: ReadonlyArray<string>, control: Control): void => {
+const configOf = (folder: string) => ({
+  fsModuleCachePath: `${folder}-cache`,
+  include: ["mutants/*.test.ts"],
+  pool: "forks",
+  isolate: false,
+  maxWorkers: 1,
+  fileParallelism: false,
+  // a test that hangs is found by the turns of the event loop
+  testTimeout: 0,
+  silent: true
+})
+
+const writeFiles = ({ folder }: Place, job: Job): void => {
   const generated = join(folder, "mutants")
   rmSync(generated, { recursive: true, force: true })
   mkdirSync(generated)
-  rmSync(log, { force: true })
-  const imported = tests.map((test) => relative(generated, test))
-  ids.forEach((id, index) => {
-    const file = join(generated, `${String(index).padStart(3, "0")}.test.ts`)
-    writeFileSync(file, fileOf(imported, log, id, 100 * (control.hits[id] ?? 0) + 1_000))
-  })
-  const config = {
-    include: ["mutants/*.test.ts"],
-    pool: "forks",
-    isolate: false,
-    maxWorkers: 1,
-    fileParallelism: false,
-    sequence: { sequencer: "byName" },
-    testTimeout: 20_000
-  }
+  rmSync(job.log, { force: true })
+  writeFileSync(join(generated, "job.json"), JSON.stringify(job))
+  writeFileSync(
+    join(generated, "run.test.ts"),
+    `import { readFileSync } from "node:fs"
+import { runJob } from "../scripts/mutation/inside.ts"
+await runJob(JSON.parse(readFileSync(${JSON.stringify(join(generated, "job.json"))}, "utf8")))
+`
+  )
   writeFileSync(
     join(folder, "vitest.mutation.config.ts"),
-    `import { BaseSequencer } from "vitest/node"
-import config from "./vitest.config.ts"
-class ByName extends BaseSequencer {
-  async sort(files) { return files.toSorted((a, b) => (a.moduleId < b.moduleId ? -1 : 1)) }
-}
-export default { ...config, test: { ...config.test, ...${JSON.stringify(config)}, sequence: { sequencer: ByName } } }
+    `import config from "./vitest.config.ts"
+export default { ...config, test: { ...config.test, ...${JSON.stringify(configOf(folder))} } }
 `
   )
 }
@@ -106,68 +62,105 @@ const readLog = (log: string): ReadonlyArray<Line> =>
   existsSync(log) ? readFileSync(log, "utf8").trim().split("\n").map((line) => JSON.parse(line)) : []
 
 /** Runs a few mutants, until they are done or one of them stalls; answers what they said. */
-const runOnce = async (
-  place: Place,
-  ids: ReadonlyArray<string>,
-  control: Control,
-  stallMillis = STALL_MILLIS
-): Promise<ReadonlyArray<Line>> => {
+const runOnce = async (place: Place, task: Omit<Job, "files" | "log">): Promise<ReadonlyArray<Line>> => {
   const log = join(place.folder, "mutants.log")
-  writeFiles(place, log, ids, control)
+  writeFiles(place, { ...task, files: place.tests, log })
   const args = ["-n", "19", "vitest", "run", "--config", "vitest.mutation.config.ts", "--reporter=dot"]
   let seen = 0
   let since = performance.now()
   const { output } = await runUntil("nice", args, { cwd: place.folder }, () => {
     const lines = readLog(log).length
     if (lines > seen) [seen, since] = [lines, performance.now()]
-    return performance.now() - since > stallMillis
+    return performance.now() - since > (task.control === undefined || seen === 0 ? CONTROL_MILLIS : STALL_MILLIS)
   })
   appendFileSync(join(place.folder, "mutation.log"), output)
-  return readLog(log)
+  const lines = readLog(log)
+  for (const line of lines) {
+    if ("spoiled" in line) console.log(`spoiled by ${line.by}: ${line.spoiled}`)
+    if ("id" in line && (line.id === BEFORE || line.id === AFTER) && line.end === "failed") console.log(line)
+  }
+  if (process.env["KEEP"]) writeFileSync(`${process.env["KEEP"]}/${Date.now()}.log`, readFileSync(log))
+  return lines
 }
 
-export const runControl = async (place: Place): Promise<Control> => {
-  const lines = await runOnce(place, [NONE], { tests: 0, hits: {} }, CONTROL_MILLIS)
-  const line = lines.find(({ end }) => end !== undefined)
-  if (line?.end !== "passed" || line.tests === undefined || line.hits === undefined) {
+const endOf = (id: string, lines: ReadonlyArray<Line>): End | undefined =>
+  lines.flatMap((line) => "id" in line && line.id === id && line.end !== undefined ? [line.end] : []).at(-1)
+
+const lastBegun = (lines: ReadonlyArray<Line>): string | undefined =>
+  lines.flatMap((line) => "id" in line ? [line.id] : []).at(-1)
+
+const statusOfEnd: Readonly<Record<End, Status>> = { failed: "killed", hung: "timed out", passed: "survived" }
+
+type Fates = ReadonlyMap<string, Status>
+
+/** What stopped the process before its end: a mutant that said nothing any more, or one that left something behind. */
+const stopperIn = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>) => {
+  const spoiler = lines.flatMap((line) => "spoiled" in line ? [line.by] : []).at(0)
+  const last = lastBegun(lines)
+  const staller = ids.find((id) => id === last && endOf(id, lines) === undefined)
+  return { spoiler, staller: spoiler === undefined ? staller : undefined }
+}
+
+/** The tests pass without a mutant before and after each chunk, or nothing is believed. What came before a stop counts. */
+const fatesOf = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>, isAlone = false): Fates => {
+  const { spoiler, staller } = stopperIn(ids, lines)
+  const before = lines.some((line) => "control" in line) ? "passed" : endOf(BEFORE, lines)
+  const isStopped = spoiler !== undefined || staller !== undefined
+  // a mutant may stall the import, before any test runs
+  const hasBegun = before === "passed" || before === undefined && isStopped
+  if (!hasBegun || !isStopped && !isAlone && endOf(AFTER, lines) !== "passed") return new Map()
+  const ended = ids.flatMap((id) => {
+    const end = endOf(id, lines)
+    return end === undefined ? [] : [[id, statusOfEnd[end]] as const]
+  })
+  return new Map([...ended, ...staller === undefined ? [] : [[staller, "timed out"] as const]])
+}
+
+interface Mission {
+  readonly control: Control
+  readonly mutants: ReadonlyArray<string>
+  readonly reimport: boolean
+}
+
+/** In as many processes as it takes. */
+const runAll = async (place: Place, mission: Mission, most: number): Promise<Fates> => {
+  const fates = new Map<string, Status>()
+  const alone = new Set<string>()
+  let size = most
+  let waiting = mission.mutants
+  while (waiting.length > 0) {
+    const isAlone = alone.has(waiting[0]!)
+    const mutants = isAlone ? waiting.slice(0, 1) : waiting.filter((id) => !alone.has(id)).slice(0, size)
+    const lines = await runOnce(place, { ...mission, isAlone, mutants })
+    const found = fatesOf(mutants, lines, isAlone)
+    const { spoiler } = stopperIn(mutants, lines)
+    if (found.size === 0 && mutants.length === 1 && spoiler === undefined) {
+      throw new Error(`see ${place.folder}/mutation.log`)
+    }
+    for (const [id, status] of found) fates.set(id, status)
+    if (spoiler !== undefined) alone.add(spoiler)
+    // a control that fails says that a mutant left something behind: fewer of them say which one
+    size = found.size === 0 && spoiler === undefined ? Math.ceil(mutants.length / 4) : most
+    waiting = waiting.filter((id) => !fates.has(id))
+    console.log(`${mission.reimport ? "apart" : "together"}: ${fates.size} of ${mission.mutants.length}`)
+  }
+  return fates
+}
+
+/** The fate of each mutant. */
+export const runMutants = async (place: Place, ids: ReadonlyArray<string>): Promise<Fates> => {
+  const lines = await runOnce(place, { control: undefined, mutants: ids, reimport: false, isAlone: false })
+  const control = lines.find((line) => "control" in line)?.control
+  if (control === undefined) {
     throw new Error(`the tests fail without a mutant: see ${join(place.folder, "mutation.log")}`)
   }
-  return { tests: line.tests, hits: line.hits }
-}
-
-/** A mutant that was begun and said nothing at its end stopped the process, or kept the file from being collected. */
-const statusOf = (id: string, lines: ReadonlyArray<Line>, control: Control): Status | undefined => {
-  const own = lines.filter((line) => line.id === id)
-  if (own.length === 0) return undefined
-  const end = own.find((line) => line.end !== undefined)
-  if (end === undefined) return lines.at(-1)?.id === id ? "timed out" : "killed"
-  if (end.end === "failed") return "killed"
-  // tests that a mutant makes disappear are missed
-  return end.tests === control.tests ? "survived" : "killed"
-}
-
-/** The fate of each mutant. The tests pass without one, before and after each chunk, or nothing is believed. */
-export const runMutants = async (
-  place: Place,
-  ids: ReadonlyArray<string>,
-  control: Control
-): Promise<ReadonlyMap<string, Status>> => {
-  const fates = new Map<string, Status>()
-  for (const id of ids) if (control.hits[id] === undefined) fates.set(id, "unreached")
-  let waiting = ids.filter((id) => !fates.has(id))
-  let size = CHUNK
-  while (waiting.length > 0) {
-    const chunk = waiting.slice(0, size)
-    const lines = await runOnce(place, [...chunk, NONE], control)
-    const whole = statusOf(NONE, lines, control)
-    const found = chunk.map((id) => [id, statusOf(id, lines, control)] as const)
-    // after a stall what came before it counts; a control that fails says that a mutant left something behind
-    const believed = whole === undefined || whole === "survived" || chunk.length === 1
-    if (believed) { for (const [id, status] of found) if (status !== undefined) fates.set(id, status) }
-    if (believed && found.every(([, status]) => status === undefined)) throw new Error("no mutant was begun")
-    size = believed ? CHUNK : Math.ceil(chunk.length / 4)
-    waiting = waiting.filter((id) => !fates.has(id))
-    console.log(`${fates.size} of ${ids.length}`)
-  }
+  const many = together(ids, control)
+  const loaded = new Set(control.loaded)
+  const first = fatesOf(many.slice(0, MAX_TOGETHER), lines)
+  const rest = { control, mutants: many.filter((id) => !first.has(id)), reimport: false }
+  const apart = { control, mutants: ids.filter((id) => loaded.has(id)), reimport: true }
+  const found = [...first, ...await runAll(place, rest, MAX_TOGETHER), ...await runAll(place, apart, MAX_APART)]
+  const fates = new Map<string, Status>(found)
+  for (const id of ids) if (!fates.has(id)) fates.set(id, "unreached")
   return fates
 }

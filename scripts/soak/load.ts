@@ -6,7 +6,7 @@ import { FetchHttpClient, HttpClient, HttpClientError } from "effect/http"
 import { createServer, type RequestListener, type Server } from "node:http"
 import type { AddressInfo } from "node:net"
 import { setTimeout } from "node:timers"
-import { randomOf } from "../../packages/core/test/interleaving.ts"
+import { makeRandom } from "../../packages/core/test/random.ts"
 
 export interface Counts {
   calls: number
@@ -157,7 +157,7 @@ const errorsOf = (counts: Counts) =>
 
 /** Runs until it is interrupted, and closes everything that it opened. */
 export const load = (seed: number, counts: Counts): Effect.Effect<never> => {
-  const random = randomOf(seed)
+  const random = makeRandom(seed)
   return Effect.scoped(Effect.gen(function*() {
     const server = yield* Effect.acquireRelease(
       Effect.promise(() => faultyServer(random)),

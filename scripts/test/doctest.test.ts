@@ -9,9 +9,6 @@ const fenced = (...lines: ReadonlyArray<string>): string => ["```ts", ...lines, 
 
 const folder = join(root, ".doctest-self-test")
 
-const check = (document: string, options: { readonly boundMillis?: number } = {}) =>
-  doctest(fencesOfDocument("docs/page.md", document), { folder, ...options })
-
 describe("fences", () => {
   it("are found in documents, with their line", () => {
     const document = `# Title\n\n${fenced("a", "b")}\n\`\`\`json\n{}\n\`\`\`\n`
@@ -100,10 +97,16 @@ describe("doctest", { timeout: 60_000 }, () => {
     ["an expectation that is none", ["const a = 1 // => 1"], /^docs\/page\.md:2 {2}`\/\/ =>` follows/]
   ]
 
-  it("fails a fence, and only that fence, with its file and line", async () => {
+  it("fails a fence, and only that fence, with its file and line; keeps what it prints; finds one that is never closed", async () => {
     const good = fenced("const a = { b: [1] }", "a // => { b: [1] }")
     const pages = failing.map(([, code], index) => fencesOfDocument(`docs/${index}/page.md`, fenced(...code) + good))
-    const { results } = await doctest(pages.flat(), { folder })
+    const printing = fencesOfDocument("docs/print.md", fenced("console.log(\"printed\")", "throw new Error(\"boom\")"))
+    const open = fencesOfDocument("docs/open.md", "```ts\n1\n")
+    // one run for all: each starts the compiler
+    const { results } = await doctest([...pages.flat(), ...printing, ...open], { folder })
+    const [printed, unclosed] = results.slice(-2)
+    assert.strictEqual(printed?.output, "printed\n")
+    assert.deepStrictEqual(unclosed?.errors, ["docs/open.md:1  the fence is never closed"])
     failing.forEach(([title, , expected], index) => {
       const [bad, sound] = results.slice(2 * index)
       assert.strictEqual(bad?.place, `docs/${index}/page.md:1`, title)
@@ -112,21 +115,10 @@ describe("doctest", { timeout: 60_000 }, () => {
     })
   })
 
-  it("keeps what an example prints", async () => {
-    const { results } = await check(fenced("console.log(\"printed\")", "throw new Error(\"boom\")"))
-    assert.strictEqual(results[0]?.output, "printed\n")
-  })
-
   it("bounds the time of a fence, and runs the others", async () => {
-    const { results } = await check(fenced("for (;;) {}") + fenced("1 // => 1") + fenced("2 // => 2"), {
-      boundMillis: 2_000
-    })
+    const page = fenced("for (;;) {}") + fenced("1 // => 1") + fenced("2 // => 2")
+    const { results } = await doctest(fencesOfDocument("docs/page.md", page), { folder, boundMillis: 2_000 })
     assert.deepStrictEqual(results.map((result) => result.passed), [false, true, true])
     assert.deepStrictEqual(results[0]?.errors, ["still running after 2 s"])
-  })
-
-  it("fails a fence that is never closed", async () => {
-    const { results } = await check("```ts\n1\n")
-    assert.deepStrictEqual(results[0]?.errors, ["docs/page.md:1  the fence is never closed"])
   })
 })

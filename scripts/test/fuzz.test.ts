@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { randomOf } from "../../packages/core/test/interleaving.ts"
+import { makeRandom } from "../../packages/core/test/random.ts"
 import { read } from "../fuzz/corpus.ts"
 import { fuzz, type Target } from "../fuzz/engine.ts"
 import { targets } from "../fuzz/targets.ts"
@@ -8,7 +8,7 @@ const seed = Number(process.env["REGO_SEED"] ?? 20_260_401)
 
 /** As many inputs, for a fixed seed the same ones. */
 const run = (target: Target, corpus: ReadonlyArray<string>, runs: number) =>
-  fuzz(target, corpus, { random: randomOf(seed), isOver: (done) => done >= runs })
+  fuzz(target, corpus, { random: makeRandom(seed), isOver: (done) => done >= runs })
 
 describe("fuzz", () => {
   for (const target of targets) {

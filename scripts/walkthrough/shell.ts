@@ -28,7 +28,9 @@ export const start = (options: { readonly cwd: string; readonly env: NodeJS.Proc
   const child = spawn("bash", ["--noprofile", "--norc"], options)
   let printed = ""
   let ended = -1
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => printed += chunk.toString())
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => printed += text)
+  }
 
   // a terminal has job control: `kill %1` then ends what a job has started, too
   child.stdin.write("set -m\ntrap 'kill $(jobs -p) 2> /dev/null' EXIT\n")

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
-import { printed, run, start, withFiles } from "./regoBinary.ts"
+import { printed, run, runHere, start, withFiles } from "./regoBinary.ts"
 
 const policies = (revision: string, users: object = {}, more: object = {}) => ({
   schemaVersion: "1.0",
@@ -46,7 +46,7 @@ const serving = Effect.fnUntraced(function*(args: ReadonlyArray<string>, environ
 describe("rego", () => {
   it.live("says what it can do, and which version it is", () =>
     Effect.gen(function*() {
-      const [help, version] = yield* Effect.all([run(["--help"]), run(["--version"])], { concurrency: 2 })
+      const [help, version] = yield* Effect.all([run(["--help"]), runHere(["--version"])])
       for (const command of ["check", "diff", "explain", "schema", "serve", "simulate", "watch"]) {
         assert.match(help.stdout, new RegExp(`^  ${command}  `, "m"))
       }
@@ -59,8 +59,9 @@ describe("rego", () => {
     () =>
       Effect.gen(function*() {
         const wrong = [[], ["nowhere"], ["check"], ["serve", ".", "--port", "99999"]]
-        const ended = yield* Effect.all(wrong.map((args) => run(args)), { concurrency: 2 })
+        const ended = yield* Effect.forEach(wrong, runHere)
         assert.deepStrictEqual(ended.map(({ code }) => code), [0, 2, 2, 2])
+        assert.strictEqual((yield* run(["check"])).code, 2)
         assert.match(ended[3]!.stderr, /port.*must be an integer between 0 and 65535, got 99999/)
       }),
     slow
@@ -78,9 +79,9 @@ describe("rego", () => {
         const file = (name: string) => join(directory, name)
         const [fine, strict, bad, cut] = yield* Effect.all([
           run(["check", file("good.json"), file("clamped.json")]),
-          run(["check", "--strict", file("clamped.json")]),
+          runHere(["check", "--strict", file("clamped.json")]),
           run(["check", file("good.json"), file("bad.json")]),
-          run(["check", file("cut.json")])
+          runHere(["check", file("cut.json")])
         ], { concurrency: 2 })
         assert.deepStrictEqual([fine.code, lines(fine.stdout)], [0, [
           `${file("good.json")}: accepted, revision 1, 1 entry`,
@@ -112,7 +113,7 @@ describe("rego", () => {
           string,
           string
         ]
-        const [change, refused] = yield* Effect.all([run(["diff", a, b]), run(["diff", a, c])], { concurrency: 2 })
+        const [change, refused] = yield* Effect.all([runHere(["diff", a, b]), run(["diff", a, c])], { concurrency: 2 })
         assert.deepStrictEqual([change.code, lines(change.stdout)], [0, [
           "1 → 2",
           "  users.*",
@@ -149,10 +150,10 @@ describe("rego", () => {
           const small = ["users.Get", "--scenario", file("scenario.json"), "--seeds", "2"]
           const [fine, broken, bad, wrong, unknown] = yield* Effect.all([
             run(["simulate", file("after.json"), ...small, "--against", file("before.json"), "--charts", directory]),
-            run(["simulate", file("after.json"), ...small, "--json", "--limit", "p99<=1ms"]),
-            run(["simulate", file("bad.json"), ...small]),
-            run(["simulate", file("after.json"), "users.Get", "--scenario", file("wrong.json")]),
-            run(["simulate", file("after.json"), "users.Get", "--scenario", "nowhere", "--limit", "p98<2"])
+            runHere(["simulate", file("after.json"), ...small, "--json", "--limit", "p99<=1ms"]),
+            runHere(["simulate", file("bad.json"), ...small]),
+            runHere(["simulate", file("after.json"), "users.Get", "--scenario", file("wrong.json")]),
+            runHere(["simulate", file("after.json"), "users.Get", "--scenario", "nowhere", "--limit", "p98<2"])
           ], { concurrency: 2 })
           assert.deepStrictEqual([fine.code, broken.code, bad.code, wrong.code, unknown.code], [0, 1, 2, 2, 2])
           assert.match(fine.stdout, /^small: .*\nusers\.Get, 2 seeds, 600 requests\n/)
@@ -175,7 +176,7 @@ describe("rego", () => {
         Effect.gen(function*() {
           const directory = yield* withFiles({ "a.json": policies("1", { timeout: { perAttempt: "100 millis" } }) })
           const args = ["explain", join(directory, "a.json"), "users.Get"]
-          const [text, json] = yield* Effect.all([run(args), run([...args, "--json"])], { concurrency: 2 })
+          const [text, json] = yield* Effect.all([run(args), runHere([...args, "--json"])])
           assert.strictEqual(text.code, 0)
           assert.match(text.stdout, /^users\.Get {2}\(revision 1\)\n {2}policies\["users\.\*"\]\n/)
           assert.match(text.stdout, /retry\.maxAttempts {2,}policies\["users\.\*"\] {2,}3\n/)
@@ -217,8 +218,8 @@ describe("rego", () => {
             "bad.json": policies("1", { retry: { maxAtempts: 3 } }),
             "odd.json": { ...policies("1"), revision: { toString: 1 } }
           })
-          const bad = yield* run(["serve", join(directory, "bad.json"), "--port", "0"])
-          const odd = yield* run(["serve", join(directory, "odd.json"), "--port", "0"])
+          const bad = yield* runHere(["serve", join(directory, "bad.json"), "--port", "0"])
+          const odd = yield* runHere(["serve", join(directory, "odd.json"), "--port", "0"])
           assert.deepStrictEqual([bad.code, odd.code], [1, 1])
           assert.match(odd.stderr, /revision: /)
           assert.notMatch(odd.stderr, /TypeError/)

@@ -1,14 +1,17 @@
 /**
- * The command line as users run it: a process of its own.
+ * The command line: as users run it, in a process of its own, and without one.
  */
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert } from "@effect/vitest"
-import { Effect } from "effect"
 import type { Scope } from "effect"
+import { Console, Effect, Layer, Runtime, Stdio } from "effect"
 import type { ChildProcess } from "node:child_process"
 import { spawn } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import * as CommandLine from "../src/CommandLine.ts"
+import { version } from "../src/Version.ts"
 
 const binary = join(import.meta.dirname, "../bin/rego.js")
 
@@ -73,6 +76,26 @@ export const run = (args: ReadonlyArray<string>, environment?: Environment, cwd?
       (running) => Effect.map(running.ended, (code) => ({ code, stdout: running.stdout, stderr: running.stderr }))
     )
   )
+
+/** What a process would run, here: it takes most of a second to start one. */
+export const runHere = (args: ReadonlyArray<string>): Effect.Effect<Ended> =>
+  Effect.gen(function*() {
+    const said = { stdout: "", stderr: "" }
+    const console: Console.Console = {
+      ...globalThis.console,
+      log: (...texts) => void (said.stdout += `${texts.join(" ")}\n`),
+      error: (...texts) => void (said.stderr += `${texts.join(" ")}\n`)
+    }
+    const exit = yield* CommandLine.run(version).pipe(
+      Effect.provide(Layer.merge(NodeServices.layer, Stdio.layerTest({ args: Effect.succeed(args) }))),
+      Effect.provideService(Console.Console, console),
+      Effect.exit
+    )
+    const code = yield* Effect.callback<number>((resume) =>
+      Runtime.defaultTeardown(exit, (code) => resume(Effect.succeed(code)))
+    )
+    return { code, ...said }
+  })
 
 /** A directory with files, for as long as the scope is open. */
 export const withFiles = (files: Readonly<Record<string, unknown>>): Effect.Effect<string, never, Scope.Scope> =>

@@ -40,7 +40,7 @@ export class AdaptiveThrottle implements Budget {
     this.numbers = numbers
     const before = this.slotMillis
     this.slotMillis = Duration.toMillis(numbers.window) / slots
-    if (this.slotMillis === before || this.now === -Infinity) return
+    if (this.slotMillis === before) return
     this.slot = Math.floor(this.now / this.slotMillis)
     const to = (slot: number) => Math.floor(slot * before / this.slotMillis)
     this.requests = this.requests.resliced(this.slot, to)

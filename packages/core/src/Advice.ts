@@ -57,8 +57,8 @@ const factsOf = (data: BudgetData): BudgetFacts => {
       }
     case "successTokens":
       return {
-        denies: `while half of its ${data.maxTokens ?? 100} tokens or more are gone: a failure takes one, ` +
-          `an answer gives ${data.tokenRatio ?? 0.1} back`,
+        denies: `while half of its ${data.maxTokens} tokens or more are gone: a failure takes one, ` +
+          `a success gives ${data.tokenRatio} back`,
         outage: undefined
       }
     case "concurrency":

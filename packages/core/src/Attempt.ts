@@ -88,7 +88,7 @@ export interface Noted extends Attempt {
 
 /**
  * Writes an attribute on the record of the attempt that runs the current code: which replica was asked, which fault was
- * injected. It is in the timeline of the call.
+ * injected. It is in the timeline of the call, on the span of the attempt, and in its event `AttemptEnded`.
  *
  * **Details**
  *

@@ -40,7 +40,8 @@ export class AttemptRun extends Alarm implements Queued {
     super()
     this.host = host
     this.facts = new AttemptFacts(host, hedge, startedAt, endsAt)
-    this.scope = host.parentScope === undefined ? undefined : Scope.makeUnsafe(host.parentScope.strategy)
+    const parent = host.parentScope
+    this.scope = parent === undefined ? undefined : Scope.makeUnsafe(parent.strategy)
     this.permit = permit
   }
 

@@ -44,16 +44,25 @@ const overridesOf = (overrides: ReadonlyArray<Override>, key: string): ReadonlyA
   overrides.length === 0
     ? overrides
     : overrides.filter(({ pattern }) => PolicySet.covers(pattern, key))
-      .toSorted((a, b) => a.pattern.length - b.pattern.length)
+      .toSorted((a, b) => particularity(a, key) - particularity(b, key))
 
-/** The policy of a key, merged; `undefined` when nothing matches it. */
-export const sectionsFor = (inForce: InForce, key: string): Policy.Sections | undefined => {
+/** The key itself may be as short as a pattern that covers it: `a.B` and `a.*`. */
+const particularity = ({ pattern }: Override, key: string): number => pattern === key ? key.length + 1 : pattern.length
+
+/** What is written for a key, and what is laid over it, merged; `undefined` when nothing matches it. */
+export const overlaid = (inForce: InForce, key: string): Policy.Sections | undefined => {
   const { onMissing, overrides, set } = inForce
   const written = PolicySet.resolve(set, key) ?? (onMissing === "defaults" ? PolicySet.forMissing(set) : undefined)
   return overridesOf(overrides, key).reduce<Policy.Sections | undefined>(
     (under, { sections }) => Policy.merge(under ?? set.defaults, sections),
     written
   )
+}
+
+/** The policy of a key. An override was judged with what was written when it was made, and more may stand there now. */
+export const sectionsFor = (inForce: InForce, key: string): Policy.Sections | undefined => {
+  const sections = overlaid(inForce, key)
+  return sections === undefined || inForce.overrides.length === 0 ? sections : Plan.withinLimits(sections)
 }
 
 const classifierOf = (registries: Context.Context<never>, plan: Plan.Plan): Classifier.Any | undefined =>

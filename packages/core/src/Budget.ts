@@ -50,7 +50,7 @@ import { Cause, Context, Duration, Effect, Fiber, Layer, Schema } from "effect"
 import { AdaptiveThrottle } from "./AdaptiveThrottle.ts"
 import type { ThrottleNumbers as Throttle } from "./AdaptiveThrottle.ts"
 import type { Id } from "./Attempt.ts"
-import { CombinedBudget } from "./CombinedBudget.ts"
+import { admitOf, CombinedBudget } from "./CombinedBudget.ts"
 import { ConcurrencyBudget } from "./ConcurrencyBudget.ts"
 import type { Numbers as Bounds } from "./ConcurrencyBudget.ts"
 import * as Issue from "./Issue.ts"
@@ -531,7 +531,8 @@ const pending = (fiber: Fiber.Fiber<Budget>): Budget => {
   return {
     // Whether it gates primaries, and how long its permits hold, is known once it is built.
     get admit() {
-      return ready()?.admit
+      const budget = ready()
+      return budget && admitOf(budget)
     },
     get window() {
       return ready()?.window

@@ -68,9 +68,9 @@ export class CallEvents {
       : undefined
   }
 
-  private tell(at: number, said: Said, cause?: AttemptRun["facts"]["cause"]): void {
+  private tell(at: number, said: Said, ended?: AttemptRun["facts"]): void {
     const event = { key: this.host.binding.key, call: this.id, at: at + this.wallOffset, ...said } as Timeline.Event
-    const notice = new EventNotice(event, cause)
+    const notice = new EventNotice(event, ended)
     for (const mailbox of this.sinks.events) mailbox.push(notice)
   }
 
@@ -141,7 +141,7 @@ export class CallEvents {
     if (place < 0) return
     this.open.splice(place, 1)
     if (!this.heard) return
-    const { cause, endedAt, endedBy, outcome, startedAt } = attempt.facts
+    const { endedAt, endedBy, outcome, startedAt } = attempt.facts
     const at = endedAt ?? this.host.now()
     this.tell(at, {
       _tag: "AttemptEnded",
@@ -150,7 +150,7 @@ export class CallEvents {
       endedBy,
       ...(outcome === undefined ? {} : { outcome: outcome._tag }),
       ...(outcome === undefined || outcome._tag === "Success" ? {} : { reason: outcome.reason })
-    }, cause)
+    }, attempt.facts)
     const retryAfter = outcome?._tag === "Retryable" ? retryAfterMillis(outcome) : undefined
     if (retryAfter !== undefined) this.tell(at, { _tag: "Pushback", attempt: idOf(attempt), retryAfter })
     if (attempt.left === "abandoned") this.abandoned(attempt)

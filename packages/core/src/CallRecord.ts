@@ -204,6 +204,8 @@ const resultOf = (exit: Exit.Exit<unknown, unknown>): Result => {
 
 /** Takes the records of a capture. Chained, so that an inner capture hides nothing from an outer one. */
 export class Collector {
+  /** in this process; where there are none, as in most programs, a call need not look for its own */
+  static open = 0
   private records: Array<CallRecord> = []
   private closed = false
   dropped = 0
@@ -212,6 +214,7 @@ export class Collector {
   constructor(max: number, outer: Collector | undefined) {
     this.max = max
     this.outer = outer
+    Collector.open++
   }
 
   add(record: CallRecord): void {
@@ -223,6 +226,7 @@ export class Collector {
 
   /** Work that outlives the capture goes on; its calls are no longer collected. */
   close(): ReadonlyArray<CallRecord> {
+    if (!this.closed) Collector.open--
     this.closed = true
     return this.records
   }

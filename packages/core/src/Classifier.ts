@@ -221,12 +221,8 @@ const firstFailure = <A, E>(exit: Exit.Exit<A, E>): Option.Option<E> =>
 // the last of the chain
 // -----------------------------------------------------------------------------
 
-/**
- * Reasons of verdicts that say nothing about the dependency: they pay nothing into a budget.
- *
- * @internal
- */
-export const notAnAnswer: ReadonlySet<string> = new Set([
+/** Reasons of verdicts that say nothing about the dependency: they pay nothing into a budget. */
+const notAnAnswer: ReadonlySet<string> = new Set([
   "defect",
   "classifier_defect",
   "rejected_locally",

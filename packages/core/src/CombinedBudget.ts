@@ -102,7 +102,7 @@ const smaller = (a: number | undefined, b: number | undefined): number | undefin
   a === undefined ? b : b === undefined ? a : Math.min(a, b)
 
 /** The function of a budget, which may be a method of a class. */
-const admitOf = (budget: Budget): Budget["admit"] =>
+export const admitOf = (budget: Budget): Budget["admit"] =>
   budget.admit === undefined ? undefined : (call) => budget.admit!(call)
 
 export class CombinedBudget implements Budget {

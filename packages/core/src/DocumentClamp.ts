@@ -163,7 +163,13 @@ export const clamping = function*(json: unknown): Steps<ClampedJson> {
   if (!isRecord(others) || !Object.hasOwn(others, "policies")) return { json: others, clamped }
   const { policies } = others
   if (!isRecord(policies)) return { json: others, clamped }
-  const entries = yield* mapValues(policies, (entry, pattern) => clampEntry(entry, ["policies", pattern], clamped))
+  const kept = new Set<unknown>()
+  const entries = yield* mapValues(policies, (entry, pattern) => {
+    if (kept.has(entry)) return entry
+    const result = clampEntry(entry, ["policies", pattern], clamped)
+    if (Object.is(result, entry)) kept.add(entry)
+    return result
+  })
   return { json: entries === policies ? others : { ...others, policies: entries }, clamped }
 }
 
@@ -178,14 +184,6 @@ export const clampOnePolicy = (json: unknown): ClampedJson => {
 // -----------------------------------------------------------------------------
 // merged policies
 // -----------------------------------------------------------------------------
-
-/** Lowers the hedges of a policy that could send too much, which only the merged policy can show. */
-const lowered = (merged: Policy.Sections): Policy.Sections["hedge"] => {
-  const plan = Plan.fromSections(merged)
-  if (plan.hedge === undefined || Plan.problems(plan).length === 0) return undefined
-  const maxHedges = Plan.maxHedgesFor(plan.maxAttempts)
-  return maxHedges < 1 ? "off" : { ...merged.hedge as object, maxHedges } as Policy.Sections["hedge"]
-}
 
 const levels: ReadonlyArray<(pattern: string) => boolean> = [
   (pattern) => pattern === "*",
@@ -207,7 +205,7 @@ const lowering = (set: PolicySet.PolicySet, entries: Entries, isHere: (pattern: 
   mapValues(entries, (entry, pattern) => {
     if (!isHere(pattern)) return entry
     const merged = PolicySet.merged(set, pattern)
-    const hedge = lowered(merged)
+    const hedge = Plan.loweredHedge(merged)
     if (hedge === undefined) return entry
     note(["policies", pattern], merged, hedge)
     return { ...entry, hedge }
@@ -225,7 +223,7 @@ export const clampingMerged = function*(
     clamped.push({ path: [...path, "hedge", "maxHedges"], value: Plan.fromSections(merged).hedge?.maxHedges, limit })
   }
   const forMissing = PolicySet.forMissing(PolicySet.make({}, defaults))
-  const under = givesDefaults ? lowered(forMissing) : undefined
+  const under = givesDefaults ? Plan.loweredHedge(forMissing) : undefined
   if (under !== undefined) note(["defaults"], forMissing, under)
   let set = yield* PolicySet.making(entries, under === undefined ? defaults : { ...defaults, hedge: under })
   if (!hasHedge(defaults) && !PolicySet.written(set).some(([, sections]) => hasHedge(sections))) return { set, clamped }

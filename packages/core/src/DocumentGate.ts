@@ -79,18 +79,29 @@ export interface Before {
 /** Deeper than any document; what is nested for no purpose must not use up the stack. */
 const maxDepth = 32
 
+/** Stands before what has no JSON; in JSON there is no such character. */
+const foreign = "\0"
+
+const isPlain = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === Array.prototype || prototype === null
+}
+
 const inner = (value: object, above: ReadonlyArray<object>): string => {
-  if (above.length > maxDepth || above.includes(value)) return "…"
+  if (above.length > maxDepth || above.includes(value)) return foreign
   const deeper = [...above, value]
-  if (Array.isArray(value)) return `[${value.map((item) => canonical(item, deeper)).join()}]`
+  const mark = isPlain(value) ? "" : foreign
+  if (Array.isArray(value)) return `${mark}[${value.map((item) => canonical(item, deeper)).join()}]`
   const fields = Object.entries(value).toSorted(([a], [b]) => a < b ? -1 : 1)
-  return `{${fields.map(([name, field]) => `${JSON.stringify(name)}:${canonical(field, deeper)}`).join()}}`
+  return `${mark}{${fields.map(([name, field]) => `${JSON.stringify(name)}:${canonical(field, deeper)}`).join()}}`
 }
 
 /** Text in which the order of fields does not matter; of what has no JSON (a source may answer anything) some text. */
 const canonical = (value: unknown, above: ReadonlyArray<object> = []): string => {
+  if (typeof value === "string") return JSON.stringify(value)
   if (typeof value === "object" && value !== null) return inner(value, above)
-  return typeof value === "string" ? JSON.stringify(value) : String(value)
+  const hasJson = value === null || typeof value === "number" || typeof value === "boolean"
+  return hasJson ? String(value) : foreign + String(value)
 }
 
 const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
@@ -113,19 +124,34 @@ class Fingerprint {
   }
 }
 
-/** Documents are kept for long, their fingerprints for longer. */
-export const fingerprinting = function*(json: unknown): Steps<string> {
+interface Content {
+  /** documents are kept for long, their fingerprints for longer */
+  readonly fingerprint: string
+  /** the document, in which entries that say the same are one object: they are read once, and kept once */
+  readonly json: unknown
+}
+
+/** What a document says, whatever the order of its fields. */
+export const contentOf = function*(json: unknown): Steps<Content> {
   const policies = isRecord(json) ? json["policies"] : undefined
   const fingerprint = new Fingerprint()
-  if (!isRecord(policies)) fingerprint.add(canonical(json))
-  else {
-    fingerprint.add(canonical({ ...json as object, policies: {} }))
-    for (const pattern of Object.keys(policies)) {
-      yield
-      fingerprint.add(`${JSON.stringify(pattern)}:${canonical(policies[pattern])}`)
-    }
+  if (!isRecord(policies)) {
+    fingerprint.add(canonical(json))
+    return { fingerprint: fingerprint.toString(), json }
   }
-  return fingerprint.toString()
+  fingerprint.add(canonical({ ...json as object, policies: {} }))
+  const known = new Map<string, unknown>()
+  const entries = yield* mapValues(policies, (entry, pattern) => {
+    const text = canonical(entry)
+    fingerprint.add(`${JSON.stringify(pattern)}:${text}`)
+    if (known.has(text)) return known.get(text)
+    if (!text.includes(foreign)) known.set(text, entry)
+    return entry
+  })
+  return {
+    fingerprint: fingerprint.toString(),
+    json: entries === policies ? json : { ...json as object, policies: entries }
+  }
 }
 
 const revisionOf = (json: unknown): Option.Option<string> => {
@@ -197,8 +223,8 @@ const guarding = function*(before: Before, document: Document): Steps<ReadonlyAr
 }
 
 /** Nothing that it reads may change before it has ended. */
-export const judging = function*(gate: Gate, before: Before, json: unknown, guarded: boolean): Steps<Verdict> {
-  const fingerprint = yield* fingerprinting(json)
+export const judging = function*(gate: Gate, before: Before, delivered: unknown, guarded: boolean): Steps<Verdict> {
+  const { fingerprint, json } = yield* contentOf(delivered)
   const reject = (issues: ReadonlyArray<Issue>): Verdict => (
     { _tag: "Rejected", fingerprint, revision: revisionOf(json), issues }
   )

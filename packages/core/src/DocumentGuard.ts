@@ -8,10 +8,11 @@ import { Duration } from "effect"
 import type { BudgetData } from "./BudgetData.ts"
 import type { Issue } from "./Issue.ts"
 import * as Plan from "./Plan.ts"
-import * as Policy from "./Policy.ts"
+import type * as Policy from "./Policy.ts"
 import * as PolicyDiff from "./PolicyDiff.ts"
 import type { Entry, PolicyDocument } from "./PolicyDocument.ts"
 import * as PolicySet from "./PolicySet.ts"
+import { rolledOut } from "./Rollout.ts"
 import type { Steps } from "./Steps.ts"
 import { mapValues, runNow } from "./Steps.ts"
 
@@ -119,23 +120,10 @@ const isForced = (before: Forceable, after: Forceable): boolean =>
 const own = <A>(record: Readonly<Record<string, A>> | undefined, name: string): A | undefined =>
   record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined
 
-/** The entries that a policy is merged from. */
-const sourcesOf = (document: PolicyDocument, key: string): ReadonlyArray<string> => {
-  const matching = Object.keys(document.policies).filter((name) => PolicySet.covers(name, key))
-  const prefix = matching.filter((name) => name.endsWith(".*")).toSorted((a, b) => b.length - a.length)[0]
-  return matching.filter((name) => !name.endsWith(".*") || name === prefix)
-}
-
-const budgetOf = (set: PolicySet.PolicySet, key: string): string =>
-  Plan.fromSections(PolicySet.resolve(set, key) ?? {}).budget
-
-const changed = (entry: Entry): Policy.Sections =>
-  entry.rollout === undefined ? entry : Policy.merge(entry, entry.rollout.change)
-
 /** What a document gives to those whom no rollout has reached, and to those whom all have. */
 const targetsOf = function*({ defaults, policies }: PolicyDocument): Steps<ReadonlyArray<PolicySet.PolicySet>> {
   const base = yield* PolicySet.making(policies, defaults)
-  const all = yield* mapValues<Entry, Policy.Sections>(policies, changed)
+  const all = yield* mapValues<Entry, Policy.Sections>(policies, rolledOut)
   return all === policies ? [base] : [base, yield* PolicySet.making(all, defaults)]
 }
 
@@ -145,10 +133,18 @@ const patternsOf = (before: PolicyDocument, after: PolicyDocument): ReadonlyArra
   ...Object.keys(before.policies).filter((pattern) => !Object.hasOwn(after.policies, pattern))
 ]
 
-const isForcedFor = (before: PolicyDocument, after: PolicyDocument, key: string, budget: string): boolean =>
-  isForced(before.defaults, after.defaults) ||
-  isForced(own<BudgetData>(before.budgets, budget), own<BudgetData>(after.budgets, budget)) ||
-  sourcesOf(after, key).some((name) => isForced(own(before.policies, name), own(after.policies, name)))
+/** `target` is what the later document gives to those of whom it is asked. */
+const isForcedFor = (
+  before: PolicyDocument,
+  after: PolicyDocument,
+  target: PolicySet.PolicySet,
+  key: string
+): boolean => {
+  const { budget } = Plan.fromSections(PolicySet.resolve(target, key) ?? {})
+  return isForced(before.defaults, after.defaults) ||
+    isForced(own<BudgetData>(before.budgets, budget), own<BudgetData>(after.budgets, budget)) ||
+    PolicySet.matching(target, key).some(([name]) => isForced(own(before.policies, name), own(after.policies, name)))
+}
 
 /**
  * What a change from one document to another must not do. A rollout is judged as if it had reached everybody, so that all
@@ -166,7 +162,7 @@ export const guarding = function*(before: PolicyDocument, after: PolicyDocument)
       const gets = PolicySet.resolve(target, key)
       if (had === undefined || gets === undefined) continue
       const now = compare(["policies", pattern], factsOf(before, had), factsOf(after, gets))
-      if (now.length === 0 || isForcedFor(before, after, key, budgetOf(target, key))) continue
+      if (now.length === 0 || isForcedFor(before, after, target, key)) continue
       for (const issue of now) found.set(JSON.stringify(issue.path), issue)
     }
   }

@@ -48,7 +48,9 @@ export const Event = Schema.Union([
     endedBy: Schema.Literals(endedBy),
     outcome: Schema.optionalKey(Schema.Literals(outcomes)),
     reason: Schema.optionalKey(Schema.String),
-    error: Schema.optionalKey(Schema.String)
+    error: Schema.optionalKey(Schema.String),
+    /** what was written on it with `Attempt.annotate` */
+    attributes: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
   }),
   event(
     "AttemptAbandoned",

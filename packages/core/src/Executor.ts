@@ -352,9 +352,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
 
   private run(attempt: AttemptRun): void {
     const visible = Option.some(attempt.facts)
-    let context = Context.add(this.context, CurrentAttempt, visible)
-    if (attempt.endsAt !== Infinity) context = Context.add(context, CurrentDeadline, visible)
-    if (attempt.scope !== undefined) context = Context.add(context, Scope.Scope, attempt.scope)
+    let context: Context.Context<never> = Context.addUnsafe(this.context, CurrentAttempt.key, visible)
+    if (attempt.endsAt !== Infinity) context = Context.addUnsafe(context, CurrentDeadline.key, visible)
+    if (attempt.scope !== undefined) context = Context.addUnsafe(context, Scope.Scope.key, attempt.scope)
     if (attempt.facts.hedge > 0) context = Context.add(context, EnclosingHedge, visible)
     this.binding.state.running++
     if (this.events !== undefined) context = this.events.inAttempt(context, attempt)
@@ -475,7 +475,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
 
   /** Of answers that arrive in one tick only the first is told to budgets: a call deposits once. */
   private isSecondAnswer(attempt: AttemptRun, outcome: Outcome.Outcome): boolean {
-    return this.hasArrived(attempt) && Classifier.isAnswer(outcome) &&
+    return !this.isAlone(attempt) && Classifier.isAnswer(outcome) &&
       this.arrived.some((other) => other !== attempt && Classifier.isAnswer(other.facts.outcome!))
   }
 
@@ -495,13 +495,16 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     }
   }
 
-  private idle(): boolean {
-    return !this.some((attempt) => attempt.exit === undefined)
+  /** Most groups are one attempt, and what is asked about the others of the group has an answer at once. */
+  private isAlone(attempt: AttemptRun): boolean {
+    return this.first === attempt && attempt.next === undefined
   }
 
-  private some(test: (attempt: AttemptRun) => boolean): boolean {
-    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) if (test(attempt)) return true
-    return false
+  private idle(): boolean {
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
+      if (attempt.exit === undefined) return false
+    }
+    return true
   }
 
   /** Waits for the attempts still running, and where no retry would follow for a hedge that starts at once. */
@@ -515,7 +518,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
 
   /** A definite outcome ends its group at once; those of one tick are ranked, so that their order does not matter. */
   private arrive(attempt: AttemptRun): void {
-    if (this.hasArrived(attempt)) return
+    if (!this.isAlone(attempt) && this.hasArrived(attempt)) return
     this.hedger?.close()
     if (this.idle()) return this.concludeAt(attempt.facts.endedAt!, attempt)
     endOfTick(this.clock, this.context, () => this.protect(() => this.conclude(Retry.best(this.arrived))))
@@ -523,7 +526,10 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
 
   /** Whether an attempt of the group has a definite outcome, the given one aside. */
   private hasArrived(besides?: AttemptRun): boolean {
-    return this.some((attempt) => attempt !== besides && attempt.definite)
+    for (let attempt = this.first; attempt !== undefined; attempt = attempt.next) {
+      if (attempt !== besides && attempt.definite) return true
+    }
+    return false
   }
 
   /** Those of one tick: the best of them wins, not the first. */
@@ -565,7 +571,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
       plan: this.binding.plan,
       retry: this.retry,
       outcome,
-      mayStillRun: this.some((attempt) => attempt.timedOut),
+      mayStillRun: this.group.some((attempt) => attempt.timedOut),
       replayable: this.replayable(),
       idempotent: this.idempotent(),
       switchedOff: this.switchedOff("retry")
@@ -740,7 +746,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     this.cleaning?.markAbandoned()
     if (stop !== undefined) this.record.decide({ _tag: "Stopped", at: now, reason: stop })
     if (this.retry >= 0) this.tellCall("onCallEnd", now)
-    const collector = Context.get(this.context, Timeline.CurrentCollector)
+    const collector = Timeline.collectorOf(this.context)
     const { events } = this
     const isRead = collector !== undefined || events !== undefined || this.withTimeline
     // Nobody can read the record of such a success: only a failure carries it.

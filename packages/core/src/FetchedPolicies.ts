@@ -106,6 +106,7 @@ export class FetchedPolicies {
   private readonly permits = Semaphore.makeUnsafe(maxInFlight)
   private failing = 0
   private uses = 0
+  private closed = false
   private setting: Setting | undefined = undefined
 
   /** What the layer is made of is made with these, and known afterwards. */
@@ -121,8 +122,12 @@ export class FetchedPolicies {
     this.setting = setting
   }
 
+  /** From now on the last policies stay as they are. */
   close(): Effect.Effect<void> {
-    return Effect.suspend(() => Fiber.interruptAll(Array.from(this.running)))
+    return Effect.suspend(() => {
+      this.closed = true
+      return Fiber.interruptAll(Array.from(this.running))
+    })
   }
 
   private get its(): Setting {
@@ -142,7 +147,7 @@ export class FetchedPolicies {
     const entry = this.entries.get(key)
     if (entry === undefined) return false
     entry.usedAt = ++this.uses
-    if (!entry.known || this.now() < entry.dueAt) return false
+    if (this.closed || !entry.known || this.now() < entry.dueAt) return false
     if (this.now() >= entry.answeredAt + this.its.numbers.ttl + this.its.numbers.staleFor) {
       this.forget(entry)
       return true
@@ -215,7 +220,7 @@ export class FetchedPolicies {
   // ---------------------------------------------------------------------------
 
   private refresh(entry: Entry): void {
-    if (entry.fetching !== undefined) return
+    if (this.closed || entry.fetching !== undefined) return
     const { context, numbers } = this.its
     entry.fetching = Deferred.makeUnsafe()
     entry.waitUntil = this.now() + numbers.timeout

@@ -11,7 +11,7 @@ import type { Latency } from "./Latency.ts"
 import { makeUnsafe } from "./Latency.ts"
 import type { Outcome } from "./Outcome.ts"
 import { retryAfterMillis } from "./Outcome.ts"
-import { SlidingSum } from "./SlidingSum.ts"
+import { SlidingCounts } from "./SlidingSum.ts"
 import { oneMicrosecond } from "./Time.ts"
 
 /** Why a hedge is refused before any budget is asked. */
@@ -20,6 +20,10 @@ export type Unfit = "unhealthy" | "pushback" | "allowance"
 const windowMillis = 10_000
 const slots = 20
 const slotMillis = windowMillis / slots
+
+/** What is counted in each slot; attempts that ended and that failed, calls, and hedges. */
+const [ended, failed, calls, hedges] = [0, 1, 2, 3]
+const counters = 4
 
 /** A hint is foreign input: one of a year must not switch the hedges of a key off for so long. */
 const maxPushback = 300_000
@@ -34,12 +38,8 @@ const allowanceBase = 10
 export class HedgeState {
   readonly latency: Latency
   readonly precise: boolean
-  private readonly ended = new SlidingSum(slots)
-  private readonly failed = new SlidingSum(slots)
-  private readonly calls = new SlidingSum(slots)
-  private readonly hedges = new SlidingSum(slots)
+  private readonly counts = new SlidingCounts(slots, counters)
   private pushbackUntil = -Infinity
-  private slot = -Infinity
   private started = 0
   private won = 0
   private wasted = 0
@@ -51,25 +51,13 @@ export class HedgeState {
     this.latency = makeUnsafe({ precise })
   }
 
-  /** Counts in the slot of now. Where there are many keys most of their memory is far away: only this sum is touched. */
-  private count(sum: SlidingSum, now: number): void {
-    this.advance(now)
-    sum.advance(this.slot)
-    sum.add(this.slot, 1)
-  }
-
-  /** A clock that goes back counts as no time passed. */
-  private advance(now: number): void {
-    this.slot = Math.max(this.slot, Math.floor(now / slotMillis))
-  }
-
-  private current(sum: SlidingSum): number {
-    sum.advance(this.slot)
-    return sum.sum
+  private count(counter: number, now: number): void {
+    this.counts.advance(Math.floor(now / slotMillis))
+    this.counts.count(counter)
   }
 
   onCall(now: number): void {
-    this.count(this.calls, now)
+    this.count(calls, now)
   }
 
   /**
@@ -79,10 +67,10 @@ export class HedgeState {
   onOutcome(outcome: Outcome, startedAt: number, endedAt: number): void {
     if (outcome._tag === "Abort") return this.onCut(endedAt - startedAt, endedAt)
     if (outcome._tag === "NonRetryable" && outcome.reason === "rejected_locally") return
-    this.count(this.ended, endedAt)
+    this.count(ended, endedAt)
     this.latency.record(endedAt - startedAt, isAnswer(outcome), endedAt)
     if (outcome._tag !== "Retryable") return
-    this.count(this.failed, endedAt)
+    this.count(failed, endedAt)
     const retryAfter = retryAfterMillis(outcome)
     // A wait without an end is about the call that was told, and names no instant for the others.
     if (retryAfter === undefined || retryAfter === Infinity) return
@@ -95,7 +83,7 @@ export class HedgeState {
   }
 
   onStarted(now: number): void {
-    this.count(this.hedges, now)
+    this.count(hedges, now)
     this.started++
   }
 
@@ -114,13 +102,13 @@ export class HedgeState {
   }
 
   unfit(maxFailing: number, extraLoad: number | undefined, now: number): Unfit | undefined {
-    this.advance(now)
-    const failed = this.current(this.failed)
-    if (failed >= minFailures && failed > maxFailing * this.current(this.ended)) return "unhealthy"
+    this.counts.advance(Math.floor(now / slotMillis))
+    const failures = this.counts.sum(failed)
+    if (failures >= minFailures && failures > maxFailing * this.counts.sum(ended)) return "unhealthy"
     if (this.pushbackUntil - now >= oneMicrosecond) return "pushback"
     if (extraLoad === undefined) return undefined
-    const allowance = allowanceFactor * extraLoad * this.current(this.calls) + allowanceBase
-    return this.current(this.hedges) + 1 > allowance ? "allowance" : undefined
+    const allowance = allowanceFactor * extraLoad * this.counts.sum(calls) + allowanceBase
+    return this.counts.sum(hedges) + 1 > allowance ? "allowance" : undefined
   }
 
   get statistics(): Statistics {

@@ -52,6 +52,8 @@ export interface Snapshot {
 }
 
 /**
+ * A window of durations. It has no fiber and reads no clock: all times are given.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -130,6 +132,7 @@ const precise = new Scale(36)
 
 interface Slice {
   startedAt: number
+  /** of the current slice only known when it is left */
   samples: number
 }
 
@@ -151,9 +154,11 @@ class Window implements Latency {
   /** the bucket that the rows begin with */
   private first = 0
   private current = 0
+  /** All samples ever; how many are held follows, so that a sample touches little: there are many keys. */
   private recorded = 0
-  /** samples in all slices */
-  private held = 0
+  private dropped = 0
+  /** what had been recorded when the current slice began */
+  private recordedBefore = 0
   /** before this instant nothing expires and the current slice is not full, so that most samples need not look */
   private settledUntil = -Infinity
   /** the last quantile read, and what had been recorded then */
@@ -166,15 +171,22 @@ class Window implements Latency {
     this.scale = scale
   }
 
-  readonly record = (millis: number, complete: boolean, now: number): void => {
-    const slice = this.sliceAt(now)
+  record(millis: number, complete: boolean, now: number): void {
+    this.advance(now)
     const bucket = this.scale.bucketOf(millis)
     if (bucket < this.first || bucket >= this.first + this.width) this.widen(bucket)
     const row = this.current * 2 + (complete ? 0 : 1)
     this.counts[row * this.width + bucket - this.first]!++
-    slice.samples++
-    this.held++
     this.recorded++
+  }
+
+  /** samples in all slices */
+  private get held(): number {
+    return this.recorded - this.dropped
+  }
+
+  private samplesOf(index: number): number {
+    return index === this.current ? this.recorded - this.recordedBefore : this.slices[index]!.samples
   }
 
   /** Makes room for a bucket, in whole octaves. */
@@ -195,60 +207,67 @@ class Window implements Latency {
   }
 
   /** A clock that goes back counts as no time passed. */
-  private sliceAt(now: number): Slice {
-    if (now < this.settledUntil) return this.slices[this.current]!
+  private advance(now: number): void {
+    if (now >= this.settledUntil) this.settle(now)
+  }
+
+  private settle(now: number): void {
     this.dropExpired(now)
     const slice = this.slices[this.current]!
     if (slice.startedAt === -Infinity) slice.startedAt = now
     const age = now - slice.startedAt
-    const full = age >= sliceMillis && slice.samples >= sliceSamples
-    const current = full || age >= maxSliceMillis ? this.rotate(now) : slice
-    this.settledUntil = Math.min(current.startedAt + sliceMillis, this.firstExpiry())
-    return current
+    const full = age >= sliceMillis && this.samplesOf(this.current) >= sliceSamples
+    if (full || age >= maxSliceMillis) this.rotate(now)
+    this.settledUntil = Math.min(this.slices[this.current]!.startedAt + sliceMillis, this.firstExpiry())
   }
 
   private firstExpiry(): number {
     let expiry = Infinity
-    for (const { samples, startedAt } of this.slices) {
-      if (samples > 0) expiry = Math.min(expiry, startedAt + maxWindowMillis)
-    }
+    this.slices.forEach(({ startedAt }, index) => {
+      if (this.samplesOf(index) > 0) expiry = Math.min(expiry, startedAt + maxWindowMillis)
+    })
     return expiry
   }
 
   /** A key that is idle does not rotate: its slices can be older than the turn of the others makes them. */
   private dropExpired(now: number): void {
     for (let index = 0; index < sliceCount; index++) {
-      const { samples, startedAt } = this.slices[index]!
-      if (samples > 0 && now - startedAt >= maxWindowMillis) this.drop(index, -Infinity)
+      if (this.samplesOf(index) > 0 && now - this.slices[index]!.startedAt >= maxWindowMillis) {
+        this.drop(index, -Infinity)
+      }
     }
   }
 
-  private rotate(now: number): Slice {
+  private rotate(now: number): void {
+    this.slices[this.current]!.samples = this.samplesOf(this.current)
     this.current = (this.current + 1) % sliceCount
+    this.recordedBefore = this.recorded - this.slices[this.current]!.samples
     this.drop(this.current, now)
-    return this.slices[this.current]!
   }
 
   private drop(index: number, startedAt: number): void {
     const slice = this.slices[index]!
     this.counts.fill(0, index * 2 * this.width, (index + 1) * 2 * this.width)
-    this.held -= slice.samples
+    this.dropped += this.samplesOf(index)
     slice.startedAt = startedAt
     slice.samples = 0
+    if (index === this.current) this.recordedBefore = this.recorded
     this.cachedUntil = -1
   }
 
-  readonly samples = (now: number): number => {
-    this.sliceAt(now)
+  samples(now: number): number {
+    this.advance(now)
     return this.held
   }
 
-  readonly snapshot = (now: number): Snapshot => ({
-    samples: this.samples(now),
-    quantile: (q) => Option.map(Option.fromUndefinedOr(this.quantileMillis(q, now)), Duration.millis)
-  })
+  snapshot(now: number): Snapshot {
+    return {
+      samples: this.samples(now),
+      quantile: (q) => Option.map(Option.fromUndefinedOr(this.quantileMillis(q, now)), Duration.millis)
+    }
+  }
 
-  readonly quantileMillis = (q: number, now: number): number | undefined => {
+  quantileMillis(q: number, now: number): number | undefined {
     const samples = this.samples(now)
     if (this.cachedQ === q && this.recorded < this.cachedUntil && now - this.cachedAt < sliceMillis) {
       return this.cachedValue
@@ -261,7 +280,7 @@ class Window implements Latency {
     return this.cachedValue
   }
 
-  readonly residualMillis = (millis: number, now: number): number => {
+  residualMillis(millis: number, now: number): number {
     const samples = this.samples(now)
     const surviving = samples === 0 ? 0 : this.survivingAfter(this.scale.bucketOf(millis))
     const median = surviving === 0 ? undefined : this.estimate(1 - surviving / 2)
@@ -311,6 +330,9 @@ class Window implements Latency {
 // -----------------------------------------------------------------------------
 
 /**
+ * An empty window: 6 KiB of counters at most, or 18 KiB with `precise`, which brings the relative error from 3 % to 1
+ * %.
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -42,7 +42,7 @@
  */
 import type { Duration, Option, Scope } from "effect"
 import { Context, Effect, Layer } from "effect"
-import type { CallRecord } from "./CallRecord.ts"
+import type { AttemptFacts, CallRecord } from "./CallRecord.ts"
 import type { Notice } from "./Mailbox.ts"
 import { Mailbox } from "./Mailbox.ts"
 import type { Siblings } from "./ObserverLayers.ts"
@@ -177,6 +177,16 @@ const sinksOf = (observers: ReadonlySet<Observer>): Sinks => {
   return made
 }
 
+/** What the code of users has said of an attempt. */
+const wordsOf = (attempt: AttemptFacts) => {
+  const { cause } = attempt
+  const attributes = Timeline.annotationsIn(attempt)
+  return {
+    ...(cause === undefined ? {} : { error: Timeline.errorOf(cause) }),
+    ...(attributes === undefined ? {} : { attributes })
+  }
+}
+
 /**
  * Those who hear of a call that is made in a context. It names `observers`; layers side by side may have set others.
  *
@@ -198,22 +208,22 @@ export const observersIn = (context: Context.Context<never>): ReadonlySet<Observ
 }
 
 /**
- * An event on its way. What it says of an error is put into words when it is told, not while the call runs.
+ * An event on its way. What it says of an attempt that ended is put into words when it is told, not while the call runs.
  *
  * @internal
  */
 export class EventNotice implements Notice<Observer> {
   private event: Timeline.Event
-  private cause: Parameters<typeof Timeline.errorOf>[0] | undefined
-  constructor(event: Timeline.Event, cause?: Parameters<typeof Timeline.errorOf>[0]) {
+  private ended: AttemptFacts | undefined
+  constructor(event: Timeline.Event, ended?: AttemptFacts) {
     this.event = event
-    this.cause = cause
+    this.ended = ended
   }
 
   tell(observer: Observer): unknown {
-    if (this.cause !== undefined) {
-      this.event = { ...this.event, error: Timeline.errorOf(this.cause) } as Timeline.Event
-      this.cause = undefined
+    if (this.ended !== undefined) {
+      this.event = { ...this.event, ...wordsOf(this.ended) } as Timeline.Event
+      this.ended = undefined
     }
     return observer.onEvent?.(this.event)
   }
@@ -248,13 +258,13 @@ export const tell = (observers: ReadonlySet<Observer>, event: Timeline.Event): v
 // -----------------------------------------------------------------------------
 
 /**
- * An observer whose options are checked: throws a `RangeError` when `capacity` is no integer from 1. Plain objects do as
- * well; `layer` checks them.
+ * Checks an observer and returns it: throws a `RangeError` when `capacity` is no integer from 1. Not needed for `layer`, which
+ * checks what it is given; it types the callbacks of an object that stands alone.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options: Omit<Observer, `~@rego/core/Observer/${string}`>): Observer => check({ ...options })
+export const make = (options: Omit<Observer, `~@rego/core/Observer/${string}`>): Observer => check(options)
 
 /**
  * Says how much of a call is shown as spans, in place of the default `"auto"`. Of several the last counts.

@@ -94,6 +94,20 @@ export const problems = (plan: Plan): ReadonlyArray<Issue> => {
   }]
 }
 
+/** Fewer hedges for a merged policy that could run too often; `undefined` where it stays as it is. */
+export const loweredHedge = (merged: Policy.Sections): Policy.Sections["hedge"] => {
+  const plan = fromSections(merged)
+  if (plan.hedge === undefined || problems(plan).length === 0) return undefined
+  const maxHedges = maxHedgesFor(plan.maxAttempts)
+  return maxHedges < 1 ? "off" : { ...merged.hedge as object, maxHedges } as Policy.Sections["hedge"]
+}
+
+/** The same policy, or one that runs no more often than a call may. */
+export const withinLimits = (merged: Policy.Sections): Policy.Sections => {
+  const hedge = loweredHedge(merged)
+  return hedge === undefined ? merged : { ...merged, hedge }
+}
+
 /** What is allowed and probably not meant. */
 export interface Warning {
   readonly rule: string

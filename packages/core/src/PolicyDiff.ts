@@ -41,8 +41,7 @@ const unionOf = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): Iterable<s
   b.length === 0 ? a : a.length === 0 ? b : new Set([...a, ...b])
 
 const same = (a: unknown, b: unknown): boolean =>
-  Object.is(a, b) || (Duration.isDuration(a) && Duration.isDuration(b) && Duration.equals(a, b)) ||
-  (typeof a === "object" && typeof b === "object" && shown(a) === shown(b))
+  Object.is(a, b) || (typeof a === "object" && typeof b === "object" && shown(a) === shown(b))
 
 /** A part without fields is one all the same: an empty entry makes its keys known. */
 const summary = (value: unknown): unknown => fieldsOf(value) === undefined ? shown(value) : "{}"

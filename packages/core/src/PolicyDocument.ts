@@ -322,12 +322,17 @@ const readingEntries = function*(
   noted: Noted
 ): Steps<PolicyDocument["policies"]> {
   const entries: Array<readonly [string, Entry]> = []
+  const known = new Map<unknown, Entry>()
   for (const pattern of Object.keys(policies)) {
     yield
     const path = ["policies", pattern]
     PolicySet.checkPattern(pattern, path, noted.names)
-    const entry = decodePart(entryDecoder, policies[pattern], path, isNewer, noted)
-    if (entry !== undefined) entries.push([pattern, entry])
+    const json = policies[pattern]
+    const entry = known.get(json) ?? decodePart(entryDecoder, json, path, isNewer, noted)
+    if (entry === undefined) continue
+    entries.push([pattern, entry])
+    // What is ignored is listed with each path.
+    if (!isNewer) known.set(json, entry)
   }
   return Object.fromEntries(entries)
 }

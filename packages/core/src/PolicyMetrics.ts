@@ -6,7 +6,7 @@
 import { counter, gauge } from "./MetricSeries.ts"
 import { instruments } from "./MetricTable.ts"
 
-/** One line for each source. */
+/** A series for each source. */
 export const of = (source: string) => ({
   age: gauge(instruments.policyAge, [source]),
   rejected: counter(instruments.policyRejected, [source])

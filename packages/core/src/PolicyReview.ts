@@ -38,6 +38,7 @@ import * as BootChecks from "./BootChecks.ts"
 import type { Budget } from "./Budget.ts"
 import type { BudgetData } from "./BudgetData.ts"
 import { toState } from "./BudgetData.ts"
+import type { ClampedSet } from "./DocumentClamp.ts"
 import { clampMerged } from "./DocumentClamp.ts"
 import type { Gate } from "./DocumentGate.ts"
 import { judge } from "./DocumentGate.ts"
@@ -51,6 +52,7 @@ import { switchesIn } from "./PolicyDocument.ts"
 import type { Difference } from "./PolicyProvider.ts"
 import * as PolicySet from "./PolicySet.ts"
 import type { Clamped } from "./PolicySource.ts"
+import * as Rollout from "./Rollout.ts"
 
 // -----------------------------------------------------------------------------
 // review
@@ -119,12 +121,12 @@ export const entriesOf = (
   document: PolicyDocument,
   rolledOut: boolean
 ): Readonly<Record<string, Policy.Sections>> =>
-  Object.fromEntries(
-    Object.entries(document.policies).map(([pattern, entry]) => [
-      pattern,
-      rolledOut && entry.rollout !== undefined ? Policy.merge(entry, entry.rollout.change) : entry
-    ])
-  )
+  rolledOut
+    ? Object.fromEntries(Object.entries(document.policies).map(([name, entry]) => [name, Rollout.rolledOut(entry)]))
+    : document.policies
+
+const clampedSetOf = (document: PolicyDocument, rolledOut: boolean): ClampedSet =>
+  clampMerged(entriesOf(document, rolledOut), document.defaults ?? {}, false)
 
 /**
  * What keys get of a document, as a live layer would have it.
@@ -132,20 +134,19 @@ export const entriesOf = (
  * @internal
  */
 export const setOf = (document: PolicyDocument, rolledOut: boolean): PolicySet.PolicySet =>
-  clampMerged(entriesOf(document, rolledOut), document.defaults ?? {}, false).set
+  clampedSetOf(document, rolledOut).set
 
-/** An instance judges what it gets; a review judges what any of them may get. What is said of both is said once. */
-const ofAll = <A>(
-  document: PolicyDocument,
-  look: (set: PolicySet.PolicySet) => ReadonlyArray<A>
-): ReadonlyArray<A> => {
-  const found = [false, true].flatMap((rolledOut) => look(setOf(document, rolledOut)))
-  return Array.from(new Map(found.map((one) => [JSON.stringify(one), one])).values())
-}
+/** What is said more than once is said once. */
+const distinct = <A>(found: ReadonlyArray<A>): ReadonlyArray<A> =>
+  Array.from(new Map(found.map((one) => [JSON.stringify(one), one])).values())
+
+/** An instance judges what it gets; a review judges what any of them may get. */
+const ofAll = <A>(document: PolicyDocument, look: (clamped: ClampedSet) => ReadonlyArray<A>): ReadonlyArray<A> =>
+  distinct([false, true].flatMap((rolledOut) => look(clampedSetOf(document, rolledOut))))
 
 const issuesOf = (document: PolicyDocument): ReadonlyArray<Issue> => {
   const budgets = document.budgets ?? {}
-  return ofAll(document, (set) =>
+  return ofAll(document, ({ set }) =>
     BootChecks.allMergedIssues(
       { set, givesDefaults: false },
       (name) => budget(name, Object.hasOwn(budgets, name) ? budgets[name] : undefined)
@@ -155,7 +156,7 @@ const issuesOf = (document: PolicyDocument): ReadonlyArray<Issue> => {
 const warningsOf = (document: PolicyDocument): ReadonlyArray<Warning> =>
   ofAll(
     document,
-    (set) =>
+    ({ set }) =>
       PolicySet.patterns(set).flatMap((pattern) => {
         const plan = Plan.fromSections(PolicySet.merged(set, pattern))
         return Advice.warnings(document.budgets ?? {}, plan).map((warning) => ({ pattern, ...warning }))
@@ -182,8 +183,9 @@ export const review = (json: unknown, options: Options = {}): Review => {
       warnings: []
     }
   }
-  const { clamped, document, issues: ignored } = verdict.accepted
+  const { document, issues: ignored } = verdict.accepted
   const issues = issuesOf(document)
+  const clamped = distinct([...verdict.accepted.clamped, ...ofAll(document, (each) => each.clamped)])
   return {
     revision: Option.some(document.revision),
     document: issues.length === 0 ? Option.some(document) : Option.none(),

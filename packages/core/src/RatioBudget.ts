@@ -138,9 +138,10 @@ export class RatioBudget implements Budget {
       (!hedge || this.hedges.sum + cost <= allowance * (1 - this.keep))
   }
 
+  /** On the way of every call: within a slot nothing but its sum changes. */
   private deposit(now: number): void {
-    this.advance(now)
-    this.deposits.add(this.slot, 1)
+    if (now >= this.slotEndsAt) this.advance(now)
+    this.deposits.increment()
   }
 
   readonly tryAcquire = ({ cost, kind, now }: Request): Decision => {

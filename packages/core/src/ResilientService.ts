@@ -4,6 +4,8 @@
  * The view is a proxy, so that it works for what cannot be listed: prototypes, getters, clients that are proxies
  * themselves. Behind it stands a bare object, not the service: a proxy must not answer for a frozen property with another
  * value than its target has.
+ *
+ * @internal
  */
 import { Effect, Predicate } from "effect"
 import * as Callback from "./Callback.ts"

@@ -31,11 +31,13 @@ const range = 2 ** 32
 /** Where an instance stands for an entry, from 0 to just below 100. */
 export const placeOf = (instance: string, pattern: string): number => hash(`${instance}\n${pattern}`) / range * 100
 
+/** What an instance gets of an entry when a rollout has reached it. */
+export const rolledOut = (entry: Entry): Policy.Sections =>
+  entry.rollout === undefined ? entry : merge(entry, entry.rollout.change)
+
 /** What an instance gets of an entry. */
 export const chosen = (entry: Entry, pattern: string, instance: string): Policy.Sections =>
-  entry.rollout !== undefined && placeOf(instance, pattern) < entry.rollout.percent
-    ? merge(entry, entry.rollout.change)
-    : entry
+  entry.rollout !== undefined && placeOf(instance, pattern) < entry.rollout.percent ? rolledOut(entry) : entry
 
 /** The same for all entries of a document. */
 export const choosing = (

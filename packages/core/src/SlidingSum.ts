@@ -1,5 +1,5 @@
 /**
- * A sum over a window that slides by whole slots: fixed memory, constant time.
+ * Sums over a window that slides by whole slots: fixed memory, constant time.
  *
  * @internal
  */
@@ -26,6 +26,12 @@ export class SlidingSum {
       this.sum -= this.ring[this.head]!
       this.ring[this.head] = 0
     }
+  }
+
+  /** One more in the current slot. */
+  increment(): void {
+    this.ring[this.head]!++
+    this.sum++
   }
 
   /** Of a slot that has been advanced to; one that has left the window counts no more. */
@@ -61,5 +67,47 @@ export class SlidingSum {
 
   private at(back: number): number {
     return this.head >= back ? this.head - back : this.head - back + this.ring.length
+  }
+}
+
+/**
+ * Counters over one window, slot by slot side by side: where there are many keys most of their memory is far away, and what
+ * a call counts lies in one place.
+ */
+export class SlidingCounts {
+  private readonly sums: Array<number>
+  private readonly ring: Array<number>
+  private current = -Infinity
+  private head = 0
+  constructor(size: number, counters: number) {
+    this.sums = Array.from({ length: counters }, () => 0)
+    this.ring = Array.from({ length: size * counters }, () => 0)
+  }
+
+  /** A clock that goes back counts as no time passed. */
+  advance(slot: number): void {
+    if (slot > this.current) this.move(slot)
+  }
+
+  private move(slot: number): void {
+    const { ring, sums } = this
+    for (let left = Math.min(slot - this.current, ring.length / sums.length); left > 0; left--) {
+      this.head = this.head + sums.length === ring.length ? 0 : this.head + sums.length
+      for (let counter = 0; counter < sums.length; counter++) {
+        sums[counter]! -= ring[this.head + counter]!
+        ring[this.head + counter] = 0
+      }
+    }
+    this.current = slot
+  }
+
+  /** Counts one in the current slot. */
+  count(counter: number): void {
+    this.sums[counter]!++
+    this.ring[this.head + counter]!++
+  }
+
+  sum(counter: number): number {
+    return this.sums[counter]!
   }
 }

@@ -3,6 +3,8 @@
  *
  * Effect's drivers give a `SqlError` a reason; its `cause` is what the driver or the database said. Where the reason is not
  * enough, the code in there decides: SQLSTATE (PostgreSQL 15, appendix A), MySQL's error number, or the code of a socket.
+ *
+ * @internal
  */
 import { Predicate } from "effect"
 import * as Outcome from "./Outcome.ts"

@@ -52,6 +52,8 @@ import * as WaterfallText from "./WaterfallText.ts"
 export const StopReason: Schema.Codec<StopReason> = Reasons.StopReason
 
 /**
+ * Why a call made no further attempt: the names of the list.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -67,6 +69,8 @@ export type StopReason = Reasons.StopReason
 export const DenialReason: Schema.Codec<DenialReason> = Reasons.DenialReason
 
 /**
+ * Why an extra attempt, or a call, was refused: the names of the list.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -91,15 +95,17 @@ export class AttemptRecord extends Schema.Class<AttemptRecord>("@rego/core/Attem
   endedBy: Schema.Literals(endedBy),
   outcome: Schema.optionalKey(Schema.Literals(outcomes)),
   reason: Schema.optionalKey(Schema.String),
+  /** of a failure, in one line of at most 200 characters */
   error: Schema.optionalKey(Schema.String),
-  /** milliseconds waited before it */
+  /** milliseconds waited before it; absent where nothing was */
   backoffBefore: Schema.optionalKey(Schema.Number),
   /** what `Attempt.annotate` wrote, such as `fault` for one that was injected */
   attributes: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
 }) {}
 
 /**
- * What was decided between attempts: a wait, a refusal of the budget, the end.
+ * What was decided between attempts: a wait, a refusal, the end. `at` is in milliseconds since the epoch, `delay` and
+ * `retryAfter` are durations in milliseconds.
  *
  * @category models
  * @since 0.1.0
@@ -118,18 +124,30 @@ export const Decision = Schema.Union([
     /** the words of a budget of the user's */
     detail: Schema.optionalKey(Schema.String),
     retryAfter: Schema.optionalKey(Schema.Number),
+    /** refusals that it stands for: those of the hedges of a group are one decision */
     count: Schema.Int
   }),
   Schema.TaggedStruct("Stopped", { at: Schema.Number, reason: StopReason })
 ])
 
 /**
+ * What was decided between attempts.
+ *
  * @category models
  * @since 0.1.0
  */
 export type Decision = typeof Decision.Type
 
 /**
+ * The record of one call. Stamps are milliseconds since the epoch, fractions included, all derived from one reading of
+ * the wall clock.
+ *
+ * **Details**
+ *
+ * `result` is what the caller got: `success`, `failure`, `defect` or `interrupted`. Where no attempt succeeded, and all the
+ * same a value was returned, it is `success`, and the last decision is `Stopped`. Records of attempts are bounded
+ * (`maxAttemptRecords` of the policy layer): the first ones and the latest are kept.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -154,9 +172,9 @@ export class Timeline extends Schema.Class<Timeline>("@rego/core/Timeline")({
  *
  * **Details**
  *
- * The events of a call come in the order in which they happened, `PolicyResolved` first and `CallEnded` last. Two come from
- * elsewhere: `AbandonedEnded` after the end of its call, when an attempt that was given up has stopped, and
- * `PolicySwapped`, which belongs to no call. `docs/reasons.md` lists all of them.
+ * The events of a call come in the order in which they happened. `PolicyResolved` is the first, unless the call ends while
+ * its policy is on its way (`PolicyLayer.fetch`), and `CallEnded` the last. Only `AttemptAbandoned` and `AbandonedEnded`, of
+ * an attempt that was given up, may come after it. `PolicySwapped` belongs to no call. `docs/reasons.md` lists all of them.
  *
  * @category models
  * @since 0.1.0
@@ -164,6 +182,8 @@ export class Timeline extends Schema.Class<Timeline>("@rego/core/Timeline")({
 export const Event = Events.Event
 
 /**
+ * One thing that happened in a call.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -199,6 +219,16 @@ const shortened = (attributes: ReadonlyMap<string, string>): Record<string, stri
   Object.fromEntries(Array.from(attributes, ([name, value]) => [onOneLine(String(name)), onOneLine(String(value))]))
 
 /**
+ * What was written on an attempt, `undefined` for nothing.
+ *
+ * @internal
+ */
+export const annotationsIn = (facts: AttemptFacts): Record<string, string> | undefined => {
+  const written = annotationsOf(facts)
+  return written === undefined ? undefined : shortened(written)
+}
+
+/**
  * An error whose own `toString` or `message` throws must not break the reader of a timeline.
  *
  * @internal
@@ -229,8 +259,8 @@ const toAttemptRecord = (facts: AttemptFacts, offset: number): AttemptRecord => 
   if (outcome !== undefined && outcome._tag !== "Success") record.reason = outcome.reason
   if (cause !== undefined) record.error = errorOf(cause)
   if (backoffBefore !== undefined && backoffBefore > 0) record.backoffBefore = backoffBefore
-  const written = annotationsOf(facts)
-  if (written !== undefined) record.attributes = shortened(written)
+  const attributes = annotationsIn(facts)
+  if (attributes !== undefined) record.attributes = attributes
   return record
 }
 
@@ -275,7 +305,13 @@ export const CurrentCollector = Context.Reference<Collector | undefined>(
   { defaultValue: () => undefined }
 )
 
+/** @internal */
+export const collectorOf = (context: Context.Context<never>): Collector | undefined =>
+  Collector.open === 0 ? undefined : Context.get(context, CurrentCollector)
+
 /**
+ * How much a capture keeps.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -294,9 +330,12 @@ const collect = <A, E, R, B>(
 ): Effect.Effect<B, never, R> =>
   Effect.withFiber((fiber) => {
     const collector = new Collector(maxTimelines, fiber.getRef(CurrentCollector))
-    return Effect.flatMap(
-      Effect.exit(Effect.provideService(self, CurrentCollector, collector)),
-      (exit) => end(exit, collector.close().map(fromRecord), collector.dropped)
+    return self.pipe(
+      Effect.provideService(CurrentCollector, collector),
+      // Interrupted as well: calls look for collectors as long as one is open.
+      Effect.onExit(() => Effect.sync(() => collector.close())),
+      Effect.exit,
+      Effect.flatMap((exit) => end(exit, collector.close().map(fromRecord), collector.dropped))
     )
   })
 
@@ -377,8 +416,9 @@ export const annotate = <E>(cause: Cause.Cause<E>, record: CallRecord): Cause.Ca
  *
  * **Details**
  *
- * At most 32 are kept: the outermost and the innermost. They travel as an annotation of the cause. `Effect.exit`, `tapCause`, `tapError`, `mapError`, `sandbox`, `onExit`,
- * `ensuring`, `withSpan`, `Effect.fn`, `timeout`, `all`, fork and join, `Stream` and `catchTag` of another tag keep it.
+ * At most 32 are kept: the outermost and the innermost. They travel as an annotation of the cause. `Effect.exit`,
+ * `tapCause`, `tapError`, `mapError`, `sandbox`, `onExit`, `ensuring`, `withSpan`, `Effect.fn`, `timeout`, `all`, fork and
+ * join, `Stream` and `catchTag` of another tag keep it.
  *
  * **Gotchas**
  *

@@ -162,7 +162,7 @@ export class SharedTimer implements Holder {
     alarm.holder = this
     const idle = this.line.first === undefined
     this.line.join(alarm)
-    if (idle) this.hold()
+    if (idle) this.hold(alarm.due)
   }
 
   release(alarm: Sharing): void {
@@ -171,9 +171,9 @@ export class SharedTimer implements Holder {
   }
 
   /** The timer of the host runs on when nobody waits any more: the next to wait often comes before it fires. */
-  private hold(): void {
+  private hold(due: number): void {
     if (isRefable(this.handle)) this.handle.ref()
-    else if (!this.firing) this.wait(this.millis)
+    else if (!this.firing) this.waitUntil(due)
   }
 
   /** Nobody waits: it must not hold the process. */
@@ -184,8 +184,8 @@ export class SharedTimer implements Holder {
     if (!this.firing) SharedTimer.byMillis.delete(this.millis)
   }
 
-  private wait(millis: number): void {
-    this.handle = hostTimeout(this.onTimeout, millis)
+  private waitUntil(due: number): void {
+    this.handle = hostTimeout(this.onTimeout, due - nowMillis(liveClock))
   }
 
   /** What rings may arm and cancel alarms of this timer, itself included. */
@@ -200,7 +200,7 @@ export class SharedTimer implements Holder {
       alarm.ring()
     }
     this.firing = false
-    if (line.first !== undefined) this.wait(line.first.due - nowMillis(liveClock))
+    if (line.first !== undefined) this.waitUntil(line.first.due)
     else SharedTimer.byMillis.delete(this.millis)
   }
 }

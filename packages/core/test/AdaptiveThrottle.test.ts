@@ -4,9 +4,10 @@ import { Budget, Hedge, Outcome, PolicyLayer } from "@rego/core"
 import { Clock, Context, Duration, Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { AdaptiveThrottle } from "../src/AdaptiveThrottle.ts"
-import { makeRandom, seed } from "./arbitraries.ts"
-import { callOf, decide, denialOf, failed } from "./budgetSupport.ts"
+import { seed } from "./arbitraries.ts"
+import { callOf, decide, denialOf, failed, take } from "./budgetSupport.ts"
 import { budgetLaws } from "./laws.ts"
+import { makeRandom } from "./random.ts"
 import { call, fails, inVirtualTime, regoErrorOf, resilient, script, succeeds, under } from "./support.ts"
 
 const liveClock = Context.get(Context.empty(), Clock.Clock)
@@ -107,6 +108,22 @@ describe("AdaptiveThrottle", () => {
       assert.isFalse(admitted(budget, 0, () => 0.499))
       assert.isTrue(admitted(budget, 0, () => 0.5))
       assert.strictEqual(denialOf(decide(budget, { random: () => 0 })).reason, "throttled")
+    })
+
+    it("of a hedge is that of its own time, and its random number decides as well", () => {
+      const budget = make()
+      attempt(budget, failed, 100)
+      const hedge = (now: number, number: number) => decide(budget, { kind: "hedge", now, random: () => number })._tag
+      assert.deepStrictEqual([hedge(0, 0.89), hedge(0, 0.9)], ["Denied", "Granted"])
+      assert.strictEqual(hedge(60_000, 0), "Granted")
+    })
+
+    it("knows answers of when they came", () => {
+      const budget = make()
+      attempt(budget, failed, 1)
+      for (let i = 0; i < 30; i++) budget.onOutcome(Outcome.success, 29_000)
+      attempt(budget, failed, 40, 29_000)
+      assert.isTrue(admitted(budget, 40_000, () => 0))
     })
 
     it("is the same for first attempts, retries and hedges", () => {
@@ -283,6 +300,46 @@ describe("AdaptiveThrottle", () => {
         yield* TestClock.adjust("1 minute")
         assert.deepStrictEqual(yield* budget.state, { balance: 1 })
       }))
+  })
+
+  describe("a retune", () => {
+    const numbers = { k: 2, maxReject: 0.9, minRequests: 20 }
+
+    it("keeps what was counted for as long as the new window says", () => {
+      for (const [window, stillRefused, forgotten] of [[60, 75_000, 82_000], [10, 29_000, 32_000]] as const) {
+        const budget = make()
+        attempt(budget, failed, 100, 20_000)
+        budget.retune({ ...numbers, window: Duration.seconds(window) }, 21_000)
+        assert.isFalse(admitted(budget, stillRefused, () => 0), `${window} s`)
+        assert.isTrue(admitted(budget, forgotten, () => 0), `${window} s`)
+      }
+    })
+
+    it("of a budget that nobody has asked yet is its first word", () => {
+      const budget = make()
+      budget.retune({ ...numbers, window: Duration.seconds(60) }, 0)
+      attempt(budget, failed, 100)
+      assert.isFalse(admitted(budget, 55_000, () => 0))
+      assert.isTrue(admitted(budget, 62_000, () => 0))
+    })
+
+    it("loses no hedge that ends after it", () => {
+      const budget = make()
+      attempt(budget, failed, 19)
+      const hedge = take(budget, { kind: "hedge", random: () => 1 })
+      budget.retune({ ...numbers, window: Duration.seconds(60) }, 1_000)
+      assert.strictEqual(rejectShare(budget), 0.9)
+      hedge.settle("used")
+      assert.strictEqual(rejectShare(budget), 0)
+    })
+  })
+
+  it("counts a hedge that has ended off where it was counted", () => {
+    const budget = make()
+    attempt(budget, failed, 100)
+    attempt(budget, failed, 19, 20_000)
+    take(budget, { kind: "hedge", now: 20_000, random: () => 1 }).settle("used")
+    assert.isTrue(admitted(budget, 31_000, () => 0))
   })
 
   it("refuses a k that would refuse healthy traffic, and a ceiling that would lock itself out", () => {

@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Backoff, Policy } from "@rego/core"
 import { Duration, Effect, Pull, Random, Schedule, Schema } from "effect"
-import { decimal, effectProperty, integer, makeRandom, pick, property } from "./arbitraries.ts"
+import { decimal, effectProperty, integer, pick, property } from "./arbitraries.ts"
+import { makeRandom } from "./random.ts"
+import { refusal } from "./support.ts"
 
 const never = () => assert.fail("no randomness was needed")
 
@@ -12,16 +14,6 @@ const waits = (backoff: Backoff.Backoff, count: number, random: () => number, fl
     taken.push(Backoff.delayMillis(backoff, retry, taken.at(-1) ?? 0, random, floor))
   }
   return taken
-}
-
-const refusal = (make: () => unknown): string => {
-  try {
-    make()
-  } catch (error) {
-    assert.instanceOf(error, RangeError)
-    return (error as RangeError).message
-  }
-  return assert.fail("was accepted")
 }
 
 const parameters = {

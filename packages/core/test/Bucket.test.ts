@@ -42,12 +42,52 @@ describe("Bucket", () => {
     assert.isUndefined(bucket["waiting"].first)
   })
 
+  it("loses of a grant what spills over, once, however often time passes", () => {
+    const bucket = new Bucket(10, 10, 1)
+    const permit = permitOf(bucket.take(4))
+    bucket.refill(1_000)
+    bucket.refill(0)
+    permit.settle("unused")
+    assert.strictEqual(bucket.tokens, 10)
+  })
+
+  it("counts a grant that was settled as out no more", () => {
+    const bucket = new Bucket(10, 10, 1)
+    const [one, other] = [permitOf(bucket.take(3)), permitOf(bucket.take(3))]
+    one.settle("used")
+    bucket.refill(3_000)
+    other.settle("unused")
+    assert.strictEqual(bucket.tokens, 10)
+  })
+
+  it("keeps how full it is when its size changes, and the tokens when only its rate does", () => {
+    const bucket = new Bucket(10, 5, 1)
+    bucket.resize(20, 1)
+    assert.strictEqual(bucket.tokens, 10)
+    bucket.resize(20, 2)
+    assert.strictEqual(bucket.tokens, 10)
+    assert.deepStrictEqual(bucket.wait(14), Duration.seconds(2))
+    const none = new Bucket(0, 0, 1)
+    none.resize(10, 1)
+    assert.strictEqual(none.tokens, 0)
+  })
+
+  it("takes nothing back that a smaller size has no room for", () => {
+    const bucket = new Bucket(10, 10, 0)
+    const permit = permitOf(bucket.take(4))
+    bucket.resize(5, 0)
+    assert.strictEqual(bucket.tokens, 3)
+    permit.settle("unused")
+    assert.strictEqual(bucket.tokens, 5)
+  })
+
   it("says how long until it holds a cost, in whole milliseconds, and nothing where it never will", () => {
     const bucket = new Bucket(10, 0, 3)
     assert.deepStrictEqual(bucket.wait(1), Duration.millis(334))
     assert.deepStrictEqual(bucket.wait(1, 2), Duration.seconds(1))
     assert.deepStrictEqual(bucket.wait(1), Duration.millis(334))
     assert.isUndefined(bucket.wait(9, 2))
+    assert.deepStrictEqual(new Bucket(10, 2, 1).wait(4), Duration.seconds(2))
     assert.isUndefined(new Bucket(10, 0, 0).wait(1))
   })
 })

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Budget, Outcome, PolicyKey } from "@rego/core"
 import { Cause, Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { refusal } from "./support.ts"
 
 const key = PolicyKey.make("users.Get")
 
@@ -35,16 +36,6 @@ const buildLayer = <N>(layer: Layer.Layer<N>) =>
 const scopeOf = Effect.context<Scope.Scope>()
 
 const small = Budget.ratio({ ratio: 0, reserve: { burst: 2, start: 2, perSecond: 0 } })
-
-const refusal = (make: () => unknown): string => {
-  try {
-    make()
-  } catch (error) {
-    assert.instanceOf(error, RangeError)
-    return (error as RangeError).message
-  }
-  return assert.fail("was accepted")
-}
 
 describe("Budget", () => {
   describe("ratio", () => {
@@ -167,6 +158,31 @@ describe("Budget", () => {
         assert.strictEqual(yield* grants(budget, 5), 0)
         for (let i = 0; i < 4; i++) succeed()
         assert.strictEqual(yield* grants(budget, 5), 2)
+      }))
+
+    it.effect("asks such a budget for admission as a method of it, once it is there", () =>
+      Effect.gen(function*() {
+        class Door implements Budget.Budget {
+          private readonly said: Budget.Decision = { _tag: "Denied", reason: "shut" }
+          readonly state = Effect.succeed({ balance: 0 })
+
+          tryAcquire(): Budget.Decision {
+            return this.said
+          }
+
+          admit(): Budget.Decision {
+            return this.said
+          }
+        }
+        const ready = yield* Deferred.make<void>()
+        const budget = Budget.build(Effect.as(Deferred.await(ready), new Door()), yield* scopeOf)
+        assert.isUndefined(budget.admit)
+        yield* Deferred.succeed(ready, undefined)
+        yield* decide(budget)
+        assert.deepStrictEqual<unknown>(budget.admit!({ key, now: 0, random: () => 0.5 }), {
+          _tag: "Denied",
+          reason: "shut"
+        })
       }))
 
     it.effect("asks a budget that answers with an effect", () =>

@@ -9,7 +9,8 @@ import { ConcurrencyBudget } from "../src/ConcurrencyBudget.ts"
 import { RatioBudget } from "../src/RatioBudget.ts"
 import { SuccessTokens } from "../src/SuccessTokens.ts"
 import { TokenBucket } from "../src/TokenBucket.ts"
-import { makeRandom, seed, withSeed } from "./arbitraries.ts"
+import { seed, withSeed } from "./arbitraries.ts"
+import { makeRandom } from "./random.ts"
 
 type Options = typeof Budget.RatioOptions.Type
 

@@ -6,7 +6,8 @@ import type { BudgetData } from "../src/BudgetData.ts"
 import { BudgetStates } from "../src/BudgetStates.ts"
 import * as PolicyDocument from "../src/PolicyDocument.ts"
 import * as PolicyKey from "../src/PolicyKey.ts"
-import { effectProperty, integer, makeRandom } from "./arbitraries.ts"
+import { effectProperty, integer } from "./arbitraries.ts"
+import { makeRandom } from "./random.ts"
 
 const keyA = PolicyKey.make("svc.A")
 

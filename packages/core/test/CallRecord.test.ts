@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { PolicyKey } from "@rego/core"
-import { Cause, Exit } from "effect"
+import { PolicyKey, Timeline } from "@rego/core"
+import { Cause, Effect, Exit, Fiber } from "effect"
 import type { CallSoFar } from "../src/CallRecord.ts"
 import { AttemptFacts, CallRecord, Collector } from "../src/CallRecord.ts"
 import { liveClock } from "../src/Time.ts"
@@ -99,5 +99,23 @@ describe("CallRecord", () => {
       assert.strictEqual(inner.dropped, 0)
       assert.deepStrictEqual(names(outer.close()), ["late"])
     })
+
+    it.effect("is counted as open until its capture ends, however it ends", () =>
+      Effect.gen(function*() {
+        const before = Collector.open
+        const opened = Timeline.capture(Effect.sync(() => Collector.open - before))
+        assert.deepStrictEqual((yield* opened)[0], Exit.succeed(1))
+        assert.strictEqual(Collector.open, before)
+
+        const interrupted = yield* Effect.forkChild(Timeline.capture(Effect.never), { startImmediately: true })
+        assert.strictEqual(Collector.open, before + 1)
+        yield* Fiber.interrupt(interrupted)
+        assert.strictEqual(Collector.open, before)
+
+        const collector = new Collector(1, undefined)
+        collector.close()
+        collector.close()
+        assert.strictEqual(Collector.open, before)
+      }))
   })
 })

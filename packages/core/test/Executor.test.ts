@@ -393,7 +393,7 @@ describe("Executor", () => {
       }
     }
 
-    // the fourth column of the table, hedges, comes with hedging: today no policy starts two attempts at the same time
+    // the fourth column of the table, hedges, is in driver/hedging.test.ts
     for (const idempotent of [true, undefined, false]) {
       it.effect(`idempotent ${idempotent ?? "unstated"} never has two attempts running at the same time`, () =>
         Effect.gen(function*() {
@@ -973,6 +973,16 @@ describe("Executor", () => {
         ])
       }))
 
+    it.effect("that are as old as the budget's window still count", () =>
+      Effect.gen(function*() {
+        for (const [window, asked] of [["9 millis", 2], ["10 millis", 1]] as const) {
+          const { counts, make } = countingBudget({ window: Duration.fromInputUnsafe(window) })
+          const policy = { retry: { backoff: exact, maxAttempts: 2 } }
+          yield* call(script(fails(new Error("503"))).effect, { layer: withBudget(policy, make) })
+          assert.strictEqual(counts.asked, asked, window)
+        }
+      }))
+
     it.effect("are not asked for by a wait that would reach the deadline", () =>
       Effect.gen(function*() {
         for (const error of [new Error("503"), askedToWait("10 millis")]) {
@@ -987,14 +997,16 @@ describe("Executor", () => {
 
     it.effect("of a budget that takes time to answer are refused once the deadline would pass", () =>
       Effect.gen(function*() {
-        const { counts, make } = countingBudget({ takes: 45 })
-        const error = new Error("503")
-        const ran = yield* call(script(fails(error)).effect, {
-          layer: withBudget({ retry, timeout: { overall: "50 millis" } }, make)
-        })
-        assertFailsWith(ran.exit, error)
-        assert.deepStrictEqual(ran.rows.slice(-2), [[45, "stop deadline_would_pass"], [45, "failure"]])
-        assert.deepStrictEqual({ ...counts }, { asked: 1, taken: 1, used: 0, unused: 1, again: 0 })
+        for (const takes of [40, 45]) {
+          const { counts, make } = countingBudget({ takes })
+          const error = new Error("503")
+          const ran = yield* call(script(fails(error)).effect, {
+            layer: withBudget({ retry, timeout: { overall: "50 millis" } }, make)
+          })
+          assertFailsWith(ran.exit, error)
+          assert.deepStrictEqual(ran.rows.slice(-2), [[takes, "stop deadline_would_pass"], [takes, "failure"]])
+          assert.deepStrictEqual({ ...counts }, { asked: 1, taken: 1, used: 0, unused: 1, again: 0 })
+        }
       }))
 
     it.effect("of a budget that does not answer before the deadline are given up", () =>

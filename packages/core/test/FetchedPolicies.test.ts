@@ -445,6 +445,16 @@ describe("PolicyLayer.fetch", () => {
       assert.isTrue(Exit.isSuccess(yield* Effect.exit(Deferred.await(interrupted))))
     }))
 
+  it.effect("nothing is fetched after the layer has closed: the last policies stay", () =>
+    Effect.gen(function*() {
+      const control = yield* Effect.scoped(Effect.tap(start(found(json(2))), (control) => attempts(control)))
+      control.fetches.length = 0
+      yield* expired
+      assert.strictEqual(yield* attempts(control), 2)
+      assert.strictEqual(yield* attempts(control, "svc.Other"), 1)
+      assert.deepStrictEqual(control.fetches, [])
+    }))
+
   it.effect("overrides and changes work as everywhere", () =>
     Effect.gen(function*() {
       const control = yield* start(found(json(2)))

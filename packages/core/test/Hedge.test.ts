@@ -2,16 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Hedge, Latency, Policy, PolicyLayer } from "@rego/core"
 import { Duration, Effect, Layer, Option, Pull, Schedule, Schema } from "effect"
 import { decimal, integer, json, property } from "./arbitraries.ts"
-
-const refusal = (make: () => unknown): string => {
-  try {
-    make()
-  } catch (error) {
-    assert.instanceOf(error, RangeError)
-    return (error as RangeError).message
-  }
-  return assert.fail("was accepted")
-}
+import { refusal } from "./support.ts"
 
 /** A reading of a key with so many samples; quantiles as given. */
 const reading = (samples: number, quantile?: number): Hedge.Reading => ({

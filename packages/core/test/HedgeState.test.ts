@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Outcome } from "@rego/core"
 import { Duration } from "effect"
 import { HedgeState } from "../src/HedgeState.ts"
-import { makeRandom, seed, withSeed } from "./arbitraries.ts"
+import { seed, withSeed } from "./arbitraries.ts"
+import { makeRandom } from "./random.ts"
 
 const make = () => new HedgeState(false)
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Budget, Classifier, PolicyLayer, Rego, Timeline } from "@rego/core"
-import { Clock, DateTime, Effect, Exit, Layer } from "effect"
+import { Clock, DateTime, Duration, Effect, Exit, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { live } from "./liveSupport.ts"
 import type { Policies } from "./support.ts"
@@ -131,6 +131,33 @@ describe("the kill switch", () => {
       yield* TestClock.adjust(50)
       assert.deepStrictEqual((yield* call.ended).rows.at(-2), [100, "stop switched_off"])
       assert.strictEqual(counts.unused, 1)
+    }))
+
+  it.effect("reaches a call whose grant became too old, while the budget thinks again", () =>
+    Effect.gen(function*() {
+      const { counts, make } = countingBudget({ takes: 100, window: Duration.seconds(1) })
+      const policies = retry("2 seconds", { budget: "own" })
+      const { layer, publish } = yield* live({
+        first: [{ policies }],
+        registries: Budget.layer("own", make) as unknown as Layer.Layer<never>
+      })
+      const call = yield* begin(script(fails(boom)).effect, layer)
+      yield* TestClock.adjust(2_150)
+      assert.strictEqual(counts.unused, 1)
+      yield* publish({ revision: "2", off: ["svc.*"], policies })
+      yield* TestClock.adjust(50)
+      assert.deepStrictEqual((yield* call.ended).rows.at(-2), [2_200, "stop switched_off"])
+      assert.deepStrictEqual(counts, { asked: 2, taken: 2, used: 0, unused: 2, again: 0 })
+    }))
+
+  it.effect("ends no retry that has started", () =>
+    Effect.gen(function*() {
+      const { layer, publish } = yield* live({ first: [{ policies: retry(100) }] })
+      const call = yield* begin(script(fails(boom), succeeds("late", 1_000)).effect, layer)
+      yield* TestClock.adjust(200)
+      yield* publish({ revision: "2", off: ["svc.*"], policies: retry(100) })
+      yield* TestClock.adjust(1_000)
+      assert.isTrue(Exit.isSuccess((yield* call.ended).exit))
     }))
 
   it.effect("lapses at the instant it names", () =>

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Latency } from "@rego/core"
 import { Duration, Option } from "effect"
-import { integer, makeRandom, pick, property, seed, withSeed } from "./arbitraries.ts"
+import { integer, pick, property, seed, withSeed } from "./arbitraries.ts"
+import { makeRandom } from "./random.ts"
 
 interface Sample {
   readonly millis: number

@@ -136,6 +136,17 @@ describe("PolicyLayer.live", () => {
         assert.isTrue(refused.log.some(({ message }) => message.includes("the last known good document was refused")))
       }))
 
+    it.effect("switches off what a document of an earlier process does, though it is refused", () =>
+      Effect.gen(function*() {
+        const json = { schemaVersion: "1.0", revision: "8", policies: { "a.*": { retry: 3 } }, off: ["b.*"] }
+        const running = yield* live({ store: store({ saved: { json, savedAt: 0 } }), startupTimeout: 0 })
+        const { off, source } = yield* running.status
+        assert.deepStrictEqual(off.map(({ pattern }) => pattern), ["b.*"])
+        assert.strictEqual(source, "missing")
+        yield* running.publish({ revision: "9" })
+        assert.deepStrictEqual((yield* running.status).off, [])
+      }))
+
     it.effect("leaves what is too old", () =>
       Effect.gen(function*() {
         const saved = { json: { schemaVersion: "1.0", revision: "old", ...retry(2) }, savedAt: 0 }
@@ -547,17 +558,18 @@ describe("PolicyLayer.live", () => {
   describe("when the source goes", () => {
     it.effect("the last document stays in force, for ever, and shows its age", () =>
       Effect.gen(function*() {
-        const running = yield* live({ first: [retry(2)] })
+        // what is kept on a disk gets too old, what is in force does not
+        const running = yield* live({ first: [retry(2)], maxAge: "1 day" })
         yield* TestClock.adjust("10 seconds")
         yield* running.say(unavailable)
-        yield* TestClock.adjust("30 days")
+        yield* TestClock.adjust("3 days")
         assert.strictEqual(yield* attemptsOf(running), 2)
         const status = yield* running.status
         assert.deepStrictEqual([status.revision, status.source], ["1", "stale"])
         assert.isTrue(Option.isSome(status.lastError))
         assert.deepStrictEqual((yield* timelineOf(running)).slice(0, 2), ["1", "stale"])
         const { age } = PolicyMetrics.of("memory")
-        assert.isAtLeast((yield* Metric.value(age)).value, 30 * 86_400)
+        assert.isAtLeast((yield* Metric.value(age)).value, 3 * 86_400)
         yield* running.say(PolicySource.unchanged)
         assert.deepStrictEqual(yield* revisionOf(running), ["1", "live"])
         assert.deepStrictEqual((yield* running.status).lastError, Option.none())

@@ -210,6 +210,19 @@ describe("Observer", () => {
       assert.strictEqual(Observer.make({ capacity: 7 }).capacity, 7)
     })
 
+    it.effect("takes an instance of a class, with the methods of its class", () =>
+      Effect.gen(function*() {
+        class Counting {
+          calls = 0
+          onCallEnd(): void {
+            this.calls++
+          }
+        }
+        const counting = new Counting()
+        yield* run(Observer.layer([Observer.make(counting)]))
+        assert.strictEqual(counting.calls, 1)
+      }))
+
     it.effect("is not needed: a layer checks plain objects as well", () =>
       Effect.gen(function*() {
         const exit = yield* Effect.exit(Effect.scoped(Layer.build(Observer.layer([{ capacity: 0 }]))))

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Backoff, Budget, Hedge, Policy, PolicyLayer, PolicyProvider, Rego } from "@rego/core"
-import { Effect, Layer, Stream } from "effect"
+import { Effect, Layer, Option, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { live } from "./liveSupport.ts"
-import { countingBudget, fails, script } from "./support.ts"
+import { countingBudget, countingSleeps, fails, script } from "./support.ts"
 
 const boom = "boom"
 const backoff = Backoff.constant(1, { jitter: "none" })
@@ -174,6 +174,20 @@ describe("PolicyProvider.override", () => {
       }).pipe(Effect.provide(running.layer))
     }))
 
+  it.effect("makes no call run too often, whatever documents come meanwhile", () =>
+    Effect.gen(function*() {
+      const running = yield* live({ first: [{ policies: { "a.*": { retry: { maxAttempts: 3 } } } }] })
+      const hedge = { trigger: { type: "after", delay: "10 millis" }, maxHedges: 2 }
+      yield* Effect.gen(function*() {
+        yield* override("a.*", { retry: { maxAttempts: 5 } })
+        yield* running.publish({ revision: "2", policies: { "a.*": { retry: { maxAttempts: 3 }, hedge } } })
+        const { policy } = yield* PolicyProvider.PolicyProvider
+        const { sections } = Option.getOrThrow(yield* policy("a.Get"))
+        assert.deepInclude(sections.hedge, { maxHedges: 1 })
+        assert.deepInclude(sections.retry, { maxAttempts: 5 })
+      }).pipe(Effect.provide(running.layer))
+    }))
+
   it.effect("refuses what a policy in code must not say, with every issue, and changes nothing", () =>
     inLayer(Effect.gen(function*() {
       assert.deepStrictEqual(yield* issuesOf("a b", { retry: { maxAttempts: 99 } }, "1 millis"), [
@@ -200,6 +214,32 @@ describe("PolicyProvider.override", () => {
       ])
     })))
 
+  it.effect("is judged without the one that it replaces", () =>
+    inLayer(Effect.gen(function*() {
+      const hedge = { trigger: Hedge.after(10), maxHedges: 3 }
+      yield* override("a.*", { retry: { maxAttempts: 3 }, hedge })
+      assert.lengthOf(yield* issuesOf("a.Get", { retry: { maxAttempts: 10 } }), 1)
+      yield* override("a.*", { retry: { maxAttempts: 10 } })
+      assert.strictEqual(yield* attempts("a.Get"), 10)
+    })))
+
+  it.effect("is judged with those that are more particular, and says once what is wrong with several keys", () =>
+    inLayer(Effect.gen(function*() {
+      yield* override("a.Get", { hedge: { trigger: Hedge.after(10), maxHedges: 3 } })
+      assert.deepStrictEqual(yield* issuesOf("*", { retry: { maxAttempts: 10 } }), [
+        "change.hedge.maxHedges: attempts × (1 + hedges) must be at most 12, got 10 × (1 + 3) = 40"
+      ])
+      const tooMany = { retry: { maxAttempts: 10 }, hedge: { trigger: Hedge.after(10), maxHedges: 3 } }
+      assert.lengthOf(yield* issuesOf("a.*", tooMany), 1)
+    })))
+
+  it.effect("for one key counts more than a pattern that is as long", () =>
+    inLayer(Effect.gen(function*() {
+      yield* override("a.B", { retry: { maxAttempts: 2 } })
+      yield* override("a.*", { retry: { maxAttempts: 5 } })
+      assert.strictEqual(yield* attempts("a.B"), 2)
+    })))
+
   it.effect("takes a policy that was made before", () =>
     inLayer(Effect.gen(function*() {
       yield* override("a.*", Policy.make({ retry: { maxAttempts: 7 } }))
@@ -213,4 +253,29 @@ describe("PolicyProvider.override", () => {
       yield* TestClock.adjust("1 minute")
       yield* override("a.More", "off")
     })))
+
+  it.effect("may replace one of its own when there are as many as there may be", () =>
+    inLayer(Effect.gen(function*() {
+      for (let i = 0; i < 100; i++) yield* override(`a.K${i}`, "off")
+      yield* override("a.K1", "off")
+      assert.deepStrictEqual(yield* issuesOf("a.K1", "hedgeOff"), ["must not be more than 100 overrides at once"])
+    })))
+
+  it.effect("leaves no timer behind when it was lifted or replaced", () =>
+    countingSleeps((pending) =>
+      inLayer(Effect.gen(function*() {
+        const first = yield* override("a.*", "off")
+        yield* Effect.yieldNow
+        assert.strictEqual(pending(), 1)
+        const second = yield* override("a.*", "off")
+        yield* Effect.yieldNow
+        assert.strictEqual(pending(), 1)
+        yield* first.lift
+        assert.deepStrictEqual((yield* status).off.map(({ pattern }) => pattern), ["a.*"])
+        yield* second.lift
+        yield* Effect.yieldNow
+        assert.strictEqual(pending(), 0)
+        assert.deepStrictEqual((yield* status).off, [])
+      }))
+    ))
 })

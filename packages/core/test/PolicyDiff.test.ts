@@ -60,7 +60,32 @@ describe("PolicyDiff", () => {
     ])
   })
 
+  it("looks into records without a prototype, as `JSON.parse` of others makes them", () => {
+    const record = (x: number): object => Object.assign(Object.create(null), { x })
+    assert.deepStrictEqual(diff({ a: record(1) }, { a: record(2) }), [["a.x", 1, 2]])
+  })
+
+  it("compares what has a JSON form by that form, and nothing else by how it looks", () => {
+    class Named {
+      readonly toJSON: unknown
+      constructor(toJSON: unknown) {
+        this.toJSON = toJSON
+      }
+    }
+    const named = (name: string) => new Named(() => name)
+    assert.deepStrictEqual(diff({ a: named("x") }, { a: named("x") }), [])
+    assert.deepStrictEqual(diff({ a: named("x") }, { a: named("y") }), [["a", "x", "y"]])
+    assert.deepStrictEqual(diff({ a: named("x") }, { a: "x" }), [["a", "x", "x"]])
+    assert.deepStrictEqual(diff({ a: "x" }, { a: named("x") }), [["a", "x", "x"]])
+    assert.deepStrictEqual(diff({ a: () => 1 }, { a: () => 1 }), [["a", "a function", "a function"]])
+    const other = new Named("no function")
+    assert.deepStrictEqual(diff({ a: null }, { a: other }), [["a", null, other]])
+    assert.deepStrictEqual(diff({ a: 1 }, { a: null }), [["a", 1, null]])
+  })
+
   it("takes two durations of equal length for the same", () => {
     assert.deepStrictEqual(diff({ a: Duration.millis(1_000) }, { a: Duration.seconds(1) }), [])
+    assert.lengthOf(diff({ a: Duration.nanos(1n) }, { a: Duration.nanos(2n) }), 1)
+    assert.lengthOf(diff({ a: Duration.infinity }, { a: Duration.days(9_999) }), 1)
   })
 })

@@ -75,6 +75,13 @@ describe("PolicyReview", () => {
       }
     })
 
+    it("lists what would be clamped where a rollout has arrived, however few it has reached", () => {
+      const hedge = { trigger: { type: "after", delay: "50 millis" }, maxHedges: 2 }
+      const rollout = { percent: 0, change: { retry: { maxAttempts: 5 } } }
+      const { clamped } = PolicyReview.review(documentOf({ "users.*": retrying(2, { hedge, rollout }) }))
+      assert.deepStrictEqual(clamped, [{ path: ["policies", "users.*", "hedge", "maxHedges"], value: 2, limit: 1 }])
+    })
+
     it("refuses a cost that its budget can never grant", () => {
       const budgets = { own: { type: "ratio", ratio: 0, reserve: { burst: 3 } } }
       const json = documentOf({ "users.*": { budget: { name: "own", hedgeCost: 4 } } }, { budgets })

@@ -3,7 +3,8 @@ import { Budget, Outcome, PolicyKey } from "@rego/core"
 import { Clock, Duration, Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { RatioBudget } from "../src/RatioBudget.ts"
-import { makeRandom, seed, withSeed } from "./arbitraries.ts"
+import { seed, withSeed } from "./arbitraries.ts"
+import { makeRandom } from "./random.ts"
 
 const key = PolicyKey.make("users.Get")
 const failed = Outcome.retryable({ reason: "http_503" })

@@ -168,33 +168,4 @@ describe("Steps", () => {
       300
     )
   })
-
-  describe("a fingerprint", () => {
-    const fingerprintOf = (json: unknown) => runNow(DocumentGate.fingerprinting(json))
-    const base = { revision: "1", policies: { a: { retry: "off", budget: "b" }, b: { hedge: "off" } } }
-
-    it("does not know the order of fields and entries", () => {
-      const other = { policies: { b: { hedge: "off" }, a: { budget: "b", retry: "off" } }, revision: "1" }
-      assert.strictEqual(fingerprintOf(other), fingerprintOf(base))
-    })
-
-    const others: ReadonlyArray<readonly [string, unknown]> = [
-      ["another value", { ...base, policies: { ...base.policies, b: { hedge: "on" } } }],
-      ["entries that have changed places", { ...base, policies: { a: base.policies.b, b: base.policies.a } }],
-      ["an entry less", { ...base, policies: { a: base.policies.a } }],
-      ["no policies", { revision: "1" }],
-      ["policies that are none", { revision: "1", policies: null }],
-      ["another revision", { ...base, revision: "2" }],
-      ["a field of a policy beside the policies", {
-        revision: "1",
-        policies: { a: base.policies.a },
-        b: { hedge: "off" }
-      }]
-    ]
-    for (const [what, other] of others) {
-      it(`tells ${what}`, () => {
-        assert.notStrictEqual(fingerprintOf(other), fingerprintOf(base))
-      })
-    }
-  })
 })

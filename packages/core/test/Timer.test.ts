@@ -207,6 +207,17 @@ describe("Timer", () => {
       await settled(5)
     })
 
+    it("asks the host for what is left, where the code that began to wait has taken time since", () => {
+      const asked: Array<number> = []
+      globalThis.setTimeout = ((_: () => void, millis: number) => asked.push(millis)) as unknown as typeof setTimeout
+      const bell = new Bell()
+      bell.due = now() + 20_000
+      bell.armShared(live, Context.empty(), 100_000)
+      assert.lengthOf(asked, 1)
+      assert.isAtMost(asked[0]!, 20_000)
+      bell.cancel()
+    })
+
     it("waits in vain for nobody: what is due at once or at no time has a timer of its own", async () => {
       const bells = [0, 0.5, -3, NaN].map((millis) => new Bell().arm(millis))
       for (const millis of [0, 0.5, -3, NaN]) assert.isFalse(shares(millis))

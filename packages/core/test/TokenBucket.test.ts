@@ -3,9 +3,10 @@ import { Budget, Outcome, PolicyKey, PolicyLayer } from "@rego/core"
 import { Duration, Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { TokenBucket } from "../src/TokenBucket.ts"
-import { makeRandom, seed, withSeed } from "./arbitraries.ts"
+import { seed, withSeed } from "./arbitraries.ts"
 import { decide, decideLater, denialOf, failed, grants, outcomes, take } from "./budgetSupport.ts"
 import { budgetLaws } from "./laws.ts"
+import { makeRandom } from "./random.ts"
 import { fails, inVirtualTime, resilient, script, under } from "./support.ts"
 
 /** Calls one after the other in a total outage; gives how many attempts there were. */

@@ -115,14 +115,3 @@ export const json: Arbitrary.Arbitrary<unknown> = (() => {
     oneOf<unknown>(leaf, array(inner, { maxLength: 4 }), record(names, inner, 5))
   return deeper(deeper(deeper(leaf)))
 })()
-
-/** A random number generator for long scripts, where drawing each step from an arbitrary would be slow. */
-export const makeRandom = (start: number): () => number => {
-  let state = start >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
-  }
-}

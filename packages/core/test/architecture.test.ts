@@ -56,9 +56,9 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
     "BootChecks",
     "PolicyDiff",
     "DocumentClamp",
+    "Rollout",
     "DocumentGuard",
     "PolicyDocument",
-    "Rollout",
     "DocumentGate"
   ],
   // services

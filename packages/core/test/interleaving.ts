@@ -6,6 +6,7 @@ import { Budget, PolicyLayer, PolicySource, Rego, RegoError } from "@rego/core"
 import type { Scope } from "effect"
 import { Cause, Effect, Exit, Fiber, Layer, Logger, Queue, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { makeRandom } from "./random.ts"
 
 export interface Options {
   readonly calls: number
@@ -27,17 +28,6 @@ export interface Figures {
 
 const BATCH = 500
 
-/** Mulberry32: fast, and good enough to shuffle with. */
-export const randomOf = (seed: number): () => number => {
-  let state = seed | 0
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
-
 class World {
   readonly random: () => number
   readonly exits: Record<string, number> = {}
@@ -49,7 +39,7 @@ class World {
   settledAgain = 0
 
   constructor(seed: number) {
-    this.random = randomOf(seed)
+    this.random = makeRandom(seed)
   }
 
   readonly below = (n: number): number => Math.floor(this.random() * n)

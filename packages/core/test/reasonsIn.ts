@@ -1,12 +1,13 @@
 /** The reasons of outcomes that are written in the sources of a package. */
 import { readdirSync, readFileSync } from "node:fs"
 
-/** Of budgets and stops, which have lists of their own, and of errors that are no outcomes. */
+/** Of budgets, hedges and stops, which have lists of their own, and of errors that are no outcomes. */
 const elsewhere: ReadonlySet<string> = new Set([
   "AdaptiveThrottle.ts",
   "Budget.ts",
   "BudgetShared.ts",
   "ConcurrencyBudget.ts",
+  "GroupHedger.ts",
   "MetricReasons.ts",
   "Questions.ts",
   "RatioBudget.ts",

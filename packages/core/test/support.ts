@@ -5,7 +5,7 @@ import { assert } from "@effect/vitest"
 import type { Policy, PolicyProvider } from "@rego/core"
 import { Budget, Classifier, Outcome, PolicyLayer, Rego, RegoError, Timeline } from "@rego/core"
 import { TimelineRows } from "@rego/testing"
-import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, Random, References, Tracer } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, Random, References, Schema, Tracer } from "effect"
 import { TestClock } from "effect/testing"
 
 export const seed = process.env["REGO_SEED"] ?? "20260401"
@@ -73,6 +73,37 @@ export const script = <A = never, E = never>(...steps: ReadonlyArray<Step<A, E>>
     get startedAt() {
       return seen.startedAt
     }
+  }
+}
+
+/** A schema of integers, both ends included. */
+export const integers = (minimum: number, maximum: number) =>
+  Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum, maximum })))
+
+export type Ending = "ok" | "fail" | "refused" | "asked" | "throttled" | "final" | "abort" | "die" | "hang"
+
+/** A step that ends as a word says; `judged` gives its verdict. */
+export const stepThat = (ending: Ending, after: number, n: number, retryAfter = after): Step<unknown, Error> => {
+  const failed = (outcome: Outcome.Outcome) => ({ exit: Exit.fail(new Judged(outcome)), after })
+  switch (ending) {
+    case "ok":
+      return { exit: Exit.succeed(n), after }
+    case "fail":
+      return { exit: Exit.fail(new Error(`failure ${n}`)), after }
+    case "refused":
+      return failed(Outcome.retryable({ reason: "refused", executed: "no" }))
+    case "asked":
+      return failed(Outcome.retryable({ reason: "asked", retryAfter }))
+    case "throttled":
+      return failed(Outcome.retryable({ reason: "throttled", throttled: true }))
+    case "final":
+      return failed(Outcome.nonRetryable({ reason: "final" }))
+    case "abort":
+      return failed(Outcome.abort({ reason: "abort" }))
+    case "die":
+      return { exit: Exit.die(new Error(`defect ${n}`)), after }
+    case "hang":
+      return { exit: undefined, after }
   }
 }
 
@@ -217,6 +248,17 @@ export const regoErrorOf = (exit: Exit.Exit<unknown, unknown>): RegoError.RegoEr
   const error = reasons.length === 1 && Cause.isFailReason(reasons[0]!) ? reasons[0].error : undefined
   if (!RegoError.isRegoError(error)) throw new Error(`expected a RegoError, got ${String(exit)}`)
   return error
+}
+
+/** What a constructor says of input that it refuses. */
+export const refusal = (make: () => unknown): string => {
+  try {
+    make()
+  } catch (error) {
+    assert.instanceOf(error, RangeError)
+    return (error as RangeError).message
+  }
+  return assert.fail("was accepted")
 }
 
 // -----------------------------------------------------------------------------

@@ -29,6 +29,8 @@ export interface Method {
 }
 
 /**
+ * What a client knows about its methods. All of it is optional.
+ *
  * @category options
  * @since 0.1.0
  */

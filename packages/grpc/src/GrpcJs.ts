@@ -81,6 +81,8 @@ export type {
    */
   Method,
   /**
+   * What a client knows about its methods. All of it is optional.
+   *
    * @category options
    * @since 0.1.0
    */

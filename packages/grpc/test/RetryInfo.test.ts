@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { boolean, integer, makeRandom, property, seed, withSeed } from "../../core/test/arbitraries.ts"
+import { boolean, integer, property, seed, withSeed } from "../../core/test/arbitraries.ts"
+import { makeRandom } from "../../core/test/random.ts"
 import * as RetryInfo from "../src/RetryInfo.ts"
 import { debugInfo, emptyRetryInfo, retryInfo, statusBytes } from "./rpc.ts"
 

@@ -2,7 +2,6 @@
 declare module "@11ty/eleventy" {
   export interface Token {
     type: string
-    tag: string
     content: string
     children: Array<Token> | null
     attrSet: (name: string, value: string) => void
@@ -21,21 +20,17 @@ declare module "@11ty/eleventy" {
   }
 
   export interface Page {
-    readonly inputPath: string
-    readonly outputPath: string
     readonly url: string
   }
 
   export interface Config {
     readonly setUseGitIgnore: (use: boolean) => void
     readonly amendLibrary: (engine: "md", amend: (library: MarkdownIt) => void) => void
-    readonly addGlobalData: (name: string, value: unknown) => void
     readonly addTemplate: (path: string, content: string, data?: object) => void
     readonly addTransform: (
       name: string,
       transform: (this: { readonly page: Page }, content: string) => string
     ) => void
-    readonly addWatchTarget: (path: string) => void
   }
 
   export class Eleventy {

@@ -20,6 +20,12 @@ const fileOf = (folder: string, url: string): string => {
   return join(folder, path.endsWith("/") ? `${path}index.html` : path)
 }
 
+/** Rejects for an address that is none, and for a file that is not there. */
+const read = async (folder: string, url: string) => {
+  const file = fileOf(folder, url)
+  return { content: await readFile(file), type: types[extname(file)] ?? "text/plain" }
+}
+
 export interface Served {
   readonly url: string
   readonly close: () => Promise<void>
@@ -33,9 +39,8 @@ const urlOf = (server: Server): string => {
 export const serve = (folder: string, port = 0): Promise<Served> =>
   new Promise((resolve) => {
     const server = createServer((request, response) => {
-      const file = fileOf(folder, request.url ?? "/")
-      readFile(file).then(
-        (content) => response.writeHead(200, { "content-type": types[extname(file)] ?? "text/plain" }).end(content),
+      read(folder, request.url ?? "/").then(
+        ({ content, type }) => response.writeHead(200, { "content-type": type }).end(content),
         () => response.writeHead(404).end()
       )
     })

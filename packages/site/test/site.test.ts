@@ -107,6 +107,20 @@ const simulate = async (page: Page, url: string): Promise<void> => {
   assert.strictEqual(await page.locator("#figures").count(), 0)
 }
 
+describe("a folder that is served", () => {
+  it("goes on after an address that nobody can read", async () => {
+    const site = mkdtempSync(join(tmpdir(), "rego-site-"))
+    writeFileSync(join(site, "index.html"), "home")
+    const { close, url } = await serve(site)
+    const answers = []
+    for (const path of ["%", "gone.html", ".."]) answers.push(await fetch(`${url}${path}`))
+    assert.deepStrictEqual(answers.map(({ status }) => status), [404, 404, 200])
+    assert.strictEqual(await answers[2]!.text(), "home")
+    await close()
+    rmSync(site, { recursive: true })
+  })
+})
+
 describe("a broken link", () => {
   it("is found: a page that is not there, and a heading that is not there", () => {
     const site = mkdtempSync(join(tmpdir(), "rego-site-"))

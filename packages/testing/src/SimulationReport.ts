@@ -27,6 +27,8 @@ import type { Count } from "./Tally.ts"
 
 export type {
   /**
+   * What the seeds say together about one figure: its median, and the bounds between which it lies.
+   *
    * @category models
    * @since 0.1.0
    */

@@ -1,8 +1,8 @@
 /** What a call tells while it runs. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Policy } from "@rego/core"
-import { Backoff, Budget, Hedge, Observer, PolicyLayer, Rego, Timeline } from "@rego/core"
-import { Duration, Effect, Fiber, Schema } from "effect"
+import { Attempt, Backoff, Budget, Hedge, Observer, PolicyLayer, Rego, Timeline } from "@rego/core"
+import { Duration, Effect, Fiber, Option, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import {
   askedToWait,
@@ -95,6 +95,18 @@ describe("Events", () => {
         [30, "CallEnded", "success", 0, 2]
       ])
       assert.strictEqual(events.filter((event) => event._tag === "AttemptEnded")[1]?.error, undefined)
+    }))
+
+  it.effect("of an attempt that was written on: the end has its attributes", () =>
+    Effect.gen(function*() {
+      const s = script<string, Error>(fails(new Error("503"), 5), succeeds("ada"))
+      const read = Effect.flatMap(Attempt.CurrentAttempt, (attempt) =>
+        Option.getOrThrow(attempt).retry === 0 ? Attempt.annotate("replica", "eu-2") : Effect.void)
+      const { events } = yield* eventsOf(Effect.andThen(read, s.effect), { retry: { backoff: none } })
+      const ends = events.filter((event) =>
+        event._tag === "AttemptEnded"
+      )
+      assert.deepStrictEqual(ends.map(({ attributes }) => attributes), [{ replica: "eu-2" }, undefined])
     }))
 
   it.effect("of a server that asks to wait, and of a budget that refuses in its own words", () =>

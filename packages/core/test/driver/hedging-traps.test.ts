@@ -3,7 +3,8 @@ import type { Budget } from "@rego/core"
 import { Attempt, Backoff, Hedge, Outcome, PolicyProvider, Rego, Timeline } from "@rego/core"
 import { Clock, Deferred, Duration, Effect, Exit, Fiber, Option, Random, Schedule, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { makeRandom, seed, withSeed } from "../arbitraries.ts"
+import { seed, withSeed } from "../arbitraries.ts"
+import { makeRandom } from "../random.ts"
 import { Judged, judged } from "../support.ts"
 import {
   describeExit,

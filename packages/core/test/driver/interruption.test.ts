@@ -43,7 +43,7 @@ describe("Executor", () => {
       readonly name: string
       readonly policy?: Parameters<typeof policiesWith>[0]
       readonly budget?: (permits: Permits) => Partial<Budget.Budget>
-      readonly attempt: { readonly runs: number; readonly effect: Effect.Effect<unknown, unknown> }
+      readonly attempt: () => { readonly runs: number; readonly effect: Effect.Effect<unknown, unknown> }
       readonly at: number
       /** how long the caller waits for what it was doing */
       readonly waits: number
@@ -67,27 +67,27 @@ describe("Executor", () => {
     const denied: Budget.Decision = { _tag: "Denied", reason: "no" }
 
     const phases: ReadonlyArray<Phase> = [
-      { name: "in an attempt", attempt: new Script(Effect.never), at: 10, waits: 0, runs: 1 },
+      { name: "in an attempt", attempt: () => new Script(Effect.never), at: 10, waits: 0, runs: 1 },
       {
         name: "in an attempt that takes 30 ms to stop",
-        attempt: new Script(slowToStop(30)),
+        attempt: () => new Script(slowToStop(30)),
         at: 10,
         waits: 30,
         runs: 1
       },
       {
         name: "in an attempt that cannot be interrupted",
-        attempt: new Script(stubborn(40)),
+        attempt: () => new Script(stubborn(40)),
         at: 10,
         waits: 30,
         runs: 1
       },
-      { name: "in a retry", attempt: failing(20), at: 80, waits: 0, runs: 2 },
-      { name: "in a backoff", attempt: failing(20), at: 30, waits: 0, runs: 1 },
+      { name: "in a retry", attempt: () => failing(20), at: 80, waits: 0, runs: 2 },
+      { name: "in a backoff", attempt: () => failing(20), at: 30, waits: 0, runs: 1 },
       {
         name: "in a step of a schedule",
         policy: { retry: { backoff: step(Effect.never) } },
-        attempt: failing(0),
+        attempt: () => failing(0),
         at: 10,
         waits: 0,
         runs: 1
@@ -95,7 +95,7 @@ describe("Executor", () => {
       {
         name: "in a step of a schedule that takes 30 ms to stop",
         policy: { retry: { backoff: step(slowToStop(30)) } },
-        attempt: failing(0),
+        attempt: () => failing(0),
         at: 10,
         waits: 30,
         runs: 1
@@ -103,7 +103,7 @@ describe("Executor", () => {
       {
         name: "in an answer of the budget",
         budget: () => ({ tryAcquire: () => Effect.never }),
-        attempt: failing(0),
+        attempt: () => failing(0),
         at: 10,
         waits: 0,
         runs: 1
@@ -111,7 +111,7 @@ describe("Executor", () => {
       {
         name: "in an answer of the budget that cannot be interrupted",
         budget: () => ({ tryAcquire: () => Effect.uninterruptible(Effect.as(Effect.sleep(40), denied)) }),
-        attempt: failing(0),
+        attempt: () => failing(0),
         at: 10,
         waits: 30,
         runs: 1
@@ -119,7 +119,7 @@ describe("Executor", () => {
       {
         name: "in an admission",
         budget: () => ({ admit: () => Effect.never }),
-        attempt: failing(0),
+        attempt: () => failing(0),
         at: 10,
         waits: 0,
         runs: 0
@@ -127,7 +127,7 @@ describe("Executor", () => {
       {
         name: "in an admission that takes 30 ms to stop",
         budget: () => ({ admit: () => slowToStop(30) }),
-        attempt: failing(0),
+        attempt: () => failing(0),
         at: 10,
         waits: 30,
         runs: 0
@@ -135,7 +135,7 @@ describe("Executor", () => {
       {
         name: "in an attempt after an admission",
         budget: (permits) => ({ admit: permits.grant }),
-        attempt: new Script(slowToStop(30)),
+        attempt: () => new Script(slowToStop(30)),
         at: 10,
         waits: 30,
         runs: 1
@@ -143,7 +143,7 @@ describe("Executor", () => {
       {
         name: "in a backoff, with an attempt given up before that still runs",
         policy: { idempotent: true, timeout: { perAttempt: 20 } },
-        attempt: new Script(stubborn(500)),
+        attempt: () => new Script(stubborn(500)),
         at: 30,
         waits: 0,
         runs: 1
@@ -151,7 +151,7 @@ describe("Executor", () => {
       {
         name: "in a retry that takes 30 ms to stop, with an attempt given up before that still runs",
         policy: { idempotent: true, timeout: { perAttempt: 20 } },
-        attempt: new Script(stubborn(500), slowToStop(30)),
+        attempt: () => new Script(stubborn(500), slowToStop(30)),
         at: 75,
         waits: 30,
         runs: 2
@@ -159,7 +159,7 @@ describe("Executor", () => {
       {
         name: "in a retry that takes 30 ms to stop, with an attempt given up before that ends meanwhile",
         policy: { idempotent: true, timeout: { perAttempt: 20 } },
-        attempt: new Script(stubborn(85), slowToStop(30)),
+        attempt: () => new Script(stubborn(85), slowToStop(30)),
         at: 75,
         waits: 30,
         runs: 2
@@ -173,9 +173,10 @@ describe("Executor", () => {
         const sleeps = new Sleeps()
         return Effect.gen(function*() {
           const before = fibers.live
-          assert.strictEqual(yield* interruptAfter(at, Rego.resilient(attempt.effect, key)), waits)
+          const script = attempt()
+          assert.strictEqual(yield* interruptAfter(at, Rego.resilient(script.effect, key)), waits)
           yield* TestClock.adjust("1 second")
-          assert.strictEqual(attempt.runs, runs)
+          assert.strictEqual(script.runs, runs)
           assert.deepStrictEqual([permits.open, permits.settledTwice], [0, 0])
           assert.strictEqual(sleeps.pending, 0)
           assert.strictEqual(fibers.live, before)

@@ -184,80 +184,80 @@ describe("Executor", () => {
     const late: Budget.Decision = { _tag: "Denied", reason: "late" }
     interface Ending {
       readonly name: string
-      readonly effect: Effect.Effect<unknown, unknown>
+      readonly effect: () => Effect.Effect<unknown, unknown>
       readonly policy?: Parameters<typeof policiesWith>[0]
       readonly budget?: Partial<Budget.Budget>
       readonly result: string
     }
     const all = { retry: { maxAttempts: 3, backoff: constant(10) }, timeout: { perAttempt: 50, overall: 500 } } as const
     const endings: ReadonlyArray<Ending> = [
-      { name: "success at once", effect: Effect.succeed("ok"), result: "success ok" },
-      { name: "success later", effect: Effect.as(Effect.sleep(5), "ok"), result: "success ok" },
-      { name: "success in a retry", effect: new Flaky(2, 5).effect, result: "success ok" },
-      { name: "attempts used up", effect: new Flaky(9, 5).effect, result: "failure failure 3" },
-      { name: "defect", effect: Effect.andThen(Effect.sleep(5), Effect.die("bug")), result: "defect bug" },
-      { name: "timed out", effect: Effect.never, result: "failure AttemptTimedOut" },
+      { name: "success at once", effect: () => Effect.succeed("ok"), result: "success ok" },
+      { name: "success later", effect: () => Effect.as(Effect.sleep(5), "ok"), result: "success ok" },
+      { name: "success in a retry", effect: () => new Flaky(2, 5).effect, result: "success ok" },
+      { name: "attempts used up", effect: () => new Flaky(9, 5).effect, result: "failure failure 3" },
+      { name: "defect", effect: () => Effect.andThen(Effect.sleep(5), Effect.die("bug")), result: "defect bug" },
+      { name: "timed out", effect: () => Effect.never, result: "failure AttemptTimedOut" },
       {
         name: "timed out and retried",
-        effect: Effect.never,
+        effect: () => Effect.never,
         policy: { idempotent: true },
         result: "failure AttemptTimedOut"
       },
       {
         name: "deadline",
-        effect: Effect.never,
+        effect: () => Effect.never,
         policy: { timeout: { overall: 50 } },
         result: "failure DeadlineExceeded"
       },
       {
         name: "no time for a backoff",
-        effect: new Flaky(9, 5).effect,
+        effect: () => new Flaky(9, 5).effect,
         policy: { timeout: { overall: 12 } },
         result: "failure failure 1"
       },
       {
         name: "budget denied",
-        effect: new Flaky(9, 5).effect,
+        effect: () => new Flaky(9, 5).effect,
         budget: { tryAcquire: () => late },
         result: "failure failure 1"
       },
       {
         name: "budget denied later",
-        effect: new Flaky(9, 5).effect,
+        effect: () => new Flaky(9, 5).effect,
         budget: { tryAcquire: () => Effect.as(Effect.sleep(5), late) },
         result: "failure failure 1"
       },
       {
         name: "budget that never answers",
-        effect: new Flaky(9, 5).effect,
+        effect: () => new Flaky(9, 5).effect,
         budget: { tryAcquire: () => Effect.never },
         result: "failure failure 1"
       },
       {
         name: "admission that never answers",
-        effect: Effect.succeed("ok"),
+        effect: () => Effect.succeed("ok"),
         budget: { admit: () => Effect.never },
         result: "failure DeadlineExceeded"
       },
       {
         name: "admission denied",
-        effect: Effect.succeed("ok"),
+        effect: () => Effect.succeed("ok"),
         budget: { admit: () => Effect.as(Effect.sleep(5), late) },
         result: "failure AdmissionDenied"
       },
       {
         name: "schedule done",
-        effect: new Flaky(9, 5).effect,
+        effect: () => new Flaky(9, 5).effect,
         policy: { retry: { maxAttempts: 9, backoff: Schedule.recurs(1) } },
         result: "failure failure 2"
       },
       {
         name: "schedule that never answers",
-        effect: new Flaky(9, 5).effect,
+        effect: () => new Flaky(9, 5).effect,
         policy: { retry: { backoff: Schedule.fromStep(Effect.succeed(() => Effect.never)) } },
         result: "failure failure 1"
       },
-      { name: "attempt that ran on for a while", effect: stubborn(200), result: "failure AttemptTimedOut" }
+      { name: "attempt that ran on for a while", effect: () => stubborn(200), result: "failure AttemptTimedOut" }
     ]
 
     for (const { budget, effect, name, policy, result } of endings) {
@@ -268,7 +268,8 @@ describe("Executor", () => {
         let runs = 0
         return Effect.gen(function*() {
           const before = fibers.live
-          const counted = Effect.suspend(() => (runs++, effect))
+          const own = effect()
+          const counted = Effect.suspend(() => (runs++, own))
           const fiber = yield* fork(Rego.resilient(counted, key))
           yield* TestClock.adjust(500)
           assert.strictEqual(describeExit(fiber.pollUnsafe()), result)

@@ -5,8 +5,9 @@ import { Backoff, Budget, Hedge, PolicyLayer, Rego } from "@rego/core"
 import { Deferred, Duration, Effect, Exit, Fiber, Layer, Random, Schema, Scope } from "effect"
 import * as Arbitrary from "effect/Arbitrary"
 import { TestClock } from "effect/testing"
-import { makeRandom, seed as numericSeed, withSeed } from "../arbitraries.ts"
+import { seed as numericSeed, withSeed } from "../arbitraries.ts"
 import { stubborn } from "../driver/probes.ts"
+import { makeRandom } from "../random.ts"
 import type { Counts, Policies } from "../support.ts"
 import {
   assertDiesWith,

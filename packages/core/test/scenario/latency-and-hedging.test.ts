@@ -6,7 +6,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Attempt, Hedge, Latency, Outcome, PolicyProvider, Rego, Timeline } from "@rego/core"
 import type { Policy } from "@rego/core"
 import { Duration, Effect, Exit, Option } from "effect"
-import { makeRandom, seed, withSeed } from "../arbitraries.ts"
+import { seed, withSeed } from "../arbitraries.ts"
+import { makeRandom } from "../random.ts"
 import { inVirtualTime, Judged, judged, key, policiesOf, under } from "../support.ts"
 
 // -----------------------------------------------------------------------------

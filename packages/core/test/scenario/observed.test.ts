@@ -1,19 +1,21 @@
 /** Whoever listens, a call is the same; and whoever listens hears the same. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Policy } from "@rego/core"
-import { Backoff, Hedge, Observer, Outcome, Timeline } from "@rego/core"
+import { Backoff, Hedge, Observer, Rego, Timeline } from "@rego/core"
 import { Arbitrary, Clock, Effect, Exit, Fiber, Random, Schema, Tracer } from "effect"
 import { TestClock } from "effect/testing"
 import type { Step } from "../support.ts"
 import {
   countingBudget,
-  Judged,
+  hangs,
+  integers,
   judged,
   key,
   makeTracer,
   resilient,
   script,
   seed,
+  stepThat,
   under,
   withBudget
 } from "../support.ts"
@@ -22,27 +24,25 @@ import {
 // arbitrary calls
 // -----------------------------------------------------------------------------
 
-const integer = (minimum: number, maximum: number) =>
-  Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum, maximum })))
-
 const StepInput = Schema.Struct({
   kind: Schema.Literals(["ok", "fail", "asked", "final", "abort", "die", "hang", "stubborn"]),
-  after: integer(0, 70)
+  after: integers(0, 70)
 })
 
 const Scenario = Schema.Struct({
-  maxAttempts: integer(1, 4),
-  delay: integer(0, 40),
-  hedge: Schema.Union([Schema.Undefined, integer(1, 60)]),
-  maxHedges: integer(1, 2),
-  perAttempt: integer(5, 80),
-  overall: Schema.Union([Schema.Undefined, integer(1, 200)]),
+  maxAttempts: integers(1, 4),
+  delay: integers(0, 40),
+  hedge: Schema.Union([Schema.Undefined, integers(1, 60)]),
+  maxHedges: integers(1, 2),
+  perAttempt: integers(5, 80),
+  overall: Schema.Union([Schema.Undefined, integers(1, 200)]),
   idempotent: Schema.Boolean,
-  interruptedAt: Schema.Union([Schema.Undefined, Schema.Undefined, integer(0, 150)]),
-  maxAttemptRecords: integer(2, 6),
-  denies: integer(1, 5),
+  interruptedAt: Schema.Union([Schema.Undefined, Schema.Undefined, integers(0, 150)]),
+  maxAttemptRecords: integers(2, 6),
+  denies: integers(1, 5),
+  budgetTakes: Schema.Union([Schema.Undefined, integers(10, 30)]),
   steps: Schema.NonEmptyArray(StepInput),
-  seed: integer(0, 1_000_000)
+  seed: integers(0, 1_000_000)
 })
 type Scenario = typeof Scenario.Type
 
@@ -58,25 +58,8 @@ const policyOf = (
   classifier: judged
 })
 
-const stepOf = ({ after, kind }: typeof StepInput.Type, n: number): Step<unknown, Error> => {
-  const failed = (outcome: Outcome.Outcome) => ({ exit: Exit.fail(new Judged(outcome)), after })
-  switch (kind) {
-    case "ok":
-      return { exit: Exit.succeed(n), after }
-    case "fail":
-      return { exit: Exit.fail(new Error(`failure ${n}`)), after }
-    case "asked":
-      return failed(Outcome.retryable({ reason: "asked", retryAfter: after }))
-    case "final":
-      return failed(Outcome.nonRetryable({ reason: "final" }))
-    case "abort":
-      return failed(Outcome.abort({ reason: "abort" }))
-    case "die":
-      return { exit: Exit.die(new Error(`defect ${n}`)), after }
-    default:
-      return { exit: undefined, after: 0 }
-  }
-}
+const stepOf = ({ after, kind }: typeof StepInput.Type, n: number): Step<unknown, Error> =>
+  kind === "stubborn" ? hangs : stepThat(kind, after, n)
 
 /** Some attempts do not stop when they are told to. */
 const effectOf = ({ steps }: Scenario) => {
@@ -109,14 +92,21 @@ interface Seen {
 
 type Watch = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
+type Operator = typeof resilient
+
+const withTimeline: Operator = (self, name) => Effect.map(Rego.resilientWithTimeline(self, name), ([value]) => value)
+
 /** One call, watched, on a clock of its own. Ten seconds pass after it, so that what it left behind ends as well. */
-const run = (scenario: Scenario, watch: Watch): Effect.Effect<Seen> =>
+const run = (scenario: Scenario, watch: Watch, operator: Operator = resilient): Effect.Effect<Seen> =>
   Effect.gen(function*() {
     const { effect, scripted } = effectOf(scenario)
     const limits = { maxAttemptRecords: scenario.maxAttemptRecords }
-    const budget = countingBudget({ grants: (asked) => scenario.denies === 1 || asked % scenario.denies !== 0 })
+    const budget = countingBudget({
+      takes: scenario.budgetTakes ?? 0,
+      grants: (asked) => scenario.denies === 1 || asked % scenario.denies !== 0
+    })
     let took = NaN
-    const call = Effect.onExit(resilient(effect, key), () =>
+    const call = Effect.onExit(operator(effect, key), () =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         took = now
       }))
@@ -186,6 +176,7 @@ describe("the result of a call", () => {
         const hangs = Observer.make({ capacity: 2, onEvent: () => Effect.never, onCallEnd: () => Effect.never })
         const slow = Observer.make({ onEvent: () => Effect.sleep("1 hour") })
         const traced: Watch = (self) => Effect.withTracer(self, tracer)
+        const captured: Watch = (self) => Effect.flatMap(Timeline.capture(self), ([exit]) => exit)
         const watches: ReadonlyArray<Watch> = [
           observed(keeps),
           observed(throws, hangs, slow, keeps),
@@ -197,10 +188,14 @@ describe("the result of a call", () => {
           (self) => Effect.withTracer(self, throwing("made")),
           (self) => Effect.withTracer(self, throwing("ended")),
           (self) => observed(Observer.spans("event"))(Effect.withSpan(self, "caller")),
-          (self) => Effect.flatMap(Timeline.capture(self), ([exit]) => exit)
+          captured,
+          (self) => captured(traced(captured(self)))
         ]
         const plain = yield* run(scenario, quiet)
         for (const watch of watches) assert.deepStrictEqual(yield* run(scenario, watch), plain)
+        for (const watch of [quiet, captured, traced]) {
+          assert.deepStrictEqual(yield* run(scenario, watch, withTimeline), plain)
+        }
         assert.isAbove(heard.length, 0)
       }),
     { arbitrary: { seed, runs: 60 } }
@@ -289,6 +284,7 @@ describe("events", () => {
           assert.deepStrictEqual([record.startedAt, record.backoffBefore ?? 0], [at, backoffBefore])
           const end = of("AttemptEnded").find((event) => label(event) === label({ attempt }))!
           assert.deepStrictEqual([end.outcome, end.reason, end.error], [record.outcome, record.reason, record.error])
+          assert.deepStrictEqual(end.attributes, record.attributes)
           if (record.endedBy !== "abandoned") {
             assert.deepStrictEqual([end.endedBy, end.at], [record.endedBy, record.endedAt])
           }

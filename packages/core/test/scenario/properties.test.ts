@@ -1,21 +1,22 @@
 /** What holds for every policy and every script of outcomes. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Policy } from "@rego/core"
-import { Backoff, Classifier, Outcome, Rego, Timeline } from "@rego/core"
-import { Arbitrary, Cause, Duration, Effect, Exit, Random, Schema, Tracer } from "effect"
+import { Backoff, Classifier, Outcome, Timeline } from "@rego/core"
+import { Arbitrary, Cause, Duration, Effect, Exit, Random, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import type { Step } from "../support.ts"
 import {
   countingBudget,
   countingSleeps,
+  integers,
   inVirtualTime,
-  Judged,
   judged,
   key,
   policiesOf,
   resilient,
   script,
   seed,
+  stepThat,
   under,
   withBudget
 } from "../support.ts"
@@ -24,49 +25,46 @@ import {
 // arbitrary policies and scripts
 // -----------------------------------------------------------------------------
 
-const integer = (minimum: number, maximum: number) =>
-  Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum, maximum })))
-
 const BackoffInput = Schema.Union([
   Schema.Struct({
     kind: Schema.Literal("exponential"),
-    initial: integer(0, 40),
-    more: integer(0, 200),
-    factor: integer(1, 4),
+    initial: integers(0, 40),
+    more: integers(0, 200),
+    factor: integers(1, 4),
     jitter: Schema.Literals(["none", "full", "equal", "decorrelated"])
   }),
   Schema.Struct({
     kind: Schema.Literal("constant"),
-    delay: integer(0, 60),
+    delay: integers(0, 60),
     jitter: Schema.Literals(["none", "full", "equal"])
   }),
   Schema.Struct({ kind: Schema.Literal("none") })
 ])
 
 const PolicyInput = Schema.Struct({
-  maxAttempts: integer(1, 6),
+  maxAttempts: integers(1, 6),
   backoff: BackoffInput,
-  maxRetryAfter: integer(0, 120),
-  perAttempt: Schema.Union([Schema.Undefined, integer(1, 60)]),
-  overall: Schema.Union([Schema.Undefined, integer(1, 250)]),
+  maxRetryAfter: integers(0, 120),
+  perAttempt: Schema.Union([Schema.Undefined, integers(1, 60)]),
+  overall: Schema.Union([Schema.Undefined, integers(1, 250)]),
   idempotent: Schema.Union([Schema.Undefined, Schema.Boolean])
 })
 
 const StepInput = Schema.Struct({
   kind: Schema.Literals(["ok", "fail", "refused", "asked", "throttled", "final", "abort", "die", "hang", "busy"]),
-  after: integer(0, 70),
-  retryAfter: integer(0, 150)
+  after: integers(0, 70),
+  retryAfter: integers(0, 150)
 })
 
 const Scenario = Schema.Struct({
   policy: PolicyInput,
   steps: Schema.NonEmptyArray(StepInput),
   budget: Schema.Struct({
-    takes: integer(0, 30),
-    denies: integer(1, 6),
-    window: Schema.Union([Schema.Undefined, integer(1, 40)])
+    takes: integers(0, 30),
+    denies: integers(1, 6),
+    window: Schema.Union([Schema.Undefined, integers(1, 40)])
   }),
-  seed: integer(0, 1_000_000)
+  seed: integers(0, 1_000_000)
 })
 type Scenario = typeof Scenario.Type
 
@@ -105,31 +103,8 @@ const policyOf = ({ policy }: Scenario): Policy.Input => ({
   classifier
 })
 
-const stepOf = ({ after, kind, retryAfter }: typeof StepInput.Type, n: number): Step<unknown, Error> => {
-  const failed = (outcome: Outcome.Outcome) => ({ exit: Exit.fail(new Judged(outcome)), after })
-  switch (kind) {
-    case "ok":
-      return { exit: Exit.succeed(n), after }
-    case "busy":
-      return { exit: Exit.succeed(new Busy(n)), after }
-    case "fail":
-      return { exit: Exit.fail(new Error(`failure ${n}`)), after }
-    case "refused":
-      return failed(Outcome.retryable({ reason: "refused", executed: "no" }))
-    case "asked":
-      return failed(Outcome.retryable({ reason: "asked", retryAfter }))
-    case "throttled":
-      return failed(Outcome.retryable({ reason: "throttled", throttled: true }))
-    case "final":
-      return failed(Outcome.nonRetryable({ reason: "final" }))
-    case "abort":
-      return failed(Outcome.abort({ reason: "abort" }))
-    case "die":
-      return { exit: Exit.die(new Error(`defect ${n}`)), after }
-    case "hang":
-      return { exit: undefined, after }
-  }
-}
+const stepOf = ({ after, kind, retryAfter }: typeof StepInput.Type, n: number): Step<unknown, Error> =>
+  kind === "busy" ? { exit: Exit.succeed(new Busy(n)), after } : stepThat(kind, after, n, retryAfter)
 
 const stepsOf = (scenario: Scenario) => scenario.steps.map(stepOf)
 
@@ -273,7 +248,7 @@ describe("every call", () => {
 
   it.effect.prop(
     "that is interrupted at any instant settles at once, and leaves no permit, no sleep and no attempt behind",
-    { scenario: Arbitrary.schema(Scenario), at: Arbitrary.schema(integer(0, 300)) },
+    { scenario: Arbitrary.schema(Scenario), at: Arbitrary.schema(integers(0, 300)) },
     ({ at, scenario }) =>
       Effect.gen(function*() {
         const { counts, make } = budgetOf(scenario)
@@ -297,61 +272,6 @@ describe("every call", () => {
         )
       }),
     check
-  )
-
-  it.effect.prop(
-    "has the same result whoever watches",
-    { scenario: scenarios },
-    ({ scenario }) =>
-      Effect.gen(function*() {
-        type Call = Effect.Effect<unknown, unknown, never>
-        const spans: Array<string> = []
-        const tracer = Tracer.make({
-          span: (options) => {
-            spans.push(options.name)
-            return new Tracer.NativeSpan(options)
-          }
-        })
-        const run = (withTimeline: boolean, around: (self: Call) => Call) =>
-          Effect.gen(function*() {
-            const s = script(...stepsOf(scenario))
-            const { make } = budgetOf(scenario)
-            const before = yield* TestClock.testClockWith((clock) => Effect.succeed(clock.currentTimeMillisUnsafe()))
-            let after = Number.NaN
-            const operated = withTimeline
-              ? Effect.map(Rego.resilientWithTimeline(s.effect, key), ([value]) => value)
-              : Rego.resilient(s.effect, key)
-            const exit = yield* Effect.gen(function*() {
-              const ended = Effect.onExit(operated, () =>
-                TestClock.testClockWith((clock) =>
-                  Effect.sync(() => {
-                    after = clock.currentTimeMillisUnsafe()
-                  })
-                ))
-              return yield* inVirtualTime(around(ended as Call), longEnough)
-            }).pipe((self) => under(self, withBudget(policyOf(scenario), make)), Random.withSeed(scenario.seed))
-            return {
-              result: [exit._tag, ...reasonsOf(exit).map(String)],
-              startedAt: s.startedAt.map((at) => Math.round(at * 1_000)),
-              took: Math.round((after - before) * 1_000)
-            }
-          })
-        const captured = (self: Call): Call => Effect.flatMap(Timeline.capture(self), ([exit]) => exit)
-        const traced = (self: Call): Call => Effect.withSpan(self, "around").pipe(Effect.withTracer(tracer))
-        const watchers: ReadonlyArray<(self: Call) => Call> = [
-          (self) => self,
-          captured,
-          traced,
-          (self) => captured(traced(self)),
-          (self) => traced(captured(captured(self)))
-        ]
-        const plain = yield* run(false, (self) => self)
-        for (const watcher of watchers) {
-          for (const withTimeline of [false, true]) assert.deepStrictEqual(yield* run(withTimeline, watcher), plain)
-        }
-        assert.isAbove(spans.length, 0)
-      }),
-    { arbitrary: { seed, runs: 60 } }
   )
 
   it.effect.prop(

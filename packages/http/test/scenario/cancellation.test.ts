@@ -1,4 +1,4 @@
-/** What 1,000 cancelled calls leave behind: nothing. */
+/** What 1,000 cancelled calls leave behind: nothing. Fewer of other clients: what one call leaves is counted as well. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Policy } from "@rego/core"
 import { Backoff, Hedge } from "@rego/core"
@@ -8,7 +8,7 @@ import { HttpClient } from "effect/http"
 import type { Handler, Server } from "../support.ts"
 import { clients, eventually, policiesOf, serve } from "../support.ts"
 
-const calls = 1_000
+const callsOf = (client: string): number => client === "fetch" ? 1_000 : 300
 const atATime = 50
 
 /** What keeps the process alive, of the kinds that a call could leave behind. */
@@ -56,25 +56,29 @@ const cancelBatch = (server: Server, { path, requests, until = () => true }: Pha
     yield* Fiber.interruptAll(batch)
   })
 
-describe("1,000 cancelled calls", () => {
+describe("cancelled calls", () => {
   for (const [name, layer] of Object.entries(clients)) {
-    it.live(`leave no socket and no timer behind, with the client ${name}`, () =>
-      Effect.gen(function*() {
-        const server = yield* serve(handler)
-        const before = resources()
-        const batches = Array.from(
-          { length: calls / atATime },
-          (_, i) => cancelBatch(server, phases[i % phases.length]!)
-        )
-        yield* Effect.all(batches, { discard: true }).pipe(Effect.provide(policiesOf(policy)), Effect.provide(layer))
-        yield* eventually("the server has no connection left", () => server.connections.open === 0)
-        // the test runner has timers of its own, which come and go
-        for (const kind of Object.keys(before)) {
-          yield* eventually(`no ${kind} are left on this side`, () => resources()[kind]! <= before[kind]!)
-        }
-        const arrived = server.arrivals.length
-        yield* Effect.sleep(30)
-        assert.strictEqual(server.arrivals.length, arrived)
-      }), 60_000)
+    it.live(
+      `leave no socket and no timer behind, ${callsOf(name)} with the client ${name}`,
+      () =>
+        Effect.gen(function*() {
+          const server = yield* serve(handler)
+          const before = resources()
+          const batches = Array.from(
+            { length: callsOf(name) / atATime },
+            (_, i) => cancelBatch(server, phases[i % phases.length]!)
+          )
+          yield* Effect.all(batches, { discard: true }).pipe(Effect.provide(policiesOf(policy)), Effect.provide(layer))
+          yield* eventually("the server has no connection left", () => server.connections.open === 0)
+          // the test runner has timers of its own, which come and go
+          for (const kind of Object.keys(before)) {
+            yield* eventually(`no ${kind} are left on this side`, () => resources()[kind]! <= before[kind]!)
+          }
+          const arrived = server.arrivals.length
+          yield* Effect.sleep(30)
+          assert.strictEqual(server.arrivals.length, arrived)
+        }),
+      60_000
+    )
   }
 })

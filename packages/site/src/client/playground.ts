@@ -1,8 +1,7 @@
 /** The simulator of @rego/testing, in a page: a scenario and a policy in, curves and figures out. */
 import { PolicyLayer } from "@rego/core"
 import { Scenarios, SimulationChart, SimulationReport, Simulator } from "@rego/testing"
-import { Effect, Exit } from "effect"
-import { firstError } from "./problem.ts"
+import { Cause, Effect, Exit } from "effect"
 
 type Policy = Readonly<Record<string, unknown>>
 
@@ -97,6 +96,11 @@ const both = Effect.gen(function*() {
   return { "one attempt": before, "your policy": yield* simulate(scenario.value, mine, count) }
 })
 
+const messageOf = (cause: Cause.Cause<unknown>): string => {
+  const error = Cause.squash(cause)
+  return error instanceof Error ? error.message : String(error)
+}
+
 const onRun = async (): Promise<void> => {
   run.disabled = true
   status.textContent = "running: one attempt"
@@ -106,7 +110,7 @@ const onRun = async (): Promise<void> => {
   else output.replaceChildren()
   status.textContent = Exit.isSuccess(exit)
     ? `done, in ${((performance.now() - started) / 1_000).toFixed(1)} s`
-    : firstError(exit.cause)
+    : messageOf(exit.cause)
   run.disabled = false
 }
 

@@ -1,0 +1,56 @@
+/** What the runner and the part of it inside vitest say to each other. */
+export type End = "failed" | "passed" | "hung"
+
+/** What a test does without a mutant. */
+export interface Measured {
+  readonly name: string
+  readonly millis: number
+  /** turns of the event loop that it waited: where the machine is busy they count less time, but not more turns */
+  readonly turns: number
+  /** how often it came by a place that has a mutant */
+  readonly hits: number
+  /** asked only where there is no other */
+  readonly isSlow: boolean
+}
+
+export interface Control {
+  readonly tests: ReadonlyArray<Measured>
+  /** by mutant, which tests reach it */
+  readonly reach: Readonly<Record<string, ReadonlyArray<number>>>
+  /** mutants that are reached while modules are imported */
+  readonly loaded: ReadonlyArray<string>
+}
+
+export interface Job {
+  readonly files: ReadonlyArray<string>
+  readonly log: string
+  /** `undefined` where this is to be found out */
+  readonly control: Control | undefined
+  readonly mutants: ReadonlyArray<string>
+  /** whether each mutant gets an import of its own */
+  readonly reimport: boolean
+  /** the one mutant that left something behind when it was among others */
+  readonly isAlone: boolean
+}
+
+export type Line =
+  | { readonly control: Control }
+  | { readonly id: string; readonly end?: End; readonly test?: string; readonly millis?: number }
+  | { readonly alive: true }
+  /** a test that fails without a mutant since this one was in force: the last line of its process */
+  | { readonly spoiled: string; readonly by: string }
+
+/** Runs without a mutant: no mutant has such a number. */
+export const BEFORE = "before"
+export const AFTER = "after"
+
+export const isControl = (id: string): boolean => id === BEFORE || id === AFTER
+
+/** Mutants in one process: what leaks goes with it. */
+export const MAX_TOGETHER = 500
+
+/** Those that the tests reach, and no import. */
+export const together = (ids: ReadonlyArray<string>, { loaded, reach }: Control): ReadonlyArray<string> => {
+  const early = new Set(loaded)
+  return ids.filter((id) => reach[id] !== undefined && !early.has(id))
+}
