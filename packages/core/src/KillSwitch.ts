@@ -26,7 +26,7 @@ export class KillSwitch {
   readonly waiting = new Set<Waiting>()
   /** of the document in force */
   private accepted: Switches = none
-  /** of documents that were refused since: they can switch off, and never on */
+  /** of documents that were refused since, beside the accepted one: they switch nothing on that it has switched off */
   private refused: Switches = none
   private overrides: Switches = none
   private all: Switches = none

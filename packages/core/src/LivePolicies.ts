@@ -84,6 +84,7 @@ export class LivePolicies {
   lastKnownGood({ json, savedAt }: Saved): Effect.Effect<boolean> {
     return Effect.flatMap(runInSlices(() => this.judging(json, false)), (verdict) => {
       if (verdict._tag === "Rejected") {
+        this.state.switchOff(PolicyDocument.switchesOf(json))
         return Effect.as(this.logRefused("the last known good document", verdict.issues), false)
       }
       this.take(verdict.accepted, "lkg", savedAt)

@@ -136,6 +136,17 @@ describe("PolicyLayer.live", () => {
         assert.isTrue(refused.log.some(({ message }) => message.includes("the last known good document was refused")))
       }))
 
+    it.effect("switches off what a document of an earlier process does, though it is refused", () =>
+      Effect.gen(function*() {
+        const json = { schemaVersion: "1.0", revision: "8", policies: { "a.*": { retry: 3 } }, off: ["b.*"] }
+        const running = yield* live({ store: store({ saved: { json, savedAt: 0 } }), startupTimeout: 0 })
+        const { off, source } = yield* running.status
+        assert.deepStrictEqual(off.map(({ pattern }) => pattern), ["b.*"])
+        assert.strictEqual(source, "missing")
+        yield* running.publish({ revision: "9" })
+        assert.deepStrictEqual((yield* running.status).off, [])
+      }))
+
     it.effect("leaves what is too old", () =>
       Effect.gen(function*() {
         const saved = { json: { schemaVersion: "1.0", revision: "old", ...retry(2) }, savedAt: 0 }
