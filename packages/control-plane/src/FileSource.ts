@@ -39,11 +39,12 @@
  */
 import * as PolicySource from "@rego/core/PolicySource"
 import type { Duration, Scope } from "effect"
-import { Effect, FileSystem, Layer, Path, Queue, Result, Schedule, Schema, Stream } from "effect"
+import { Effect, Exit, FileSystem, Layer, Option, Path, Queue, Result, Schedule, Schema, Stream } from "effect"
 import type { Bounds } from "./DocumentText.ts"
 import * as DocumentText from "./DocumentText.ts"
 import * as FileBytes from "./FileBytes.ts"
 import { LastText } from "./LastText.ts"
+import { OneAtATime } from "./OneAtATime.ts"
 import * as Refresh from "./Refresh.ts"
 import * as SourceOptions from "./SourceOptions.ts"
 
@@ -115,22 +116,24 @@ const settingsOf = (options: Options): Settings => {
 
 const malformed = (detail: string): PolicySource.Reason => ({ _tag: "Malformed", detail })
 
-const readText = (fileSystem: FileSystem.FileSystem, settings: Settings): Effect.Effect<string, PolicySource.Reason> =>
-  FileBytes.read(fileSystem, settings.path, settings.bounds.maxBytes).pipe(
-    Effect.flatMap((bytes) =>
-      Effect.fromResult(Result.mapError(DocumentText.decode(bytes, settings.bounds), malformed))
-    ),
-    Effect.timeoutOrElse({
-      duration: settings.timeout,
-      orElse: () => Effect.fail<PolicySource.Reason>({ _tag: "Unavailable", detail: "the file was not read in time" })
-    })
+const late: PolicySource.Reason = { _tag: "Unavailable", detail: "the file was not read in time" }
+
+type Read = Effect.Effect<string, PolicySource.Reason>
+
+/** A disk that hangs is asked once: what asks it holds a thread of the few that the process has for files and names. */
+const reader = (fileSystem: FileSystem.FileSystem, { bounds, path, timeout }: Settings): Read => {
+  const reads = new OneAtATime()
+  return reads.run(FileBytes.read(fileSystem, path, bounds.maxBytes), timeout).pipe(
+    Effect.flatMap(Option.getOrElse(() => Exit.fail(late))),
+    Effect.flatMap((bytes) => Effect.fromResult(Result.mapError(DocumentText.decode(bytes, bounds), malformed)))
   )
+}
 
 /** What may be over in a moment, because somebody is about to write the file. */
 const isTransient = ({ _tag }: PolicySource.Reason): boolean => _tag === "Malformed" || _tag === "NotFound"
 
-const lookAt = (fileSystem: FileSystem.FileSystem, settings: Settings, last: LastText) => {
-  const read = Effect.result(readText(fileSystem, settings))
+const lookAt = (readText: Read, settings: Settings, last: LastText) => {
+  const read = Effect.result(readText)
   const failed = (reason: PolicySource.Reason): Refresh.Look => ({
     found: [PolicySource.failed(new PolicySource.SourceError({ source: settings.path, reason }))]
   })
@@ -197,7 +200,7 @@ export const make = (
     const settings = { ...given, path: path.resolve(given.path) }
     const origin = Effect.gen(function*() {
       const changed = settings.watch ? yield* watch(fileSystem, path, settings) : undefined
-      return { look: lookAt(fileSystem, settings, new LastText(settings.bounds)), changed }
+      return { look: lookAt(reader(fileSystem, settings), settings, new LastText(settings.bounds)), changed }
     })
     return PolicySource.make({ name: settings.path, found: Refresh.stream(settings.timing, origin) })
   })

@@ -53,6 +53,7 @@ import type { PlatformError } from "effect/PlatformError"
 import type { Bounds } from "./DocumentText.ts"
 import * as DocumentText from "./DocumentText.ts"
 import * as FileBytes from "./FileBytes.ts"
+import { OneAtATime } from "./OneAtATime.ts"
 import * as SavedText from "./SavedText.ts"
 import * as SourceOptions from "./SourceOptions.ts"
 
@@ -125,10 +126,14 @@ interface Place {
   readonly write: (text: string) => Effect.Effect<void, string>
 }
 
-const makeStore = (place: Place, { bounds, timeout }: Settings): LastKnownGood.LastKnownGood["Service"] => {
+/** Runs for as long as it may. */
+type Limit = <A>(effect: Effect.Effect<A, string>) => Effect.Effect<A, string>
+
+const late = Effect.fail("it took too long")
+
+const makeStore = (place: Place, bounds: Settings["bounds"], limit: Limit): LastKnownGood.LastKnownGood["Service"] => {
   const guarded = <A>(operation: "load" | "save", effect: Effect.Effect<A, string>) =>
-    effect.pipe(
-      Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail("it took too long") }),
+    limit(effect).pipe(
       Effect.mapError((detail) => new LastKnownGood.StoreError({ store: place.name, operation, detail }))
     )
   const load = Effect.flatMap(place.read, (text) =>
@@ -157,16 +162,21 @@ export const layer = (
   options: Options = {}
 ): Layer.Layer<LastKnownGood.LastKnownGood, never, KeyValueStore.KeyValueStore> => {
   const given = SourceOptions.read("LastKnownGoodStore", OptionsSchema, options)
+  const { bounds, timeout } = settingsOf(given)
   const key = given.key ?? defaultKey
   const failed = ({ message }: KeyValueStore.KeyValueStoreError) => message
   return Layer.effect(
     LastKnownGood.LastKnownGood,
     Effect.map(KeyValueStore.KeyValueStore, (store) =>
-      makeStore({
-        name: key,
-        read: Effect.mapError(store.get(key), failed),
-        write: (text) => Effect.mapError(store.set(key, text), failed)
-      }, settingsOf(given)))
+      makeStore(
+        {
+          name: key,
+          read: Effect.mapError(store.get(key), failed),
+          write: (text) => Effect.mapError(store.set(key, text), failed)
+        },
+        bounds,
+        Effect.timeoutOrElse({ duration: timeout, orElse: () => late })
+      ))
   )
 }
 
@@ -192,6 +202,12 @@ const readFile = (
     })
   )
 
+/** A disk that hangs is asked once: what asks it holds a thread of the few that the process has for files and names. */
+const onDisk = (timeout: number): Limit => {
+  const operations = new OneAtATime()
+  return (effect) => Effect.flatMap(operations.run(effect, timeout), Option.getOrElse(() => late))
+}
+
 /**
  * In a file, which is replaced as a whole or not at all: the text is written to a temporary file beside it, which is
  * flushed to the disk and then renamed. Throws a `RangeError` that names every option out of range.
@@ -203,18 +219,22 @@ export const layerFile = (
   options: FileOptions
 ): Layer.Layer<LastKnownGood.LastKnownGood, never, FileSystem.FileSystem | Path.Path> => {
   const given = SourceOptions.read("LastKnownGoodStore", FileOptionsSchema, options)
-  const settings = settingsOf(given)
+  const { bounds, timeout } = settingsOf(given)
   return Layer.effect(
     LastKnownGood.LastKnownGood,
     Effect.gen(function*() {
       const fileSystem = yield* FileSystem.FileSystem
       const paths = yield* Path.Path
       const path = paths.resolve(given.path)
-      return makeStore({
-        name: path,
-        read: readFile(fileSystem, path, SavedText.maxEnvelope(settings.bounds)),
-        write: (text) => Effect.mapError(FileBytes.replace(fileSystem, paths, path, Buffer.from(text)), describeWrite)
-      }, settings)
+      return makeStore(
+        {
+          name: path,
+          read: readFile(fileSystem, path, SavedText.maxEnvelope(bounds)),
+          write: (text) => Effect.mapError(FileBytes.replace(fileSystem, paths, path, Buffer.from(text)), describeWrite)
+        },
+        bounds,
+        onDisk(timeout)
+      )
     })
   )
 }

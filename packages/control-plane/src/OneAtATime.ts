@@ -1,6 +1,6 @@
 /**
- * Work that cannot be called off: a command to a client that keeps it until it is connected, a promise of somebody else's.
- * It is waited for, up to a limit, and not begun again while it has not ended.
+ * Work that cannot be called off: a command to a client that keeps it until it is connected, a promise of somebody else's,
+ * a question to a disk. It is waited for, up to a limit, and not begun again while it has not ended.
  *
  * @internal
  */

@@ -12,7 +12,8 @@
  * is down when the application boots does not keep it from booting. Messages of a channel are lost while nobody listens:
  * the key is read about every `interval` as well, and when the source has begun to listen.
  *
- * At most one command is on its way, however long the server does not answer. At most `maxBytes` are asked for.
+ * At most one command is on its way on a connection, however long the server does not answer. One that has not answered
+ * five looks in a row is given up for another, because a host that is gone says nothing. At most `maxBytes` are asked for.
  *
  * **Example** (A key of a Redis on this machine)
  *
@@ -174,10 +175,19 @@ const subscribe = (client: Client, settings: Settings, changed: Queue.Queue<void
   )
 }
 
-/** One connection at a time, and one command on it: a client that is not connected keeps commands until it is. */
+/** Looks in a row without an answer, after which a connection is taken for dead: its host may be gone. */
+const maxLate = 5
+
+/**
+ * One connection at a time, and one command on it: a client that is not connected keeps commands until it is. Beside it at
+ * most one connection that was given up and does not close.
+ */
 class Connection {
-  private client: Client | undefined = undefined
+  private connecting: Fiber.Fiber<Client, Failure> | undefined = undefined
   private scope: Scope.Closeable | undefined = undefined
+  private leaving: Fiber.Fiber<unknown> | undefined = undefined
+  /** looks in a row that this connection has not answered */
+  private lates = 0
   private readonly commands = new OneAtATime()
   private readonly settings: Settings
   private readonly changed: Queue.Queue<void>
@@ -188,8 +198,7 @@ class Connection {
 
   /** What the key holds. */
   readonly read: Effect.Effect<unknown, Failure> = Effect.suspend(() =>
-    (this.client === undefined ? this.connect() : Effect.succeed(this.client)).pipe(
-      Effect.flatMap((client) => this.send(client)),
+    Effect.flatMap(this.client(), (client) => this.send(client)).pipe(
       Effect.tapError(({ connected }) => connected ? Effect.void : this.close())
     )
   )
@@ -197,28 +206,49 @@ class Connection {
   /** Waits for a connection that does not close for as long as a command may take, and no longer. */
   close(): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const closing = this.scope === undefined ? Effect.void : Scope.close(this.scope, Exit.void)
+      const { connecting, scope } = this
       this.commands.forget()
-      this.client = this.scope = undefined
-      return Effect.flatMap(
-        Effect.forkDetach(closing, { startImmediately: true }),
-        (fiber) => Effect.asVoid(Effect.timeoutOption(Fiber.await(fiber), this.settings.timeout))
-      )
+      this.connecting = this.scope = undefined
+      this.lates = 0
+      if (connecting === undefined || scope === undefined) return Effect.void
+      // a client that is being connected is not always let go: it is closed when it is there
+      const closing = Effect.andThen(Fiber.interrupt(connecting), Scope.close(scope, Exit.void))
+      return Effect.flatMap(Effect.forkDetach(closing, { startImmediately: true }), (fiber) => {
+        this.leaving = fiber
+        return Effect.asVoid(Effect.timeoutOption(Fiber.await(fiber), this.settings.timeout))
+      })
     })
   }
 
-  private connect(): Effect.Effect<Client, Failure> {
-    const { redis, timeout } = this.settings
+  private late(): Failure {
+    this.lates++
+    const isLeaving = this.leaving !== undefined && this.leaving.pollUnsafe() === undefined
+    return { ...late, connected: this.lates < maxLate || isLeaving }
+  }
+
+  private client(): Effect.Effect<Client, Failure> {
+    const connecting = this.connecting === undefined ? this.connect() : Effect.succeed(this.connecting)
+    return Effect.flatMap(connecting, (fiber) =>
+      Effect.flatMap(
+        Effect.timeoutOption(Fiber.await(fiber), this.settings.timeout),
+        Option.getOrElse(() => Exit.fail(this.late()))
+      ))
+  }
+
+  private connect(): Effect.Effect<Fiber.Fiber<Client, Failure>> {
     return Effect.flatMap(Scope.make(), (scope) => {
       this.scope = scope
-      return Layer.buildWithScope(Layer.fresh(redis), scope).pipe(
+      const client = Layer.buildWithScope(Layer.fresh(this.settings.redis), scope).pipe(
         Effect.mapError(failureOf),
-        Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(late) }),
         Effect.catchDefect((defect) => Effect.fail(failureOf(defect))),
         Effect.mapError(({ reason }) => ({ reason, connected: false })),
-        Effect.map((context) => this.client = Context.get(context, Redis.Redis)),
+        Effect.map((context) => Context.get(context, Redis.Redis)),
         Effect.tap((client) => Scope.provide(subscribe(client, this.settings, this.changed), scope))
       )
+      return Effect.tap(Effect.forkDetach(client, { startImmediately: true }), (fiber) =>
+        Effect.sync(() => {
+          this.connecting = fiber
+        }))
     })
   }
 
@@ -226,7 +256,8 @@ class Connection {
     const { bounds, key, timeout } = this.settings
     const command = client.send("GETRANGE", key, "0", String(bounds.maxBytes))
     return Effect.flatMap(this.commands.run(command, timeout), (answer) => {
-      if (Option.isNone(answer)) return Effect.fail(late)
+      if (Option.isNone(answer)) return Effect.fail(this.late())
+      this.lates = 0
       return Exit.isSuccess(answer.value)
         ? Effect.succeed(answer.value.value)
         : Effect.fail(failureOf(Cause.squash(answer.value.cause)))

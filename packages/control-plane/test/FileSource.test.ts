@@ -170,6 +170,24 @@ describe("FileSource", () => {
       assert.deepStrictEqual(heard.failures[0], { _tag: "Unauthorized", detail: "the file may not be read" })
     }))
 
+  it.live("asks a disk that hangs once, however often it looks: each question takes a thread of the process", () =>
+    Effect.gen(function*() {
+      let asked = 0
+      const hangs = Effect.suspend(() => {
+        asked++
+        return Effect.uninterruptible(Effect.never)
+      })
+      const options = { path: "/policies.json", ...pollOnly, interval: "10 millis", timeout: "10 millis" } as const
+      const source = yield* FileSource.make(options).pipe(
+        Effect.provideService(FileSystem.FileSystem, FileSystem.makeNoop({ stat: () => hangs })),
+        Effect.provide(NodeServices.layer)
+      )
+      const heard = yield* listen(source)
+      yield* eventually("failures", () => heard.failures.length > 4)
+      assert.deepStrictEqual(heard.failures[4], { _tag: "Unavailable", detail: "the file was not read in time" })
+      assert.strictEqual(asked, 1)
+    }))
+
   it.live("stops watching and reading when its scope closes", () =>
     Effect.gen(function*() {
       const path = join(yield* directory, "policies.json")

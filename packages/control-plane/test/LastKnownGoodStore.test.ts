@@ -1,7 +1,7 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { LastKnownGood } from "@rego/core"
-import { Clock, Effect, Fiber, Layer, Option } from "effect"
+import { Clock, Effect, Fiber, FileSystem, Layer, Option, Path } from "effect"
 import { KeyValueStore } from "effect/persistence"
 import { TestClock } from "effect/testing"
 import { fork } from "node:child_process"
@@ -138,6 +138,26 @@ describe("LastKnownGoodStore", () => {
         const store = yield* fileStore(join(file, "last-good.json"))
         assert.strictEqual(yield* refused(store.save(document)), "save: the file could not be written (EEXIST)")
         assert.strictEqual(yield* refused(store.load), "load: the file could not be read (ENOTDIR)")
+      }))
+
+    it.effect("gives up on a disk that hangs, and asks it no second time: each question takes a thread", () =>
+      Effect.gen(function*() {
+        let asked = 0
+        const hangs = Effect.suspend(() => {
+          asked++
+          return Effect.uninterruptible(Effect.never)
+        })
+        const disk = FileSystem.makeNoop({ stat: () => hangs, makeDirectory: () => hangs })
+        const layer = LastKnownGoodStore.layerFile({ path: "/last-good.json" })
+        const store = yield* LastKnownGood.LastKnownGood.pipe(
+          Effect.provide(layer.pipe(Layer.provide([Layer.succeed(FileSystem.FileSystem, disk), Path.layer])))
+        )
+        for (const effect of [store.load, store.save(document), store.save(next)]) {
+          const fiber = yield* Effect.forkChild(Effect.flip(Effect.asVoid(effect)), { startImmediately: true })
+          yield* TestClock.adjust("5 seconds")
+          assert.strictEqual((yield* Fiber.join(fiber)).detail, "it took too long")
+        }
+        assert.strictEqual(asked, 1)
       }))
 
     describe.skipIf(!Files.hasDisks("LastKnownGoodStore"))("on a disk", () => {

@@ -6,6 +6,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { PolicySource } from "@rego/core"
 import { Context, Deferred, Effect, Layer, Logger, Schedule } from "effect"
 import { Redis } from "effect/persistence"
+import { once } from "node:events"
+import type { AddressInfo, Socket } from "node:net"
+import { connect, createServer } from "node:net"
 import * as RedisServer from "../../core/test/redisServer.ts"
 import * as RedisSource from "../src/RedisSource.ts"
 import { aWhile, eventually, listen, refusal } from "./support.ts"
@@ -49,6 +52,34 @@ const subscribed = ({ send }: Publisher) =>
     until: ([, count]) => Number(count) === 1,
     schedule: Schedule.spaced("5 millis")
   })
+
+/** A way to a server on which what is open can be swallowed, while new connections get through. */
+const wayTo = (port: number) =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const [sockets, swallowed] = [new Set<Socket>(), new Set<Socket>()]
+      const server = createServer((socket) => {
+        const upstream = connect(port, "127.0.0.1")
+        for (const [from, to] of [[socket, upstream], [upstream, socket]] as const) {
+          sockets.add(from.on("error", () => {}))
+          from.pipe(to)
+        }
+      }).listen(0, "127.0.0.1")
+      await once(server, "listening")
+      return {
+        port: (server.address() as AddressInfo).port,
+        swallow: () => sockets.forEach((socket) => swallowed.add(socket.unpipe())),
+        /** what was swallowed hears of it, as when a host comes back that knows nothing of it */
+        reset: () => swallowed.forEach((socket) => socket.destroy()),
+        open: () => [...sockets].filter(({ destroyed }) => !destroyed).length / 2,
+        close: () => {
+          for (const socket of sockets) socket.destroy()
+          server.close()
+        }
+      }
+    }),
+    ({ close }) => Effect.sync(close)
+  )
 
 const withServer = Effect.gen(function*() {
   const port = yield* RedisServer.freePort
@@ -208,6 +239,43 @@ const tests = () => {
       assert.isBelow((yield* reads) - before, 30)
       yield* eventually("unchanged", () => heard.last?._tag === "Unchanged")
     }), 20_000)
+
+  it.live(
+    "makes another connection when one is open and dead: its host is gone, and nobody said so",
+    () =>
+      Effect.gen(function*() {
+        const { port, redis } = yield* withServer
+        yield* redis.set(textOf("1"))
+        const way = yield* wayTo(port)
+        const heard = yield* listenTo(way.port, { ...pollOnly, timeout: "50 millis" })
+        yield* eventually("the document", () => heard.documents.length === 1)
+        way.swallow()
+        yield* redis.set(textOf("2"))
+        yield* eventually("the second document", () => heard.documents.length === 2)
+        assert.deepStrictEqual(heard.failures[0], { _tag: "Unavailable", detail: "no answer in time" })
+        // for the key and for messages, before and after
+        assert.isAtMost(way.open(), 4)
+        way.reset()
+        yield* eventually("that nothing is left of the dead one", () => way.open() === 2)
+      }),
+    20_000
+  )
+
+  it.live(
+    "says so when a server takes the connection and says nothing, and goes on when it does",
+    () =>
+      Effect.gen(function*() {
+        const { port, redis, server } = yield* withServer
+        yield* redis.set(textOf("1"))
+        server.kill("SIGSTOP")
+        const heard = yield* listenTo(port, { ...pollOnly, timeout: "20 millis" })
+        yield* eventually("failures", () => heard.failures.length > 12)
+        assert.deepStrictEqual(heard.failures[0], { _tag: "Unavailable", detail: "no answer in time" })
+        server.kill("SIGCONT")
+        yield* eventually("the document", () => heard.documents.length === 1)
+      }),
+    20_000
+  )
 
   it.live("closes while the server does not answer", () =>
     Effect.gen(function*() {

@@ -17,7 +17,7 @@
  * | `hedge.trigger` | required | delays 1 ms to 24 h, quantiles 0.5 to 0.9999 |
  * | `hedge.maxHedges` | 1 | 1 to 3, attempts × (1 + hedges) at most 12 |
  * | `hedge.maxFailing` | 0.05 | 0 to 1 |
- * | `hedge.precise` | `false` | |
+ * | `hedge.precise` | `false`: latency within 3 % | `true`: within 1 % |
  * | `hedge.budget` | none besides `budget` | one that does not gate first attempts |
  * | `budget` | the budget `default` of the key | costs 1 to 100 |
  * | `classifier` | none of its own | |

@@ -66,8 +66,8 @@ export interface Options<in A = unknown, in E = unknown> {
   /** asked after the classifier of the policy: what an adapter knows of its protocol, and a policy may know better */
   readonly protocol?: Classifier.Protocol<A, E> | undefined
   /**
-   * Runs for every success that is not returned, because it was classified Retryable and tried again, or lost in the same
-   * tick: a response that must be closed. Supervised and never waited for. An attempt that was interrupted ends without a
+   * Runs for every success that is not returned, because it was classified Retryable and tried again, or because another
+   * attempt won in the same turn of the event loop: a response that must be closed. Supervised and never waited for. An attempt that was interrupted ends without a
    * value, so that what it had acquired is released by its scope and finalizers only.
    */
   readonly onDiscard?: ((value: A) => Effect.Effect<void>) | undefined
