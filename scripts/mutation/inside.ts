@@ -26,8 +26,9 @@ const TURN_MILLIS = 5
 /** Turns that a test may wait longer than it did without a mutant; nobody waits for a test that hangs. */
 const PATIENCE = 80
 
-/** Slower tests of other modules are not asked: each survivor would wait for them. */
-const SLOW_MILLIS = 400
+/** Slower tests are not asked: each survivor would wait for them. Those of the module's own file may take longer. */
+const SLOW_MILLIS = 250
+const SLOW_OWN_MILLIS = 1_000
 
 const MAX_HANGS = 60
 
@@ -124,8 +125,9 @@ const measureAll = async (
     const millis = millisOfCpu() - before
     if (end !== "passed") speaker(log)({ spoiled: nameOf(task), by: BEFORE })
     if (end !== "passed") throw new Error(`fails without a mutant: ${nameOf(task)}`)
-    const isSlow = millis > SLOW_MILLIS && suitesOf(task)[1]?.name !== files[0]
-    tests.push({ name: nameOf(task), millis, turns, hits: theSwitch.hits, isSlow })
+    const isFirst = suitesOf(task)[1]?.name === files[0]
+    const isSlow = millis > (isFirst ? SLOW_OWN_MILLIS : SLOW_MILLIS)
+    tests.push({ name: nameOf(task), millis, turns, hits: theSwitch.hits, isFirst, isSlow })
   }
   theSwitch.cover = undefined
   return { tests, reach, loaded: [...loaded] }

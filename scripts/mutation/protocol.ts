@@ -9,6 +9,8 @@ export interface Measured {
   readonly turns: number
   /** how often it came by a place that has a mutant */
   readonly hits: number
+  /** of the first file */
+  readonly isFirst: boolean
   /** asked only where there is no other */
   readonly isSlow: boolean
 }

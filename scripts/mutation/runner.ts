@@ -71,7 +71,7 @@ const runOnce = async (place: Place, task: Omit<Job, "files" | "log">): Promise<
   const { output } = await runUntil("nice", args, { cwd: place.folder }, () => {
     const lines = readLog(log).length
     if (lines > seen) [seen, since] = [lines, performance.now()]
-    return performance.now() - since > (task.control === undefined || seen === 0 ? CONTROL_MILLIS : STALL_MILLIS)
+    return performance.now() - since > (seen === 0 ? CONTROL_MILLIS : STALL_MILLIS)
   })
   appendFileSync(join(place.folder, "mutation.log"), output)
   const lines = readLog(log)
@@ -102,7 +102,7 @@ const stopperIn = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>) => {
 }
 
 /** The tests pass without a mutant before and after each chunk, or nothing is believed. What came before a stop counts. */
-const fatesOf = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>, isAlone = false): Fates => {
+export const fatesOf = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>, isAlone = false): Fates => {
   const { spoiler, staller } = stopperIn(ids, lines)
   const before = lines.some((line) => "control" in line) ? "passed" : endOf(BEFORE, lines)
   const isStopped = spoiler !== undefined || staller !== undefined
@@ -147,6 +147,18 @@ const runAll = async (place: Place, mission: Mission, most: number): Promise<Fat
   return fates
 }
 
+/** Most are found by the tests of their own module, and the import of one file costs little. */
+const runApart = async (place: Place, control: Control, mutants: ReadonlyArray<string>): Promise<Fates> => {
+  const own = { ...control, tests: control.tests.filter(({ isFirst }) => isFirst) }
+  const [file, ...others] = place.tests
+  const first = others.length === 0
+    ? new Map<string, Status>()
+    : await runAll({ ...place, tests: [file!] }, { control: own, mutants, reimport: true }, MAX_APART)
+  const found = [...first].filter(([, status]) => status !== "survived")
+  const rest = mutants.filter((id) => !found.some(([other]) => other === id))
+  return new Map([...found, ...await runAll(place, { control, mutants: rest, reimport: true }, MAX_APART)])
+}
+
 /** The fate of each mutant. */
 export const runMutants = async (place: Place, ids: ReadonlyArray<string>): Promise<Fates> => {
   const lines = await runOnce(place, { control: undefined, mutants: ids, reimport: false, isAlone: false })
@@ -158,9 +170,11 @@ export const runMutants = async (place: Place, ids: ReadonlyArray<string>): Prom
   const loaded = new Set(control.loaded)
   const first = fatesOf(many.slice(0, MAX_TOGETHER), lines)
   const rest = { control, mutants: many.filter((id) => !first.has(id)), reimport: false }
-  const apart = { control, mutants: ids.filter((id) => loaded.has(id)), reimport: true }
-  const found = [...first, ...await runAll(place, rest, MAX_TOGETHER), ...await runAll(place, apart, MAX_APART)]
-  const fates = new Map<string, Status>(found)
+  const fates = new Map<string, Status>([
+    ...first,
+    ...await runAll(place, rest, MAX_TOGETHER),
+    ...await runApart(place, control, ids.filter((id) => loaded.has(id)))
+  ])
   for (const id of ids) if (!fates.has(id)) fates.set(id, "unreached")
   return fates
 }

@@ -2,7 +2,7 @@
  * Which tests a module is mutated against: those of its own name, and these. All tests of core would find a little more, at
  * minutes for each mutant; what a shorter list misses shows as a survivor, and is judged there.
  */
-const budgets = ["Budget", "BudgetStates"]
+const budgets = ["Budget", "BudgetStates", "scenario/budgets"]
 const driver = ["Executor", "Rego", "driver/traps", "driver/promptness", "driver/interruption", "driver/resources"]
 const hedging = ["GroupHedger", "driver/hedging", "driver/hedging-traps", "scenario/hedging"]
 const live = ["LivePolicies", "PolicyDocument", "scenario/live-documents"]
@@ -37,15 +37,25 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   Bindings: [...layers, ...switches, ...events, "LivePolicies", "BudgetStates", "Executor", "driver/traps"],
   BootChecks: [...layers, "PolicySet", "PolicyDocument"],
   Bucket: ["TokenBucket", "RatioBudget", "BudgetStates", "BudgetModel"],
-  Budget: [...budgets, "TokenBucket", "PolicyLayer", "RatioBudget", "ConcurrencyBudget"],
+  Budget: [
+    ...budgets,
+    "TokenBucket",
+    "RatioBudget",
+    "SuccessTokens",
+    "ConcurrencyBudget",
+    "AdaptiveThrottle",
+    "CombinedBudget",
+    "PolicyLayer",
+    "BudgetShared"
+  ],
   BudgetData: ["PolicyDocument", "BudgetStates", "LivePolicies", "Budget"],
-  BudgetShared: ["Budget", "Steps"],
+  BudgetShared: ["Budget", "Steps", "Questions"],
   BudgetStates: ["Budget", "LivePolicies", "PolicyLayer"],
   CallEvents: [...events, "scenario/observed"],
   CallHost: calls,
   CallLog: ["RegoLogs", "Observer"],
   CallMetrics: ["RegoMetrics", "MetricTable"],
-  CallRecord: ["Timeline", "Rego", "Executor", "scenario/capture", ...events],
+  CallRecord: ["Attempt", "Timeline", "Rego", "Executor", "scenario/capture", ...events],
   CallSpans: ["driver/spans", "scenario/exporters"],
   Callback: ["driver/traps"],
   Classifier: ["SqlOutcome", "scenario/nested", "PolicyLayer", "Retry"],
@@ -94,7 +104,7 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   ProviderMetrics: ["RegoMetrics"],
   ProviderState: [...layers, ...switches, "RegoMetrics", "RegoLogs", "Supervisor"],
   Questions: ["Steps", "Budget", "BudgetShared", ...calls],
-  RatioBudget: ["BudgetModel", ...budgets],
+  RatioBudget: ["BudgetModel", ...budgets, "Explanation", "PolicyReview"],
   Reasons: ["Timeline", "CallRecord", "Explanation", "MetricReasons"],
   RecentCalls: ["RegoLogs", "Observer"],
   Rego: [

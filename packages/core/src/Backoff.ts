@@ -297,7 +297,7 @@ export const ScheduleOrBackoff = Schema.Union([
   Backoff,
   Schema.declare(
     (u: unknown): u is Schedule.Schedule<unknown, Input> => Schedule.isSchedule(u),
-    { expected: "a Schedule" }
+    { expected: "a backoff or a Schedule" }
   )
 ])
 

@@ -242,7 +242,7 @@ export const TriggerFromJson = TriggerJson.pipe(
 export const ScheduleOrTrigger = Schema.Union([
   Trigger,
   Schema.declare((u: unknown): u is Schedule.Schedule<unknown, State> => Schedule.isSchedule(u), {
-    expected: "a Schedule"
+    expected: "a trigger or a Schedule"
   })
 ])
 

@@ -357,8 +357,8 @@ export interface Recent extends Observer {
  *
  * **Details**
  *
- * Memory is bounded: at most `capacity + keepFailed + keepSlowest` timelines. Throws a `RangeError` for options that are
- * none.
+ * Memory is bounded: at most `capacity + keepFailed + keepSlowest` timelines. Throws a `RangeError` for options out of
+ * range.
  *
  * **Example** (What was slow just now?)
  *

@@ -90,7 +90,7 @@ export class RatioBudget implements Budget {
     const before = this.slotMillis
     this.configure(options)
     this.reserve.resize(options.reserve?.burst ?? 10, options.reserve?.perSecond ?? 0.1)
-    if (this.slotMillis !== before && this.now !== -Infinity) this.reslice(before)
+    if (this.slotMillis !== before) this.reslice(before)
   }
 
   /** As `advance`: deposits are taken to be as old as they can be, extras as young. */

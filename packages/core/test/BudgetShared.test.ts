@@ -123,6 +123,8 @@ describe("BudgetShared", () => {
       Effect.gen(function*() {
         const budget = yield* onMemory({ limit: 10, window: "1 second" })
         assert.isUndefined(denialOf(yield* askWithin(budget, 0, { cost: 11 })).retryAfter)
+        permitOf(yield* askWithin(budget, 0))
+        assert.isDefined(denialOf(yield* askWithin(budget, 0, { cost: 10 })).retryAfter)
       }))
 
     it.effect("takes nothing back", () =>
@@ -146,6 +148,21 @@ describe("BudgetShared", () => {
     const wait = mode === "fails" || mode === "dies" ? 0 : 50
 
     describe(`with a store that ${mode === "slow" ? "is slow" : mode}`, () => {
+      it.effect("has a floor that heard of all calls before", () =>
+        Effect.gen(function*() {
+          const { make } = broken(mode, 1_000)
+          const noReserve = { burst: 0, start: 0, perSecond: 0 }
+          const budget = yield* make({
+            limit: 1_000,
+            window: "1 second",
+            floor: { ratio: 0.5, of: "calls", reserve: noReserve }
+          })
+          for (let i = 0; i < 4; i++) budget.onCall?.(callOf(yield* nowMillis))
+          outcomes(budget, Outcome.success, 100)
+          yield* askWithin(budget, wait)
+          assert.strictEqual(yield* grantsWithin(budget, 10, 0), 1)
+        }))
+
       it.effect(`answers within ${wait} ms from the floor, which is the default`, () =>
         Effect.gen(function*() {
           const { make } = broken(mode, 1_000)

@@ -299,9 +299,23 @@ describe("BudgetStates", () => {
       assert.isUndefined(harness.find("b0"))
       assert.isDefined(harness.find("b200"))
     })
+
+    it("is not forgotten while it is in force, however many there are", () => {
+      const harness = new Harness()
+      harness.apply(Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`b${i}`, bucket(2)])))
+      assert.isDefined(harness.find("b0"))
+    })
   })
 
   describe("names", () => {
+    it("that no document defines have one state for each key, and those that nobody knows have none", () => {
+      const harness = new Harness()
+      assert.strictEqual(harness.find("default"), harness.find("default"))
+      assert.notStrictEqual(harness.find("default"), harness.find("default", "svc.B"))
+      assert.isUndefined(harness.find("unknown"))
+      assert.deepStrictEqual([...harness.own.get(keyA)!.keys()], ["default"])
+    })
+
     it.effect("of a document come before those that were provided, and after the built-in ones", () =>
       Effect.gen(function*() {
         const registries = yield* Effect.context<never>()

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { PolicyKey, Timeline } from "@rego/core"
 import { Cause, Effect, Exit, Fiber } from "effect"
 import type { CallSoFar } from "../src/CallRecord.ts"
-import { AttemptFacts, CallRecord, Collector } from "../src/CallRecord.ts"
+import { annotationsOf, AttemptFacts, CallRecord, Collector } from "../src/CallRecord.ts"
 import { liveClock } from "../src/Time.ts"
 import { integer, property } from "./arbitraries.ts"
 
@@ -16,6 +16,29 @@ const callOf = (retry: number): CallSoFar => ({
 
 const make = (name = "users.Get"): CallRecord =>
   new CallRecord(PolicyKey.make(name), { revision: "local", source: "local", retries: true }, 100)
+
+describe("AttemptFacts", () => {
+  const after = (delay: number, hedge: number) =>
+    new AttemptFacts({ ...callOf(1), delayBefore: delay }, hedge, 0, Infinity)
+
+  it("are of an attempt that is given up until somebody says how it ended", () => {
+    assert.strictEqual(after(0, 0).endedBy, "abandoned")
+  })
+
+  it("tell the wait before an attempt, which is none for its hedges", () => {
+    assert.deepStrictEqual([after(20, 0).backoffBefore, after(20, 1).backoffBefore], [20, undefined])
+  })
+
+  it("take notes until the attempt has ended: the last of each name, of the first 16 names", () => {
+    const facts = after(0, 0)
+    assert.isUndefined(annotationsOf(facts))
+    for (let i = 0; i < 20; i++) facts.note(`n${i % 17}`, String(i))
+    facts.endedAt = 1
+    facts.note("n0", "late")
+    const expected = Array.from({ length: 16 }, (_, i) => [`n${i}`, String(i < 3 ? i + 17 : i)])
+    assert.deepStrictEqual([...annotationsOf(facts)!], expected as Array<[string, string]>)
+  })
+})
 
 describe("CallRecord", () => {
   describe("add", () => {
@@ -42,6 +65,26 @@ describe("CallRecord", () => {
       assert.deepStrictEqual(record.decisions, [
         { _tag: "BackoffScheduled", at: 1, delay: 10 },
         { _tag: "Stopped", at: 2, reason: "budget_denied" }
+      ])
+    })
+  })
+
+  describe("denied", () => {
+    it("says of a denial what the budget said, and nothing else", () => {
+      const record = make()
+      record.denied(1, "retry", "throttled", 1, "payments", 250)
+      record.denied(2, "hedge", "switched_off", 3, undefined, undefined)
+      assert.deepStrictEqual(record.decisions, [
+        {
+          _tag: "Denied",
+          at: 1,
+          kind: "retry",
+          reason: "throttled",
+          count: 1,
+          budget: "payments",
+          retryAfter: 250
+        },
+        { _tag: "Denied", at: 2, kind: "hedge", reason: "switched_off", count: 3 }
       ])
     })
   })

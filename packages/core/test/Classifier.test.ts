@@ -140,6 +140,7 @@ describe("Classifier", () => {
     })
 
     it("says what the protocol says, of failures that no call inside has retried", () => {
+      asked.length = 0
       assert.strictEqual(verdict(both(Exit.fail("busy"))), "Retryable busy")
       assert.strictEqual(verdict(both(through(Cause.fail("busy"), false))), "Retryable busy")
       assert.strictEqual(verdict(both(Exit.succeed(1))), "no opinion")

@@ -151,9 +151,9 @@ describe("CombinedBudget", () => {
         }
       }
       const budget = new CombinedBudget(hears("one", true), hears("two", false))
-      assert.throws(() => budget.onCall?.(callOf()), "one")
-      assert.throws(() => budget.onCallEnd?.(callOf()), "one")
-      assert.throws(() => budget.onOutcome?.(Outcome.success, 0), "one")
+      assert.throws(() => budget.onCall?.(callOf()), Error, "one")
+      assert.throws(() => budget.onCallEnd?.(callOf()), Error, "one")
+      assert.throws(() => budget.onOutcome?.(Outcome.success, 0), Error, "one")
       assert.deepStrictEqual(heard, ["one call", "two call", "one end", "two end", "one outcome", "two outcome"])
     })
 

@@ -6,6 +6,7 @@ import { TestClock } from "effect/testing"
 import type { HedgerHost } from "../src/CallHost.ts"
 import { GroupHedger } from "../src/GroupHedger.ts"
 import { HedgeState } from "../src/HedgeState.ts"
+import type { Waiting } from "../src/KillSwitch.ts"
 import * as Plan from "../src/Plan.ts"
 import { Questions } from "../src/Questions.ts"
 import { ScheduleSteps } from "../src/ScheduleSteps.ts"
@@ -37,6 +38,7 @@ class Group {
   readonly state = new HedgeState(false)
   readonly hedger: GroupHedger
   readonly call = { ended: false }
+  readonly waiting = new Set<Waiting>()
   private readonly now: () => number
   private readonly zero: number
 
@@ -61,7 +63,7 @@ class Group {
       } as never,
       events: undefined,
       switchedOff: options.switchedOff ?? (() => false),
-      waiting: new Set(),
+      waiting: this.waiting,
       bounds: { maxKeys: 1, maxAbandoned: 1, maxAttemptRecords: 1 },
       context,
       clock,
@@ -123,6 +125,15 @@ describe("GroupHedger", () => {
         yield* TestClock.adjust("1 second")
         assert.deepStrictEqual(group.events, ["10 start 1", "20 start 2"])
         assert.strictEqual(group.state.statistics.started, 2)
+      }))
+
+    it.effect("one delay after a start that a server had put off", () =>
+      Effect.gen(function*() {
+        const group = yield* started({ maxHedges: 2 })
+        yield* TestClock.adjust(4)
+        group.hedger.onFailure(35, true, true)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(group.events, ["39 start 1", "49 start 2"])
       }))
 
     it.effect("not at the deadline, and just before it", () =>
@@ -265,7 +276,56 @@ describe("GroupHedger", () => {
       }))
   })
 
+  describe("the switches", () => {
+    it.effect("know of a group while it waits and nothing runs in it, and no longer", () =>
+      Effect.gen(function*() {
+        const group = yield* started()
+        assert.strictEqual(group.waiting.size, 0)
+        group.hedger.onFailure(35, true, true)
+        assert.strictEqual(group.waiting.size, 1)
+        yield* TestClock.adjust(35)
+        assert.deepStrictEqual([group.events, group.waiting.size], [["35 start 1"], 0])
+        const closed = yield* started()
+        closed.hedger.onFailure(35, true, true)
+        closed.hedger.close()
+        assert.strictEqual(closed.waiting.size, 0)
+      }))
+
+    it.effect("end no wait when they are about others, nor ask a budget before its time", () =>
+      Effect.gen(function*() {
+        const group = yield* started({ maxHedges: 1 })
+        group.hedger.onFailure(35, true, true)
+        yield* TestClock.adjust(4)
+        group.hedger.onSwitch()
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([group.events, group.settled], [["35 start 1"], []])
+      }))
+  })
+
+  it.effect("what a budget or a schedule thinks about has no deadline of its own: attempts run meanwhile", () =>
+    Effect.gen(function*() {
+      const slow = Schedule.fromStep(Effect.succeed((_now: number, _state: Hedge.State) => Effect.never))
+      for (const options of [{ tryAcquire: () => Effect.never }, { trigger: slow }]) {
+        const group = yield* started({ ...options, deadline: 50 })
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(group.events, [])
+      }
+    }))
+
   describe("a refusal", () => {
+    it.effect("while an attempt runs ends nothing", () =>
+      Effect.gen(function*() {
+        const running = yield* started({ tryAcquire: () => denied("no") })
+        running.hedger.onFailure(undefined, true, false)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(running.events, [])
+        const answers = [granted([])]
+        const again = yield* started({ tryAcquire: () => answers.pop() ?? denied("no") })
+        again.hedger.onFailure(undefined, true, true)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(again.events, ["0 start 1"])
+      }))
+
     it.effect("is asked for again one delay later, three times in all, and never starts the wrong index", () =>
       Effect.gen(function*() {
         const requests: Array<string> = []
@@ -381,6 +441,19 @@ describe("GroupHedger", () => {
         yield* TestClock.adjust("1 second")
         assert.deepStrictEqual(group.events, ["10 start 1", "20 start 2"])
         assert.deepStrictEqual(seen, ["for 1 after 1", "for 2 after 2"])
+      }))
+
+    it.effect("hears how long its group has run", () =>
+      Effect.gen(function*() {
+        const elapsed: Array<number> = []
+        const trigger = Schedule.fromStep(Effect.succeed((_now: number, state: Hedge.State) => {
+          elapsed.push(Duration.toMillis(state.elapsed))
+          return Effect.succeed([0, Duration.millis(10)] as [number, Duration.Duration])
+        }))
+        yield* TestClock.adjust(1_000)
+        yield* started({ maxHedges: 2, trigger })
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(elapsed, [0, 10])
       }))
 
     it.effect("is asked for the hedge after the one that a failure starts at once", () =>

@@ -135,7 +135,10 @@ describe("Hedge", () => {
     it("holds its share, 0.0001 to 0.5", () => {
       assert.deepStrictEqual(Hedge.maxExtraLoad(0.05), { _tag: "MaxExtraLoad", load: 0.05 })
       for (const load of [0, 0.00009, 0.51, 5, -0.1, NaN]) {
-        assert.include(refusal(() => Hedge.maxExtraLoad(load)), "load: must be a number between 0.0001 and 0.5")
+        assert.include(
+          refusal(() => Hedge.maxExtraLoad(load)),
+          "maxExtraLoad: load: must be a number between 0.0001 and 0.5"
+        )
       }
     })
   })
@@ -316,7 +319,8 @@ describe("Hedge", () => {
     it("a trigger out of range that was not made by a constructor is refused", () => {
       assert.include(issues({ trigger: { _tag: "After", delay: Duration.zero } }), "hedge.trigger")
       assert.include(issues({ trigger: { _tag: "MaxExtraLoad", load: 2 } }), "hedge.trigger")
-      assert.include(issues({ trigger: 5 }), "hedge.trigger")
+      assert.include(issues({ trigger: 5 }), "hedge.trigger: Expected a trigger or a Schedule, got 5")
+      assert.strictEqual(issues({ trigger: Schedule.forever }), "")
     })
   })
 

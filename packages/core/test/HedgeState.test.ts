@@ -199,6 +199,15 @@ describe("HedgeState", () => {
     })
   })
 
+  it("an attempt that was aborted late is cut at how long it took, not at when that was", () => {
+    const state = make()
+    for (let i = 0; i < 20; i++) state.onOutcome(success, 10_000, 10_020)
+    for (let i = 0; i < 20; i++) state.onOutcome(abort, 10_000, 10_001)
+    for (let i = 0; i < 20; i++) state.onOutcome(success, 10_000, 10_040)
+    // 20 ms for half of those that were seen to their end
+    assert.closeTo(state.latency.quantileMillis(0.4, 10_040)!, 20, 1)
+  })
+
   describe("statistics", () => {
     const none = { started: 0, won: 0, wasted: 0, denied: 0, saved: Duration.zero }
 

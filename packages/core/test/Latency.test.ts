@@ -277,6 +277,28 @@ describe("Latency", () => {
   })
 
   describe("window", () => {
+    it("is one whole: its estimate is that of all samples in it, in whichever part of it they came", () => {
+      // each part holds slower samples than the one before, some of them cut short; the fourth begins where the first was
+      const part = (index: number): ReadonlyArray<Sample> =>
+        Array.from(
+          { length: 500 },
+          (_, i) => ({ millis: 1 + (i * (index + 1) ** 3) / 2, complete: i % 3 !== index % 3 })
+        )
+      const latency = Latency.makeUnsafe()
+      for (let index = 0; index < 5; index++) {
+        const now = index * 30_000
+        for (const { complete, millis } of part(index)) latency.record(millis, complete, now)
+        const all = Latency.makeUnsafe()
+        for (let held = Math.max(0, index - 2); held <= index; held++) {
+          for (const { complete, millis } of part(held)) all.record(millis, complete, 0)
+        }
+        assert.strictEqual(latency.samples(now), all.samples(0))
+        for (const q of [0.1, 0.3, 0.5, 0.7, 0.9]) {
+          assert.strictEqual(latency.quantileMillis(q, now), all.quantileMillis(q, 0), `part ${index}, q ${q}`)
+        }
+      }
+    })
+
     const rates = [
       ["1 sample in 10 seconds", 10_000, longestSure, longest],
       ["1 sample a second", 1_000, longestSure, longest],
@@ -425,6 +447,11 @@ describe("Latency", () => {
   })
 
   describe("residualMillis", () => {
+    it("counts what took as long as the attempt has run as over", () => {
+      const latency = trackerOf([...times(10, complete(100)), ...times(10, complete(200))])
+      assert.closeTo(latency.residualMillis(100, 0), 100, 6)
+    })
+
     it("is the median of what is left, of those that have run so long", () => {
       // of 1, 2, … 1,000: who has run for 400 ms takes 700 ms in the median
       const latency = trackerOf(Array.from({ length: 1_000 }, (_, i) => complete(i + 1)), true)

@@ -311,6 +311,71 @@ describe("RatioBudget", () => {
       }))
   })
 
+  describe("retune", () => {
+    const seconds = (window: number) => ({ ratio: 0.5, window: Duration.seconds(window), reserve: noReserve })
+
+    it("of the window keeps what was paid for as long as what was deposited", () => {
+      for (const [before, after] of [[10, 60], [60, 10], [10, 9]] as const) {
+        const budget = new RatioBudget(seconds(before))
+        succeed(budget, 9_000, 20)
+        assert.strictEqual(grants(budget, 9_000, 20), 10)
+        budget.retune(seconds(after), 9_500)
+        for (let at = 9_500; at < 9_000 + after * 1_000; at += 500) {
+          assert.strictEqual(grants(budget, at, 1), 0, `${at}`)
+        }
+        const later = 9_000 + (after + Math.max(before, after) / 10) * 1_000
+        succeed(budget, later, 20)
+        assert.strictEqual(grants(budget, later, 20), 10)
+      }
+    })
+
+    it("of a budget that nobody has asked yet is its first word", () => {
+      const budget = new RatioBudget(seconds(10))
+      budget.retune(seconds(60), 0)
+      succeed(budget, 1_000, 20)
+      assert.strictEqual(grants(budget, 55_000, 20), 10)
+    })
+
+    it("of the ratio alone takes grants back, one of the window does not, of hedges neither", () => {
+      for (const [window, again] of [[10, 1], [20, 0]] as const) {
+        const budget = new RatioBudget({ ...seconds(10), keepForRetries: 0.2 })
+        succeed(budget, 0, 20)
+        const hedge = permit(ask(budget, 0, { kind: "hedge" }))
+        assert.strictEqual(grants(budget, 0, 20, "hedge"), 7)
+        budget.retune({ ...seconds(window), keepForRetries: 0.2 }, 0)
+        hedge.settle("unused")
+        assert.strictEqual(grants(budget, 0, 20, "hedge"), again)
+      }
+    })
+
+    it("takes the reserve of a budget for which none is stated", () => {
+      const budget = new RatioBudget({ ratio: 0, reserve: { burst: 5, start: 5, perSecond: 0 } })
+      budget.retune({ ratio: 0 }, 0)
+      assert.strictEqual(grants(budget, 0, 20), 10)
+      assert.strictEqual(grants(budget, 9_000, 1), 0)
+      assert.strictEqual(grants(budget, 10_000, 20), 1)
+    })
+  })
+
+  it("costs of retries take nothing of the share of hedges, but of the whole", () => {
+    const budget = new RatioBudget({ ratio: 0.5, keepForRetries: 0.2, reserve: noReserve })
+    succeed(budget, 0, 20)
+    assert.strictEqual(grants(budget, 0, 4), 4)
+    assert.strictEqual(grants(budget, 0, 20, "hedge"), 6)
+  })
+
+  it("knows the highest cost that it can ever pay, for a hedge as well", () => {
+    const costs = (options: ConstructorParameters<typeof RatioBudget>[0]) => {
+      const { maxCost, maxHedgeCost } = new RatioBudget(options)
+      return [maxCost, maxHedgeCost]
+    }
+    assert.deepStrictEqual(costs({}), [undefined, undefined])
+    assert.deepStrictEqual(costs({ ratio: 0 }), [10, 8])
+    assert.deepStrictEqual(costs({ ratio: 0, reserve: { burst: 5 }, keepForRetries: 0 }), [5, 5])
+    assert.deepStrictEqual(costs({ keepForRetries: 1 }), [undefined, 0])
+    assert.deepStrictEqual(costs({ ratio: 0, keepForRetries: 1 }), [10, 0])
+  })
+
   describe("window", () => {
     it("is 10 seconds unless given: the age at which a permit is asked for again", () => {
       assert.deepStrictEqual(new RatioBudget({}).window, Duration.seconds(10))

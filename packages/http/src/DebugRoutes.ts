@@ -281,7 +281,7 @@ const check = (options: Options): Options => {
 }
 
 /**
- * The routes, for `HttpRouter.serve`. Throws a `RangeError` for options that are none.
+ * The routes, for `HttpRouter.serve`. Throws a `RangeError` for options out of range.
  *
  * @category layers
  * @since 0.1.0

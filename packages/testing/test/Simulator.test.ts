@@ -254,6 +254,15 @@ describe("Simulator", () => {
       assert.isNaN(yield* recovery({ episodes: [] }))
     }))
 
+  it("refuses a number of seeds that is none: a report on nothing would look like one", () => {
+    for (const seeds of [0, -1, 1.5, NaN, Infinity, [], [1, NaN]]) {
+      assert.throws(
+        () => Simulator.simulate(world(), { policies: retrying, seeds }),
+        /Simulator\.simulate: seeds must be/
+      )
+    }
+  })
+
   it.effect("fails with what the policies fail with", () =>
     Effect.gen(function*() {
       const policies = PolicyLayer.make({ policies: { "*": { retry: { maxAttempts: 99 } } } })
