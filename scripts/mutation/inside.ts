@@ -8,7 +8,7 @@ import { clearTimeout, setTimeout } from "node:timers"
 import { afterAll, describe, it, TestRunner, vi } from "vitest"
 import type { Switch } from "./instrument.ts"
 import type { Control, End, Job, Line, Measured } from "./protocol.ts"
-import { AFTER, BEFORE, isControl, MAX_TOGETHER, together } from "./protocol.ts"
+import { BEFORE, MAX_TOGETHER, together } from "./protocol.ts"
 
 interface Task {
   readonly type: "suite" | "test"
@@ -168,7 +168,7 @@ class Court {
       const end = await this.run(id, tasks[index]!, index)
       if (end === "passed") continue
       const test = nameOf(tasks[index]!)
-      if (!this.isTrusting && !isControl(id) && await this.run("", controls[index]!, index) !== "passed") {
+      if (!this.isTrusting && id !== BEFORE && await this.run("", controls[index]!, index) !== "passed") {
         this.isSpoiled = true
         this.say({ spoiled: test, by: id })
         return end
@@ -241,7 +241,7 @@ const runTogether = async (job: Job): Promise<void> => {
       say({ id })
       if (await court.judge({ ...whole, id, indices: control.reach[id]! }) === "hung") hangs++
     }
-    if (!court.isSpoiled) await court.judge({ ...whole, id: AFTER })
+    if (!court.isSpoiled) say({ done: true })
   }, 60 * MINUTES)
   for (const file of job.files) describe(file, () => import(file))
 }
@@ -257,9 +257,9 @@ const runApart = async (job: Job): Promise<void> => {
     const found = (file.tasks ?? []).filter(({ type }) => type === "suite")
     const tasks = new Map(found.map((suite) => [suite.name, testsIn(suite).filter(({ mode }) => mode === "run")]))
     withdraw(file)
-    for (const id of [BEFORE, ...job.mutants, AFTER]) {
+    for (const id of [BEFORE, ...job.mutants]) {
       if (failed.has(id)) continue
-      if (court.isSpoiled) break
+      if (court.isSpoiled) return
       const controls = tasks.get(BEFORE)!
       const own = tasks.get(id) ?? []
       say({ id })
@@ -267,8 +267,9 @@ const runApart = async (job: Job): Promise<void> => {
       if (own.length !== control.tests.length) say({ id, end: "failed", test: "the number of tests" })
       else await court.judge({ id, tasks: own, controls, indices: own.map((_, index) => index) })
     }
+    say({ done: true })
   }, 60 * MINUTES)
-  for (const id of [BEFORE, ...job.mutants, AFTER]) {
+  for (const id of [BEFORE, ...job.mutants]) {
     collectUnder(id, async () => {
       say({ id })
       vi.resetModules()
