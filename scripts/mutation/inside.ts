@@ -29,6 +29,7 @@ const PATIENCE = 80
 /** Slower tests are not asked: each survivor would wait for them. Those of the module's own file may take longer. */
 const SLOW_MILLIS = 250
 const SLOW_OWN_MILLIS = 1_000
+const MAX_MILLIS = 1_200
 
 const MAX_HANGS = 60
 
@@ -181,9 +182,14 @@ class Court {
     return "passed"
   }
 
+  /** Own tests all, and of the others the quickest ones: every survivor waits for all of them. */
   private worthIt(indices: ReadonlyArray<number>): ReadonlyArray<number> {
-    const quick = indices.filter((index) => !this.control.tests[index]!.isSlow)
-    return quick.length > 0 ? quick : indices
+    const { tests } = this.control
+    const quick = indices.filter((index) => !tests[index]!.isSlow)
+    let millis = 0
+    const chosen = (quick.length > 0 ? quick : indices).toSorted((a, b) => tests[a]!.millis - tests[b]!.millis)
+      .filter((index) => tests[index]!.isFirst || (millis += tests[index]!.millis) <= MAX_MILLIS)
+    return chosen.length > 0 ? chosen : indices
   }
 
   /** Tests that found many mutants find more, at little cost: the order changes no fate. */
@@ -234,7 +240,11 @@ const runTogether = async (job: Job): Promise<void> => {
     if (job.control === undefined) say({ control })
     else await court.judge({ ...whole, id: BEFORE })
     // what passes twice passes again: only the mutant can make the difference
-    if (job.isAlone) await court.judge({ ...whole, id: BEFORE })
+    if (job.isAlone) {
+      const own = { ...whole, id: BEFORE, indices: control.reach[job.mutants[0]!]! }
+      await court.judge(own)
+      await court.judge(own)
+    }
     let hangs = 0
     for (const id of together(job.mutants, control).slice(0, MAX_TOGETHER)) {
       if (hangs > MAX_HANGS || court.isSpoiled) break

@@ -33,7 +33,17 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   AttemptRun: calls,
   Backoff: ["Retry", "Steps", "Policy"],
   Between: calls,
-  Binder: [...layers, ...switches, "PolicySet", "LivePolicies", "RegoMetrics", "Executor"],
+  Binder: [
+    ...layers,
+    ...switches,
+    "PolicySet",
+    "LivePolicies",
+    "RegoMetrics",
+    "Executor",
+    ...live,
+    "driver/hedging",
+    "scenario/budgets"
+  ],
   Bindings: [...layers, ...switches, ...events, "LivePolicies", "BudgetStates", "Executor", "driver/traps"],
   BootChecks: [...layers, "PolicySet", "PolicyDocument"],
   Bucket: ["TokenBucket", "RatioBudget", "BudgetStates", "BudgetModel"],
