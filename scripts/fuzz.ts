@@ -37,4 +37,5 @@ for (const target of chosen) {
   if (values.keep === true) { for (const input of found) keep(target, input) }
   results.push({ passed: broken.length === 0 })
 }
-Tally.close(Tally.ofResults(results))
+if (chosen.length === 0) console.log(`FAIL no target ${values.target}: ${targets.map(({ name }) => name).join(", ")}`)
+Tally.close(Tally.sum([Tally.ofResults(results), Tally.make(0, chosen.length === 0 ? 1 : 0)]))

@@ -19,6 +19,8 @@ interface Result {
   readonly errors: ReadonlyArray<string>
   /** what there is to say besides */
   readonly note?: string
+  /** it was not tried: neither passed nor failed */
+  readonly skipped?: boolean
 }
 
 const command = async (name: string, file: string, args: ReadonlyArray<string>): Promise<Result> => {
@@ -83,14 +85,20 @@ const checkBrowser = async (): Promise<ReadonlyArray<Result>> => {
     errors: named.map((name) => `it needs ${name}`)
   }
   const browser = await findBrowser()
-  if (browser === undefined) return [bundled, { name: "browser: not run, no Chromium on this machine", errors: [] }]
+  if (browser === undefined) {
+    return [bundled, { name: "browser: no Chromium on this machine", errors: [], skipped: true }]
+  }
   const title = await titleIn(browser, code)
   const ran = title === `{"user":"ada","attempts":3}`
   return [bundled, { name: `browser: a call in ${browser}`, errors: ran ? [] : [title], note: title }]
 }
 
-const report = ({ errors, name, note }: Result): void => {
-  console.log(`${errors.length === 0 ? "ok  " : "FAIL"} ${name}${note === undefined ? "" : ` (${note})`}`)
+const report = ({ errors, name, note, skipped }: Result): void => {
+  console.log(
+    `${skipped === true ? "skip" : errors.length === 0 ? "ok  " : "FAIL"} ${name}${
+      note === undefined ? "" : ` (${note})`
+    }`
+  )
   for (const error of errors) console.log(indent(error))
 }
 
@@ -104,4 +112,6 @@ results.push(
 for (const size of sizes) results.push(await checkSize(size))
 results.push(...await checkBrowser())
 results.forEach(report)
-Tally.close(Tally.ofResults(results.map(({ errors }) => ({ passed: errors.length === 0 }))))
+const tried = results.filter(({ skipped }) => skipped !== true)
+const { failed, passed } = Tally.ofResults(tried.map(({ errors }) => ({ passed: errors.length === 0 })))
+Tally.close(Tally.make(passed, failed, results.length - tried.length))

@@ -1,13 +1,11 @@
 /**
- * The asynchronous context of the host (`AsyncLocalStorage`): a timer that calls share fires in the context of whichever
- * call armed it, and what it starts must see the store of its own call.
+ * The asynchronous context of the host (`AsyncLocalStorage`), for what is started in the turn of somebody else and must see
+ * the store of its own.
  *
  * @internal
  */
 export interface AsyncContext {
   readonly runInAsyncScope: <This, Arg>(f: (this: This, arg: Arg) => void, self: This, arg: Arg) => void
-  /** for hooks that look for what was never released */
-  readonly emitDestroy: () => void
 }
 
 /** Core is compiled without the types of a host, and browsers have no such module. */
@@ -29,4 +27,4 @@ const AsyncResource = ((): (new(type: string) => AsyncContext) | undefined => {
 
 /** The context of the code that runs now, `undefined` where the host has none. */
 export const capture = (): AsyncContext | undefined =>
-  AsyncResource === undefined ? undefined : new AsyncResource("@rego/core/Call")
+  AsyncResource === undefined ? undefined : new AsyncResource("@rego/core")

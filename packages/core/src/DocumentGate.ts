@@ -216,10 +216,10 @@ const reused = (before: Before, revision: string, fingerprint: string): Readonly
 }
 
 /** A revision that was in force before is known to be good, however large the step back is. */
-const guarding = function*(before: Before, document: Document): Steps<ReadonlyArray<Issue>> {
+const guarding = function*(gate: Gate, before: Before, document: Document): Steps<ReadonlyArray<Issue>> {
   return before.delivered === undefined || before.revisions.has(document.revision)
     ? []
-    : yield* DocumentGuard.guarding(before.delivered, document)
+    : yield* DocumentGuard.guarding(before.delivered, document, gate.givesDefaults)
 }
 
 /** Nothing that it reads may change before it has ended. */
@@ -239,7 +239,7 @@ export const judging = function*(gate: Gate, before: Before, delivered: unknown,
   const refused = [
     ...reused(before, document.revision, fingerprint),
     ...(yield* BootChecks.checking(policies, (name) => gate.provided.budget(name, own(document.budgets, name)))),
-    ...(guarded ? yield* guarding(before, document) : [])
+    ...(guarded ? yield* guarding(gate, before, document) : [])
   ]
   if (refused.length > 0) return reject(refused)
   const accepted: Accepted = {

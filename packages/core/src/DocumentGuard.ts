@@ -12,6 +12,7 @@ import type * as Policy from "./Policy.ts"
 import * as PolicyDiff from "./PolicyDiff.ts"
 import type { Entry, PolicyDocument } from "./PolicyDocument.ts"
 import * as PolicySet from "./PolicySet.ts"
+import * as RatioBudget from "./RatioBudget.ts"
 import { rolledOut } from "./Rollout.ts"
 import type { Steps } from "./Steps.ts"
 import { mapValues, runNow } from "./Steps.ts"
@@ -39,14 +40,14 @@ interface Facts {
   readonly ratio: number | undefined
 }
 
-const defaultRatio = 0.1
+const { ratio: defaultRatio } = /* @__PURE__ */ RatioBudget.numbersOf({})
 
 /** Extra attempts for each answer: only budgets that are a share of the traffic can be compared. */
 const ratioOf = (document: PolicyDocument, name: string): number | undefined => {
   const data = document.budgets !== undefined && Object.hasOwn(document.budgets, name)
     ? document.budgets[name]
     : undefined
-  if (data !== undefined) return data.type === "ratio" ? data.ratio ?? defaultRatio : undefined
+  if (data !== undefined) return data.type === "ratio" ? RatioBudget.numbersOf(data).ratio : undefined
   return name === "default" ? defaultRatio : name === "unlimited" ? Infinity : name === "none" ? 0 : undefined
 }
 
@@ -127,20 +128,27 @@ const targetsOf = function*({ defaults, policies }: PolicyDocument): Steps<Reado
   return all === policies ? [base] : [base, yield* PolicySet.making(all, defaults)]
 }
 
-/** The entries of two documents, each once. */
-const patternsOf = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<string> => [
-  ...Object.keys(after.policies),
-  ...Object.keys(before.policies).filter((pattern) => !Object.hasOwn(after.policies, pattern))
-]
+/** For keys that no entry matches: there is no entry of this name. */
+const unmatched = ""
 
-/** `target` is what the later document gives to those of whom it is asked. */
+/** The entries of two documents, each once, and what stands for the other keys where these get the defaults. */
+const patternsOf = (before: PolicyDocument, after: PolicyDocument, givesDefaults: boolean): ReadonlyArray<string> => {
+  const patterns = [
+    ...Object.keys(after.policies),
+    ...Object.keys(before.policies).filter((pattern) => !Object.hasOwn(after.policies, pattern))
+  ]
+  return givesDefaults && !patterns.includes("*") ? [...patterns, unmatched] : patterns
+}
+
+/** Whether something that makes up what keys get is forced; `gets` is that, and `target` where it was found. */
 const isForcedFor = (
   before: PolicyDocument,
   after: PolicyDocument,
   target: PolicySet.PolicySet,
-  key: string
+  key: string,
+  gets: Policy.Sections
 ): boolean => {
-  const { budget } = Plan.fromSections(PolicySet.resolve(target, key) ?? {})
+  const { budget } = Plan.fromSections(gets)
   return isForced(before.defaults, after.defaults) ||
     isForced(own<BudgetData>(before.budgets, budget), own<BudgetData>(after.budgets, budget)) ||
     PolicySet.matching(target, key).some(([name]) => isForced(own(before.policies, name), own(after.policies, name)))
@@ -148,26 +156,36 @@ const isForcedFor = (
 
 /**
  * What a change from one document to another must not do. A rollout is judged as if it had reached everybody, so that all
- * instances judge alike.
+ * instances judge alike. `givesDefaults`: keys that no entry matches get the defaults.
  */
-export const guarding = function*(before: PolicyDocument, after: PolicyDocument): Steps<ReadonlyArray<Issue>> {
+export const guarding = function*(
+  before: PolicyDocument,
+  after: PolicyDocument,
+  givesDefaults = false
+): Steps<ReadonlyArray<Issue>> {
+  const resolve = (set: PolicySet.PolicySet, key: string) =>
+    PolicySet.resolve(set, key) ?? (givesDefaults ? PolicySet.forMissing(set) : undefined)
   const base = yield* PolicySet.making(before.policies, before.defaults)
   const targets = yield* targetsOf(after)
   const found = new Map<string, Issue>()
-  for (const pattern of patternsOf(before, after)) {
+  for (const pattern of patternsOf(before, after, givesDefaults)) {
     yield
     const key = PolicySet.keyOf(pattern)
-    const had = PolicySet.resolve(base, key)
+    const path = pattern === unmatched ? ["defaults"] : ["policies", pattern]
+    const had = resolve(base, key)
     for (const target of targets) {
-      const gets = PolicySet.resolve(target, key)
+      const gets = resolve(target, key)
       if (had === undefined || gets === undefined) continue
-      const now = compare(["policies", pattern], factsOf(before, had), factsOf(after, gets))
-      if (now.length === 0 || isForcedFor(before, after, target, key)) continue
+      const now = compare(path, factsOf(before, had), factsOf(after, gets))
+      if (now.length === 0 || isForcedFor(before, after, target, key, gets)) continue
       for (const issue of now) found.set(JSON.stringify(issue.path), issue)
     }
   }
   return Array.from(found.values())
 }
 
-export const issues = (before: PolicyDocument, after: PolicyDocument): ReadonlyArray<Issue> =>
-  runNow(guarding(before, after))
+export const issues = (
+  before: PolicyDocument,
+  after: PolicyDocument,
+  givesDefaults = false
+): ReadonlyArray<Issue> => runNow(guarding(before, after, givesDefaults))

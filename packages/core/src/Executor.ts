@@ -25,8 +25,6 @@
  * @internal
  */
 import { Cause, Clock, Context, Duration, Effect, Effectable, Exit, Fiber, Option, Random, Scope } from "effect"
-import type { AsyncContext } from "./AsyncContext.ts"
-import { capture } from "./AsyncContext.ts"
 import type { Attempt } from "./Attempt.ts"
 import { CurrentAttempt } from "./Attempt.ts"
 import { AttemptRun } from "./AttemptRun.ts"
@@ -53,7 +51,7 @@ import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
 import type { Supervisor } from "./Supervisor.ts"
-import { nowMillis, oneMicrosecond } from "./Time.ts"
+import { liveClock, nowMillis, oneMicrosecond } from "./Time.ts"
 import * as Timeline from "./Timeline.ts"
 import { endOfTick } from "./Timer.ts"
 
@@ -112,7 +110,6 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   private asking: Questions | undefined = undefined
   private cleaning: Cleanup | undefined = undefined
   private between: Between | undefined = undefined
-  private asyncContext: AsyncContext | undefined = undefined
 
   constructor(
     self: Effect.Effect<any, any>,
@@ -316,7 +313,6 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     const { trigger } = this
     this.first = undefined
     if (trigger !== undefined) {
-      this.asyncContext ??= capture()
       this.hedger = new GroupHedger(this, trigger)
     }
     this.start(0, permit, now)
@@ -370,10 +366,9 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   private arm(attempt: AttemptRun, startedAt: number): void {
     const { clock, context } = this
     const { overall, perAttempt } = this.binding.plan
-    this.asyncContext ??= capture()
     if (attempt.endsAt < this.deadline) attempt.armShared(clock, context, perAttempt)
     else if (startedAt === this.startedAt && this.ownsDeadline) attempt.armShared(clock, context, overall)
-    else attempt.armOwn(clock, context, attempt.endsAt - startedAt)
+    else attempt.armOwn(clock, context, attempt.endsAt - this.now())
   }
 
   /** Whether the deadline is the policy's, and not one of an enclosing call. */
@@ -382,7 +377,10 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
   }
 
   onTime(attempt: AttemptRun): void {
-    if (!this.ended && !attempt.settled) this.protectInContext(() => this.runOut(attempt))
+    if (this.ended || attempt.settled) return
+    this.protectInContext(() => {
+      if (!attempt.settled) this.runOut(attempt)
+    })
   }
 
   onFiberExit(attempt: AttemptRun, exit: AnyExit): void {
@@ -723,7 +721,6 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     this.asking?.end()
     this.hedger?.close()
     this.between?.end()
-    this.asyncContext?.emitDestroy()
   }
 
   /** An attempt that is cut short took at least as long as it has run. */
@@ -782,9 +779,26 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     }
   }
 
+  /**
+   * Calls share timers, and whoever rings must go on in the asynchronous context of its own call. The fiber of the caller
+   * has kept it: it is resumed, and waits again. Each time leaves a finalizer on its stack, so it must happen a bounded
+   * number of times.
+   */
   protectInContext(f: () => void): void {
-    if (this.asyncContext === undefined) this.protect(f)
-    else this.asyncContext.runInAsyncScope(this.protect, this, f)
+    const { resume } = this
+    if (this.clock !== liveClock || resume === undefined) return this.protect(f)
+    // A scheduler may let others go first: meanwhile the call may end, or another timer ring.
+    let meanwhile: Effect.Effect<any, any> | undefined
+    this.resume = (effect) => {
+      meanwhile = effect
+    }
+    resume(Effect.callback<any, any>((next) => {
+      if (this.ended) return next(meanwhile!)
+      this.resume = next
+      this.protect(f)
+      if (meanwhile !== undefined) this.resume?.(meanwhile)
+      return this.ended ? undefined : this
+    }))
   }
 
   /** A defect of the driver itself ends the call as a defect: nothing may hang, and no observer may throw. */

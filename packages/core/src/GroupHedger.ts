@@ -250,7 +250,8 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
   onFailure(retryAfter: number | undefined, atOnce: boolean, idle: boolean): boolean {
     if (retryAfter !== undefined) this.asked = Math.max(this.notBefore, this.host.now() + retryAfter)
     if (atOnce) return this.nextAtOnce(idle) && idle
-    if (retryAfter !== undefined && this.armed) this.armAt(this.notBefore)
+    // Where nothing runs the retry rules decide next; a hedge that is due now must not come before them.
+    if (retryAfter !== undefined && this.armed && !idle) this.armAt(this.notBefore)
     return false
   }
 

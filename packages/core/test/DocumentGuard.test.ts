@@ -172,4 +172,29 @@ describe("DocumentGuard", () => {
       assert.lengthOf(guard(before, after), 1)
     })
   })
+
+  describe("where keys that no entry matches get the defaults", () => {
+    const guardDefaults = (before: object, after: object) =>
+      DocumentGuard.issues(documentOf(before), documentOf(after), true).map((issue) => formatAll([issue]))
+    const cut = (path: string) =>
+      `${path}.timeout.overall: must not fall below a tenth of what the key has now (10s), got 10ms: ${hint}`
+
+    it("refuses large steps of the defaults", () => {
+      const [before, after] = [{ defaults: overall("10 seconds") }, { defaults: overall(10) }]
+      assert.deepStrictEqual(guard(before, after), [])
+      assert.deepStrictEqual(guardDefaults(before, after), [cut("defaults")])
+      assert.deepStrictEqual(guardDefaults(before, { defaults: { ...overall(10), force: true } }), [])
+      const any = { policies: { "*": overall("10 seconds") } }
+      assert.deepStrictEqual(guardDefaults({ ...before, ...any }, { ...after, ...any }), [])
+    })
+
+    it("compares an entry with the defaults that it takes the place of, or falls back to", () => {
+      const [defaults, entry] = [{ defaults: overall("10 seconds") }, policies(overall(10))]
+      assert.deepStrictEqual(guardDefaults(defaults, { ...defaults, ...entry }), [cut("policies.a")])
+      assert.deepStrictEqual(
+        guardDefaults({ defaults: overall(10), ...policies(overall("10 seconds")) }, { defaults: overall(10) }),
+        [cut("policies.a")]
+      )
+    })
+  })
 })

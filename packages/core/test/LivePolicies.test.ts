@@ -366,6 +366,15 @@ describe("PolicyLayer.live", () => {
         assert.strictEqual(issues.at(-1)?.message, "and 4901 more")
       }))
 
+    it.effect("may make no large step with the defaults, where keys that no entry matches get them", () =>
+      Effect.gen(function*() {
+        const withDefaults = (overall: string) => ({ defaults: { timeout: { overall } } })
+        const running = yield* live({ first: [withDefaults("10 seconds")], onMissing: "defaults" })
+        yield* running.publish({ revision: "2", ...withDefaults("10 millis") })
+        const { rejected, revision } = yield* running.status
+        assert.deepStrictEqual([revision, Option.isSome(rejected)], ["1", true])
+      }))
+
     it.effect("may make a large step when its entry says so, or when the guard is off", () =>
       Effect.gen(function*() {
         const forced = yield* live({ first: [retry(2)] })

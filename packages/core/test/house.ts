@@ -53,6 +53,17 @@ export const imports = (code: string): ReadonlyArray<string> => [
   ...[...code.matchAll(bare)].map(({ groups }) => groups?.["from"] ?? "")
 ]
 
+/** The tables of storeys that docs/architecture.md shows, in their order: core, http, grpc. */
+export const storeysShown = (): ReadonlyArray<House["storeys"]> => {
+  const page = readFileSync(join(import.meta.dirname, "../../../docs/architecture.md"), "utf8")
+  const tables: Array<Array<ReadonlyArray<string>>> = []
+  for (const [row, storey] of page.matchAll(/^\| (\d) \| [^|]* \| `[^|]* \|$/gm)) {
+    if (storey === "0") tables.push([])
+    tables.at(-1)?.push([...row.matchAll(/`(\w+)`/g)].map(([, name]) => name!))
+  }
+  return tables
+}
+
 type Position = readonly [storey: number, place: number]
 
 const positionsOf = ({ storeys }: House): ReadonlyMap<string, Position> =>

@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import type { House, Modules } from "./house.ts"
-import { apiOf, readModules, violations } from "./house.ts"
+import { apiOf, readModules, storeysShown, violations } from "./house.ts"
 
 interface Manifest {
   readonly dependencies?: object
@@ -36,6 +36,14 @@ export const keepsToItsHouse = ({ sources }: Package, house: House, breaches: Mo
 
   it("notices an import upwards, a package that is not for the module, and a clock of its own", () => {
     assert.strictEqual(violations(house, breaches).length, 3)
+  })
+}
+
+/** `nth`: which of the tables in docs/architecture.md, in which the index is left out. */
+export const isShown = ({ storeys }: House, nth: number): void => {
+  it("the page shows this table", () => {
+    const modules = storeys.map((names) => names.filter((name) => name !== "index"))
+    assert.deepStrictEqual<unknown>(storeysShown()[nth], modules)
   })
 }
 

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { join } from "node:path"
 import type { House } from "../../core/test/house.ts"
-import { hasTheseNames, keepsToItsHouse, readPackage } from "../../core/test/packageHouse.ts"
+import { hasTheseNames, isShown, keepsToItsHouse, readPackage } from "../../core/test/packageHouse.ts"
 
 const grpc = readPackage(join(import.meta.dirname, ".."))
 
@@ -31,6 +31,7 @@ describe("architecture of @rego/grpc", () => {
   keepsToItsHouse(grpc, house, {
     GrpcStatus: `import { make } from "./Call.ts"\nimport { Metadata } from "@grpc/grpc-js"\nDate.now()`
   })
+  isShown(house, 2)
 })
 
 describe("API of @rego/grpc", () => {

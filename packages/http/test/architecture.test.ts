@@ -1,7 +1,13 @@
 import { describe } from "@effect/vitest"
 import { join } from "node:path"
 import type { House } from "../../core/test/house.ts"
-import { hasTheseNames, isWholeInItsIndex, keepsToItsHouse, readPackage } from "../../core/test/packageHouse.ts"
+import {
+  hasTheseNames,
+  isShown,
+  isWholeInItsIndex,
+  keepsToItsHouse,
+  readPackage
+} from "../../core/test/packageHouse.ts"
 
 const http = readPackage(join(import.meta.dirname, ".."))
 
@@ -33,6 +39,7 @@ describe("architecture of @rego/http", () => {
   keepsToItsHouse(http, house, {
     HttpKey: `import { http } from "./HttpClassifier.ts"\nimport { createServer } from "node:http"\nDate.now()`
   })
+  isShown(house, 1)
 
   isWholeInItsIndex(http)
 })

@@ -271,8 +271,6 @@ const isOfReplicas = (episode: Episode): episode is OfReplicas => episode.type !
 /** All replicas, and the way of an attempt to one of them. */
 export class Servers {
   readonly replicas: ReadonlyArray<Replica>
-  /** attempts that were sent */
-  arrivals = 0
   private readonly time: VirtualTime
   private readonly server: Scenario["server"]
   private readonly service: (u: number) => number
@@ -303,7 +301,6 @@ export class Servers {
   }
 
   send(caller: Caller, answer: Answer): Job {
-    this.arrivals++
     const attempt = caller.attempts++
     const index = this.route(caller, attempt)
     const replica = this.replicas[index]!

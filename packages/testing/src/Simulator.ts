@@ -63,6 +63,7 @@ import type { Classifier, PolicyKey, PolicyProvider } from "@rego/core"
 import { Outcome, Rego } from "@rego/core"
 import type { Exit } from "effect"
 import { Effect, Layer } from "effect"
+import { show } from "./AssertionError.ts"
 import type { Scenario } from "./Scenario.ts"
 import type { Operation } from "./Simulation.ts"
 import { ServerFailed, Simulation } from "./Simulation.ts"
@@ -112,7 +113,7 @@ export interface Options<S, E> {
   readonly operation?: Operation | undefined
   /** what the processes of a run share, such as the store of a shared budget */
   readonly shared?: Layer.Layer<S, E> | undefined
-  /** how many seeds, counted from 1, or which. Default 5 */
+  /** how many seeds, counted from 1, or which: integers, one at least. Default 5 */
   readonly seeds?: number | ReadonlyArray<number> | undefined
 }
 
@@ -145,8 +146,17 @@ const resilient = (key: PolicyKey.Input, idempotent: boolean | undefined): Opera
 /** Long enough that giving way costs nothing, short enough that a browser still draws. */
 const stepsPerTurn = 4_000
 
-const seedsOf = (seeds: number | ReadonlyArray<number> = 5): ReadonlyArray<number> =>
-  typeof seeds === "number" ? Array.from({ length: Math.max(1, Math.floor(seeds)) }, (_, i) => i + 1) : seeds
+const seedsOf = (seeds: number | ReadonlyArray<number> = 5): ReadonlyArray<number> => {
+  const good = typeof seeds === "number"
+    ? Number.isInteger(seeds) && seeds >= 1
+    : seeds.length > 0 && seeds.every(Number.isInteger)
+  if (!good) {
+    throw new RangeError(
+      `Simulator.simulate: seeds must be an integer from 1, or a list of integers, got ${show(seeds)}`
+    )
+  }
+  return typeof seeds === "number" ? Array.from({ length: seeds }, (_, i) => i + 1) : seeds
+}
 
 const runSeed = Effect.fnUntraced(function*(scenario: Scenario, options: Options<any, any>, seed: number) {
   const simulation = new Simulation({
@@ -156,17 +166,18 @@ const runSeed = Effect.fnUntraced(function*(scenario: Scenario, options: Options
     policies: options.policies as Layer.Layer<PolicyProvider.PolicyProvider, unknown>,
     shared: options.shared ?? Layer.empty
   })
-  while (!simulation.finished) {
+  do {
     simulation.advance(stepsPerTurn)
     yield* Effect.yieldNow
-  }
+  } while (!simulation.finished)
   if (simulation.failure !== undefined) return yield* Effect.failCause(simulation.failure)
   const { tally, time } = simulation
   return { run: fromTally(scenario, seed, tally, time.now), tally }
 })
 
 /**
- * Runs a scenario once for each seed. Fails with what the policies fail with when they are built.
+ * Runs a scenario once for each seed. Fails with what the policies fail with when they are built. Throws a `RangeError` for
+ * seeds that are none.
  *
  * @category simulation
  * @since 0.1.0
@@ -174,10 +185,12 @@ const runSeed = Effect.fnUntraced(function*(scenario: Scenario, options: Options
 export const simulate = <S = never, E = never>(
   scenario: Scenario,
   options: Options<S, E>
-): Effect.Effect<Report, E> =>
-  Effect.map(
-    Effect.forEach(seedsOf(options.seeds), (seed) => runSeed(scenario, options, seed)),
+): Effect.Effect<Report, E> => {
+  const seeds = seedsOf(options.seeds)
+  return Effect.map(
+    Effect.forEach(seeds, (seed) => runSeed(scenario, options, seed)),
     (runs) => fromRuns(scenario, runs)
   ) as Effect.Effect<Report, E>
+}
 
 export type { Report }

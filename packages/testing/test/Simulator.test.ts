@@ -254,12 +254,35 @@ describe("Simulator", () => {
       assert.isNaN(yield* recovery({ episodes: [] }))
     }))
 
+  it("refuses a number of seeds that is none: a report on nothing would look like one", () => {
+    for (const seeds of [0, -1, 1.5, NaN, Infinity, [], [1, NaN]]) {
+      assert.throws(
+        () => Simulator.simulate(world(), { policies: retrying, seeds }),
+        /Simulator\.simulate: seeds must be/
+      )
+    }
+  })
+
   it.effect("fails with what the policies fail with", () =>
     Effect.gen(function*() {
       const policies = PolicyLayer.make({ policies: { "*": { retry: { maxAttempts: 99 } } } })
       const error = yield* Effect.flip(Simulator.simulate(world(), { policies, seeds: 1 }))
       assert.match(error.message, /maxAttempts: must be an integer between 1 and 10, got 99/)
     }))
+
+  for (const maxAttempts of [2, 99]) {
+    it.effect(`gives back what the processes share, when its policies ${maxAttempts === 2 ? "are" : "cannot be"} built`, () =>
+      Effect.gen(function*() {
+        const open = { count: 0 }
+        const shared = Layer.effectDiscard(Effect.acquireRelease(
+          Effect.sync(() => open.count++),
+          () => Effect.sync(() => open.count--)
+        ))
+        const policies = PolicyLayer.make({ policies: { "*": { retry: { maxAttempts } } } })
+        yield* Effect.exit(Simulator.simulate(world({ requests: 5 }), { policies, shared, seeds: 2 }))
+        assert.strictEqual(open.count, 0)
+      }))
+  }
 
   it.effect("says so when a layer waits for something outside of virtual time", () =>
     Effect.gen(function*() {

@@ -296,6 +296,24 @@ describe("Executor", () => {
         assert.deepStrictEqual(s.startedAt, [0, 25])
       }))
 
+    it.effect("with a retry section: a retryAfter that is over at once starts no hedge when nothing runs any more", () =>
+      Effect.gen(function*() {
+        const { counts, make } = countingBudget()
+        const s = script<string, unknown>(fails(askedToWait(0), 5), succeeds("retry", 1))
+        const ran = yield* call(s.effect, {
+          layer: withBudget({ ...hedged(1), ...retries(2), classifier: judged }, make)
+        })
+        assertSucceedsWith(ran.exit, "retry")
+        assert.deepStrictEqual(ran.rows, [
+          [0, "start 0"],
+          [5, "end 0 Retryable asked"],
+          [5, "start 1"],
+          [6, "end 1 Success"],
+          [6, "success"]
+        ])
+        assert.deepStrictEqual([counts.taken, counts.used], [1, 1])
+      }))
+
     it.effect("with a retry section that allows one attempt: the call ends, a hedge is no retry", () =>
       Effect.gen(function*() {
         const s = script<string, Error>(fails(boom, 5), succeeds("hedge"))
