@@ -201,7 +201,8 @@ class Conversation {
   }
 }
 
-const shown = (revision: string): string => encodeURIComponent(revision.slice(0, 200))
+/** Half of a character has no place in a header. */
+const shown = (revision: string): string => encodeURIComponent(Buffer.from(revision.slice(0, 200)).toString())
 
 const reportHeader = (report: PolicySource.Report): string => {
   if (report._tag === "Accepted") return `accepted; revision="${shown(report.revision)}"`

@@ -474,6 +474,9 @@ describe("HttpSource", () => {
       yield* eventually("rejected", () => sent() === "rejected; revision=\"8\"; issues=1")
       yield* source.report({ _tag: "Rejected", revision: Option.none(), issues })
       yield* eventually("rejected", () => sent() === "rejected; issues=1")
+      const revision = `${"x".repeat(199)}🙂`
+      yield* source.report({ _tag: "Accepted", revision, rolledBack: false, clamped: [], issues: [] })
+      yield* eventually("half a character", () => sent() === `accepted; revision="${"x".repeat(199)}%EF%BF%BD"`)
     }))
 
   describe("options", () => {
