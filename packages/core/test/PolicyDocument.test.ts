@@ -254,6 +254,12 @@ describe("PolicyDocument", () => {
       ["a budget with a name that is taken", { ...base, budgets: { none: { type: "ratio" } } }, [
         "budgets.none: is a name that cannot be redefined, got \"none\""
       ]],
+      ["switches until a day that the month has not", {
+        ...base,
+        off: [{ key: "a.*", until: "2026-02-30T10:00:00Z" }, { key: "b.*", until: "2028-02-29T10:00:00+02:00" }]
+      }, [
+        "off[0].until: must be an instant such as \"2026-11-23T10:00:00Z\", with its offset, got \"2026-02-30T10:00:00Z\""
+      ]],
       ["switches that are none", {
         ...base,
         off: [7, { key: "a b" }, { until: "2026-01-01T00:00:00Z" }],
