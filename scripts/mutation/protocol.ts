@@ -13,6 +13,8 @@ export interface Measured {
   readonly isFirst: boolean
   /** asked only where there is no other */
   readonly isSlow: boolean
+  /** not asked at all */
+  readonly isUnfit: boolean
 }
 
 export interface Control {
@@ -40,6 +42,8 @@ export type Line =
   | { readonly id: string; readonly end?: End; readonly test?: string; readonly millis?: number }
   | { readonly alive: true }
   | { readonly done: true }
+  /** a test that fails without a mutant */
+  | { readonly unfit: string }
   /** a test that fails without a mutant since this one was in force: the last line of its process */
   | { readonly spoiled: string; readonly by: string }
 

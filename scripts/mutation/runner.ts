@@ -77,7 +77,7 @@ const runOnce = async (place: Place, task: Omit<Job, "files" | "log">): Promise<
   const lines = readLog(log)
   for (const line of lines) {
     if ("spoiled" in line) console.log(`spoiled by ${line.by}: ${line.spoiled}`)
-    if ("id" in line && line.id === BEFORE && line.end === "failed") console.log(line)
+    if ("unfit" in line) console.log(`not asked, because it fails without a mutant: ${line.unfit}`)
   }
   if (process.env["KEEP"]) writeFileSync(`${process.env["KEEP"]}/${Date.now()}.log`, readFileSync(log))
   return lines
