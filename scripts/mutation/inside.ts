@@ -112,7 +112,7 @@ const millisOfCpu = (): number => {
 }
 
 const measureAll = async (
-  { files, log }: Job,
+  { log, own }: Job,
   tasks: ReadonlyArray<Task>,
   loaded: ReadonlySet<string>
 ): Promise<Control> => {
@@ -129,9 +129,10 @@ const measureAll = async (
     const millis = millisOfCpu() - before
     const isUnfit = end !== "passed" || ofMemory.test(task.name)
     if (isUnfit) speaker(log)({ unfit: nameOf(task) })
-    const isFirst = suitesOf(task)[1]?.name === files[0]
-    const isSlow = millis > (isFirst ? SLOW_OWN_MILLIS : SLOW_MILLIS)
-    tests.push({ name: nameOf(task), millis, turns, hits: theSwitch.hits, isFirst, isSlow, isUnfit })
+    const file = suitesOf(task)[1]!.name
+    const isOwn = own.includes(file)
+    const isSlow = millis > (isOwn ? SLOW_OWN_MILLIS : SLOW_MILLIS)
+    tests.push({ name: nameOf(task), file, millis, turns, hits: theSwitch.hits, isOwn, isSlow, isUnfit })
   }
   theSwitch.cover = undefined
   return { tests, reach, loaded: [...loaded] }
@@ -208,7 +209,7 @@ class Court {
     const quick = fit.filter((index) => !tests[index]!.isSlow)
     let millis = 0
     const chosen = (quick.length > 0 ? quick : fit).toSorted((a, b) => tests[a]!.millis - tests[b]!.millis)
-      .filter((index) => tests[index]!.isFirst || (millis += tests[index]!.millis) <= MAX_MILLIS)
+      .filter((index) => tests[index]!.isOwn || (millis += tests[index]!.millis) <= MAX_MILLIS)
     return chosen.length > 0 ? chosen : fit
   }
 

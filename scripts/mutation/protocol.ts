@@ -9,8 +9,9 @@ export interface Measured {
   readonly turns: number
   /** how often it came by a place that has a mutant */
   readonly hits: number
-  /** of the first file */
-  readonly isFirst: boolean
+  readonly file: string
+  /** of a file that is named like a module that is changed */
+  readonly isOwn: boolean
   /** asked only where there is no other */
   readonly isSlow: boolean
   /** not asked at all */
@@ -27,6 +28,8 @@ export interface Control {
 
 export interface Job {
   readonly files: ReadonlyArray<string>
+  /** those of them that are named like a module that is changed */
+  readonly own: ReadonlyArray<string>
   readonly log: string
   /** `undefined` where this is to be found out */
   readonly control: Control | undefined
