@@ -116,6 +116,7 @@ const measureAll = async (
   tasks: ReadonlyArray<Task>,
   loaded: ReadonlySet<string>
 ): Promise<Control> => {
+  const say = speaker(log)
   const reach: Record<string, Array<number>> = {}
   const tests: Array<Measured> = []
   for (const [index, task] of tasks.entries()) {
@@ -128,7 +129,7 @@ const measureAll = async (
     const { end, turns } = await runTest(task, Infinity)
     const millis = millisOfCpu() - before
     const isUnfit = end !== "passed" || ofMemory.test(task.name)
-    if (isUnfit) speaker(log)({ unfit: nameOf(task) })
+    say(isUnfit ? { unfit: nameOf(task) } : { alive: true })
     const file = suitesOf(task)[1]!.name
     const isOwn = own.includes(file)
     const isSlow = millis > (isOwn ? SLOW_OWN_MILLIS : SLOW_MILLIS)
