@@ -8,7 +8,7 @@ import { clearTimeout, setTimeout } from "node:timers"
 import { afterAll, describe, it, TestRunner, vi } from "vitest"
 import type { Switch } from "./instrument.ts"
 import type { Control, End, Job, Line, Measured } from "./protocol.ts"
-import { AFTER, BEFORE, isControl, MAX_TOGETHER, together } from "./protocol.ts"
+import { BEFORE, MAX_TOGETHER, together } from "./protocol.ts"
 
 interface Task {
   readonly type: "suite" | "test"
@@ -29,6 +29,7 @@ const PATIENCE = 80
 /** Slower tests are not asked: each survivor would wait for them. Those of the module's own file may take longer. */
 const SLOW_MILLIS = 250
 const SLOW_OWN_MILLIS = 1_000
+const MAX_MILLIS = 1_200
 
 const MAX_HANGS = 60
 
@@ -168,7 +169,7 @@ class Court {
       const end = await this.run(id, tasks[index]!, index)
       if (end === "passed") continue
       const test = nameOf(tasks[index]!)
-      if (!this.isTrusting && !isControl(id) && await this.run("", controls[index]!, index) !== "passed") {
+      if (!this.isTrusting && id !== BEFORE && await this.run("", controls[index]!, index) !== "passed") {
         this.isSpoiled = true
         this.say({ spoiled: test, by: id })
         return end
@@ -181,9 +182,14 @@ class Court {
     return "passed"
   }
 
+  /** Own tests all, and of the others the quickest ones: every survivor waits for all of them. */
   private worthIt(indices: ReadonlyArray<number>): ReadonlyArray<number> {
-    const quick = indices.filter((index) => !this.control.tests[index]!.isSlow)
-    return quick.length > 0 ? quick : indices
+    const { tests } = this.control
+    const quick = indices.filter((index) => !tests[index]!.isSlow)
+    let millis = 0
+    const chosen = (quick.length > 0 ? quick : indices).toSorted((a, b) => tests[a]!.millis - tests[b]!.millis)
+      .filter((index) => tests[index]!.isFirst || (millis += tests[index]!.millis) <= MAX_MILLIS)
+    return chosen.length > 0 ? chosen : indices
   }
 
   /** Tests that found many mutants find more, at little cost: the order changes no fate. */
@@ -234,14 +240,18 @@ const runTogether = async (job: Job): Promise<void> => {
     if (job.control === undefined) say({ control })
     else await court.judge({ ...whole, id: BEFORE })
     // what passes twice passes again: only the mutant can make the difference
-    if (job.isAlone) await court.judge({ ...whole, id: BEFORE })
+    if (job.isAlone) {
+      const own = { ...whole, id: BEFORE, indices: control.reach[job.mutants[0]!]! }
+      await court.judge(own)
+      await court.judge(own)
+    }
     let hangs = 0
     for (const id of together(job.mutants, control).slice(0, MAX_TOGETHER)) {
       if (hangs > MAX_HANGS || court.isSpoiled) break
       say({ id })
       if (await court.judge({ ...whole, id, indices: control.reach[id]! }) === "hung") hangs++
     }
-    if (!court.isSpoiled) await court.judge({ ...whole, id: AFTER })
+    if (!court.isSpoiled) say({ done: true })
   }, 60 * MINUTES)
   for (const file of job.files) describe(file, () => import(file))
 }
@@ -257,9 +267,9 @@ const runApart = async (job: Job): Promise<void> => {
     const found = (file.tasks ?? []).filter(({ type }) => type === "suite")
     const tasks = new Map(found.map((suite) => [suite.name, testsIn(suite).filter(({ mode }) => mode === "run")]))
     withdraw(file)
-    for (const id of [BEFORE, ...job.mutants, AFTER]) {
+    for (const id of [BEFORE, ...job.mutants]) {
       if (failed.has(id)) continue
-      if (court.isSpoiled) break
+      if (court.isSpoiled) return
       const controls = tasks.get(BEFORE)!
       const own = tasks.get(id) ?? []
       say({ id })
@@ -267,8 +277,9 @@ const runApart = async (job: Job): Promise<void> => {
       if (own.length !== control.tests.length) say({ id, end: "failed", test: "the number of tests" })
       else await court.judge({ id, tasks: own, controls, indices: own.map((_, index) => index) })
     }
+    say({ done: true })
   }, 60 * MINUTES)
-  for (const id of [BEFORE, ...job.mutants, AFTER]) {
+  for (const id of [BEFORE, ...job.mutants]) {
     collectUnder(id, async () => {
       say({ id })
       vi.resetModules()

@@ -39,14 +39,12 @@ export type Line =
   | { readonly control: Control }
   | { readonly id: string; readonly end?: End; readonly test?: string; readonly millis?: number }
   | { readonly alive: true }
+  | { readonly done: true }
   /** a test that fails without a mutant since this one was in force: the last line of its process */
   | { readonly spoiled: string; readonly by: string }
 
-/** Runs without a mutant: no mutant has such a number. */
+/** The run of all tests before the first mutant: no mutant has such a number. */
 export const BEFORE = "before"
-export const AFTER = "after"
-
-export const isControl = (id: string): boolean => id === BEFORE || id === AFTER
 
 /** Mutants in one process: what leaks goes with it. */
 export const MAX_TOGETHER = 500

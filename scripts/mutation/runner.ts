@@ -6,7 +6,7 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileS
 import { join } from "node:path"
 import { runUntil } from "../lib/command.ts"
 import type { Control, End, Job, Line } from "./protocol.ts"
-import { AFTER, BEFORE, MAX_TOGETHER, together } from "./protocol.ts"
+import { BEFORE, MAX_TOGETHER, together } from "./protocol.ts"
 
 export type Status = "killed" | "timed out" | "survived" | "unreached"
 
@@ -77,7 +77,7 @@ const runOnce = async (place: Place, task: Omit<Job, "files" | "log">): Promise<
   const lines = readLog(log)
   for (const line of lines) {
     if ("spoiled" in line) console.log(`spoiled by ${line.by}: ${line.spoiled}`)
-    if ("id" in line && (line.id === BEFORE || line.id === AFTER) && line.end === "failed") console.log(line)
+    if ("id" in line && line.id === BEFORE && line.end === "failed") console.log(line)
   }
   if (process.env["KEEP"]) writeFileSync(`${process.env["KEEP"]}/${Date.now()}.log`, readFileSync(log))
   return lines
@@ -101,14 +101,17 @@ const stopperIn = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>) => {
   return { spoiler, staller: spoiler === undefined ? staller : undefined }
 }
 
-/** The tests pass without a mutant before and after each chunk, or nothing is believed. What came before a stop counts. */
-export const fatesOf = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>, isAlone = false): Fates => {
+/**
+ * All tests pass before the first mutant, or nothing is believed; after that each failure is tried again without its mutant.
+ * What came before a stop counts.
+ */
+export const fatesOf = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>): Fates => {
   const { spoiler, staller } = stopperIn(ids, lines)
   const before = lines.some((line) => "control" in line) ? "passed" : endOf(BEFORE, lines)
   const isStopped = spoiler !== undefined || staller !== undefined
   // a mutant may stall the import, before any test runs
   const hasBegun = before === "passed" || before === undefined && isStopped
-  if (!hasBegun || !isStopped && !isAlone && endOf(AFTER, lines) !== "passed") return new Map()
+  if (!hasBegun || !isStopped && !lines.some((line) => "done" in line)) return new Map()
   const ended = ids.flatMap((id) => {
     const end = endOf(id, lines)
     return end === undefined ? [] : [[id, statusOfEnd[end]] as const]
@@ -132,14 +135,14 @@ const runAll = async (place: Place, mission: Mission, most: number): Promise<Fat
     const isAlone = alone.has(waiting[0]!)
     const mutants = isAlone ? waiting.slice(0, 1) : waiting.filter((id) => !alone.has(id)).slice(0, size)
     const lines = await runOnce(place, { ...mission, isAlone, mutants })
-    const found = fatesOf(mutants, lines, isAlone)
+    const found = fatesOf(mutants, lines)
     const { spoiler } = stopperIn(mutants, lines)
     if (found.size === 0 && mutants.length === 1 && spoiler === undefined) {
       throw new Error(`see ${place.folder}/mutation.log`)
     }
     for (const [id, status] of found) fates.set(id, status)
     if (spoiler !== undefined) alone.add(spoiler)
-    // a control that fails says that a mutant left something behind: fewer of them say which one
+    // an import may have failed as a whole: fewer of them say which one
     size = found.size === 0 && spoiler === undefined ? Math.ceil(mutants.length / 4) : most
     waiting = waiting.filter((id) => !fates.has(id))
     console.log(`${mission.reimport ? "apart" : "together"}: ${fates.size} of ${mission.mutants.length}`)

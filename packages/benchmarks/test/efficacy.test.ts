@@ -86,14 +86,15 @@ describe("efficacy", () => {
     assert.throws(() => intoPage("# a page", recorded), /no markers/)
   })
 
+  const calm = Scenario.make({
+    name: "calm",
+    clients: { type: "open", rate: 100 },
+    server: { service: { type: "exponential", mean: 10 } },
+    requests: 200
+  })
+
   it("a row is measured with a value for each seed, and measuring it again gives the same", async () => {
-    const scenario = Scenario.make({
-      name: "small",
-      clients: { type: "open", rate: 100 },
-      server: { service: { type: "exponential", mean: 10 } },
-      requests: 200
-    })
-    const row = simulated("small", scenario, ours, ({ metrics }) => ({ p99: metrics.p99, never: Infinity }))
+    const row = simulated("calm", calm, ours, ({ metrics }) => ({ p99: metrics.p99, never: Infinity }))
     const values = await row.measure([1, 2, 3])
     assert.lengthOf(values["p99"]!, 3)
     assert.deepStrictEqual(values["never"], [null, null, null])
@@ -102,13 +103,7 @@ describe("efficacy", () => {
   })
 
   it("a figure that does not apply is refused: in the file it would be one that never came", async () => {
-    const world = Scenario.make({
-      name: "calm",
-      clients: { type: "open", rate: 100 },
-      server: { service: { type: "constant", value: 1 } },
-      requests: 10
-    })
-    const row = simulated("calm", world, ours, ({ metrics }) => ({ recovery: metrics.recovery }))
+    const row = simulated("calm", calm, ours, ({ metrics }) => ({ recovery: metrics.recovery }))
     const refusal = await row.measure([1]).then(() => "measured", String)
     assert.match(refusal, /recovery does not apply to a seed/)
   })

@@ -146,12 +146,14 @@ interface Outcome {
   readonly verdicts: ReadonlyArray<Verdict>
 }
 
-const verdictText = ({ report }: Testing, { bound, figure, holds, limit }: Verdict): ReadonlyArray<string> => [
-  limit.text,
-  `${report.format(limit.metric, figure)}${limit.relative ? `, limit ${report.format(limit.metric, bound)}` : ""}: ${
-    holds ? "holds" : "BROKEN"
-  }`
-]
+const verdictText = ({ report }: Testing, { bound, figure, holds, limit, missing }: Verdict): ReadonlyArray<string> => {
+  const facts = [
+    report.format(limit.metric, figure),
+    ...(missing === 0 ? [] : [`none in ${Text.count(missing, "seed")}`]),
+    ...(limit.relative ? [`limit ${report.format(limit.metric, bound)}`] : [])
+  ]
+  return [limit.text, `${facts.join(", ")}: ${holds ? "holds" : "BROKEN"}`]
+}
 
 const headLine = ({ key, reports, scenario }: Outcome): string => {
   const runs = Object.values(reports)[0]!.runs
@@ -174,7 +176,7 @@ const toJson = ({ report }: Testing, { key, reports, scenario, verdicts }: Outco
   scenario: scenario.name,
   key,
   reports: Object.fromEntries(Object.entries(reports).map(([file, it]) => [file, report.toJson(it)])),
-  limits: verdicts.map(({ bound, figure, holds, limit }) => ({ limit: limit.text, figure, bound, holds }))
+  limits: verdicts.map(({ limit, ...verdict }) => ({ limit: limit.text, ...verdict }))
 })
 
 const writeCharts = ({ chart }: Testing, directory: string, reports: Outcome["reports"]) =>

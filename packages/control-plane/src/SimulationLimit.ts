@@ -18,6 +18,8 @@ export interface Limit {
 export interface Verdict {
   readonly limit: Limit
   readonly figure: number
+  /** seeds that have no figure */
+  readonly missing: number
   readonly bound: number
   readonly holds: boolean
 }
@@ -72,5 +74,6 @@ export const judge = (limit: Limit, candidate: Report, current: Report | undefin
   const estimate = candidate.metrics[limit.metric]
   const base = limit.relative ? current!.metrics[limit.metric].median : 1
   const bound = base * limit.value
-  return { limit, figure: estimate.median, bound, holds: isWithin(limit, estimate, bound) }
+  const { median: figure, missing } = estimate
+  return { limit, figure, missing, bound, holds: isWithin(limit, estimate, bound) }
 }

@@ -144,6 +144,12 @@ describe("rego", () => {
               server: { service: { type: "constant", value: "10 millis" }, failureRate: 0.05 },
               requests: 300
             },
+            "dead.json": {
+              name: "dead",
+              clients: { type: "open", rate: 100 },
+              server: { service: { type: "constant", value: "10 millis" }, failureRate: 1 },
+              requests: 10
+            },
             "wrong.json": { name: "", clients: { type: "open", rate: 0 }, server: { service: { type: "constant" } } }
           })
           const file = (name: string) => join(directory, name)
@@ -164,6 +170,9 @@ describe("rego", () => {
           assert.match(wrong.stderr, /clients\.rate: must be a number between 0\.001 and 1000000, got 0/)
           assert.match(wrong.stderr, /server\.service\.value: is required/)
           assert.match(unknown.stderr, /--limit "p98<2" must be like/)
+          const dead = ["users.Get", "--scenario", file("dead.json"), "--seeds", "2", "--limit", "p99<=60ms"]
+          const { code, stdout } = yield* runHere(["simulate", file("after.json"), ...dead])
+          assert.deepStrictEqual([code, lines(stdout).at(-1)], [1, "  p99<=60ms  –, none in 2 seeds: BROKEN"])
         }).pipe(Effect.scoped),
       slow
     )

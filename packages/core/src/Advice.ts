@@ -9,6 +9,7 @@ import * as Backoff from "./Backoff.ts"
 import type { BudgetData } from "./BudgetData.ts"
 import * as Hedge from "./Hedge.ts"
 import * as Plan from "./Plan.ts"
+import * as RatioBudget from "./RatioBudget.ts"
 
 /** Extra attempts that a budget lets through while the dependency answers nothing. */
 export interface Outage {
@@ -31,9 +32,9 @@ export interface BudgetFacts {
 const percent = (share: number): string => `${Number((share * 100).toFixed(2))} %`
 
 const ratioFacts = (data: Extract<BudgetData, { readonly type: "ratio" }>): BudgetFacts => {
-  const { burst = 10, perSecond = 0.1, start = 5 } = data.reserve ?? {}
-  const { keepForRetries = 0.2, of = "successes", ratio = 0.1 } = data
-  const window = Duration.format(data.window ?? Duration.seconds(10))
+  const numbers = RatioBudget.numbersOf(data)
+  const { burst, keepForRetries, of, perSecond, ratio, start } = numbers
+  const window = Duration.format(numbers.window)
   const what = of === "calls" ? "calls" : "calls that were answered"
   return {
     denies:
@@ -133,7 +134,7 @@ const epsilon = 1e-9
 const loadWarning = (budgets: Budgets, plan: Plan.Plan): ReadonlyArray<Plan.Warning> => {
   const data = dataOf(budgets, plan.budget)
   const load = expectedLoad(plan)
-  const ratio = data?.type === "ratio" ? data.ratio ?? 0.1 : undefined
+  const ratio = data?.type === "ratio" ? RatioBudget.numbersOf(data).ratio : undefined
   return load === undefined || ratio === undefined || load <= shareOfRatio * ratio + epsilon ? [] : [{
     rule: "trigger_load",
     message:

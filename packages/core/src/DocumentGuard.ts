@@ -12,6 +12,7 @@ import type * as Policy from "./Policy.ts"
 import * as PolicyDiff from "./PolicyDiff.ts"
 import type { Entry, PolicyDocument } from "./PolicyDocument.ts"
 import * as PolicySet from "./PolicySet.ts"
+import * as RatioBudget from "./RatioBudget.ts"
 import { rolledOut } from "./Rollout.ts"
 import type { Steps } from "./Steps.ts"
 import { mapValues, runNow } from "./Steps.ts"
@@ -39,14 +40,14 @@ interface Facts {
   readonly ratio: number | undefined
 }
 
-const defaultRatio = 0.1
+const { ratio: defaultRatio } = /* @__PURE__ */ RatioBudget.numbersOf({})
 
 /** Extra attempts for each answer: only budgets that are a share of the traffic can be compared. */
 const ratioOf = (document: PolicyDocument, name: string): number | undefined => {
   const data = document.budgets !== undefined && Object.hasOwn(document.budgets, name)
     ? document.budgets[name]
     : undefined
-  if (data !== undefined) return data.type === "ratio" ? data.ratio ?? defaultRatio : undefined
+  if (data !== undefined) return data.type === "ratio" ? RatioBudget.numbersOf(data).ratio : undefined
   return name === "default" ? defaultRatio : name === "unlimited" ? Infinity : name === "none" ? 0 : undefined
 }
 

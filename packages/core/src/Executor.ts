@@ -368,7 +368,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     const { overall, perAttempt } = this.binding.plan
     if (attempt.endsAt < this.deadline) attempt.armShared(clock, context, perAttempt)
     else if (startedAt === this.startedAt && this.ownsDeadline) attempt.armShared(clock, context, overall)
-    else attempt.armOwn(clock, context, attempt.endsAt - startedAt)
+    else attempt.armOwn(clock, context, attempt.endsAt - this.now())
   }
 
   /** Whether the deadline is the policy's, and not one of an enclosing call. */

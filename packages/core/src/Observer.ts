@@ -194,7 +194,8 @@ const wordsOf = (attempt: AttemptFacts) => {
  */
 export const sinksIn = (context: Context.Context<never>, observers: ReadonlySet<Observer>): Sinks => {
   const found = sinksOf(observers)
-  return found.siblings === undefined ? found : sinksOf(found.siblings.unite(context, observers))
+  const all = found.siblings?.unite(context, observers) ?? observers
+  return all === observers ? found : sinksOf(all)
 }
 
 /**

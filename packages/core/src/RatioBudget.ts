@@ -18,6 +18,13 @@ const slots = 20
 /** Sums of tenths are not exact in binary: without it 3 deposits of 0.1 would be a little more than 0.3. */
 const epsilon = 1e-9
 
+/** The numbers, with those that the options do not state. */
+export const numbersOf = (options: Options) => {
+  const { keepForRetries = 0.2, of = "successes", ratio = 0.1, window = Duration.seconds(10) } = options
+  const { burst = 10, perSecond = 0.1, start = 5 } = options.reserve ?? {}
+  return { burst, keepForRetries, of, perSecond, ratio, start, window }
+}
+
 /** Paid from the deposits of the window, in a slot of it. */
 class RatioGrant extends Grant {
   readonly _tag = "Granted"
@@ -64,32 +71,33 @@ export class RatioBudget implements Budget {
   private refilledAt = -Infinity
 
   constructor(options: Options) {
-    const { burst = 10, perSecond = 0.1, start = 5 } = options.reserve ?? {}
-    this.reserve = new Bucket(burst, start, perSecond)
-    this.configure(options)
+    const numbers = numbersOf(options)
+    this.reserve = new Bucket(numbers.burst, numbers.start, numbers.perSecond)
+    this.configure(numbers)
   }
 
-  private configure(options: Options): void {
-    this.ratio = options.ratio ?? 0.1
-    const ofCalls = options.of === "calls"
+  private configure({ burst, keepForRetries, of, ratio, window }: ReturnType<typeof numbersOf>): void {
+    this.ratio = ratio
+    const ofCalls = of === "calls"
     this.onCall = ofCalls ? ({ now }) => this.deposit(now) : undefined
     this.onOutcome = ofCalls ? undefined : (outcome, now) => {
       if (isAnswer(outcome)) this.deposit(now)
     }
-    this.maxCost = this.ratio > 0 ? undefined : options.reserve?.burst ?? 10
-    this.window = options.window ?? Duration.seconds(10)
+    this.maxCost = ratio > 0 ? undefined : burst
+    this.window = window
     this.slotMillis = Duration.toMillis(this.window) / slots
     this.slotEndsAt = -Infinity
-    this.keep = options.keepForRetries ?? 0.2
-    this.kept = this.keep * (options.reserve?.burst ?? 10)
+    this.keep = keepForRetries
+    this.kept = keepForRetries * burst
   }
 
   /** Deposits and extras stay what they were, and count for as long as the new window says; the reserve stays as full. */
   retune(options: Options, now: number): void {
     this.refill(now)
     const before = this.slotMillis
-    this.configure(options)
-    this.reserve.resize(options.reserve?.burst ?? 10, options.reserve?.perSecond ?? 0.1)
+    const numbers = numbersOf(options)
+    this.configure(numbers)
+    this.reserve.resize(numbers.burst, numbers.perSecond)
     if (this.slotMillis !== before) this.reslice(before)
   }
 

@@ -84,6 +84,36 @@ describe("Backoff", () => {
     })
   })
 
+  it("is told from everything else by its tag", () => {
+    for (const backoff of [Backoff.exponential({ initial: 1, max: 2 }), Backoff.constant(1), Backoff.none]) {
+      assert.isTrue(Backoff.isBackoff(backoff))
+    }
+    for (const other of [null, undefined, 7, "None", {}, { _tag: "Other" }, [], () => {}, Schedule.forever]) {
+      assert.isFalse(Backoff.isBackoff(other))
+    }
+  })
+
+  it("stands in a document as it was made", () => {
+    const kinds = [
+      Backoff.exponential({ initial: 10, max: 250, factor: 3, jitter: "decorrelated" }),
+      Backoff.constant(20, { jitter: "equal" }),
+      Backoff.constant(20, { jitter: "full" }),
+      Backoff.constant(20, { jitter: "none" })
+    ]
+    for (const backoff of kinds) {
+      const json = Schema.encodeSync(Backoff.BackoffFromJson)(backoff)
+      assert.deepStrictEqual(Schema.decodeUnknownSync(Backoff.BackoffFromJson)(json), backoff)
+    }
+    // in code only: a document that is shared must not make everybody retry at once
+    assert.throws(() => Schema.encodeSync(Backoff.BackoffFromJson)(Backoff.none), /must be between 1ms and 30s, got 0/)
+  })
+
+  it("takes a Schedule in its place, and says so where it is neither", () => {
+    const make = (backoff: unknown) => Policy.make({ retry: { backoff: backoff as never } })
+    assert.doesNotThrow(() => make(Schedule.forever))
+    assert.throws(() => make(7), /retry\.backoff: Expected a backoff or a Schedule, got 7/)
+  })
+
   describe("none", () => {
     it("does not wait, and needs no randomness", () => {
       assert.deepStrictEqual(waits(Backoff.none, 3, never), [0, 0, 0])
@@ -154,6 +184,7 @@ describe("Backoff", () => {
         [0, 1].map((random) => Backoff.delayMillis(Backoff.constant(100, { jitter }), 0, 0, () => random, 0))
       assert.deepStrictEqual(ends("full"), [0, 100])
       assert.deepStrictEqual(ends("equal"), [50, 100])
+      assert.strictEqual(Backoff.delayMillis(Backoff.constant(100, { jitter: "equal" }), 0, 0, () => 0.5, 0), 75)
     })
   })
 

@@ -128,6 +128,33 @@ describe("Classifier", () => {
     })
   })
 
+  describe("isAnswer", () => {
+    it("is true of a success and of a final error, but for those that the dependency never said", () => {
+      assert.isTrue(Classifier.isAnswer(Outcome.success))
+      assert.isTrue(Classifier.isAnswer(Outcome.nonRetryable({ reason: "not_found" })))
+      for (const reason of ["defect", "classifier_defect", "rejected_locally", "retried_below", "nested_stop"]) {
+        assert.isFalse(Classifier.isAnswer(Outcome.nonRetryable({ reason })), reason)
+      }
+      assert.isFalse(Classifier.isAnswer(Outcome.retryable({ reason: "busy" })))
+      assert.isFalse(Classifier.isAnswer(Outcome.abort({ reason: "gone" })))
+    })
+  })
+
+  describe("unlessRetriedBelow", () => {
+    it("turns a retry of what was retried inside into a stop, and nothing else", () => {
+      const busy = Outcome.retryable({ reason: "busy" })
+      const final = Outcome.nonRetryable({ reason: "final" })
+      const retried = through(Cause.fail("no"), true)
+      const once = through(Cause.fail("no"), false)
+      assert.strictEqual(verdict(Classifier.unlessRetriedBelow(busy, retried, "refuse")), "NonRetryable retried_below")
+      assert.strictEqual(Classifier.unlessRetriedBelow(busy, retried, "allow"), busy)
+      assert.strictEqual(Classifier.unlessRetriedBelow(busy, once, "refuse"), busy)
+      assert.strictEqual(Classifier.unlessRetriedBelow(busy, Exit.succeed(1), "refuse"), busy)
+      assert.strictEqual(Classifier.unlessRetriedBelow(final, retried, "refuse"), final)
+      assert.isUndefined(Classifier.unlessRetriedBelow(undefined, retried, "refuse"))
+    })
+  })
+
   describe("fromProtocol", () => {
     const asked: Array<"allow" | "refuse"> = []
     const both = Classifier.fromProtocol((exit, nested) => {

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Backoff, Classifier, Policy } from "@rego/core"
+import { Backoff, Classifier, Hedge, Policy } from "@rego/core"
 import { Duration, Schedule } from "effect"
 import * as Plan from "../src/Plan.ts"
 import { array, integer, json, partial, pick, property } from "./arbitraries.ts"
@@ -20,6 +20,26 @@ const plan = (policy: Policy.Policy<unknown>) => Plan.fromSections(policy.sectio
 const forms = "must be a duration such as \"250 millis\", \"2 seconds\" or a number of milliseconds, got"
 
 describe("Policy", () => {
+  it("a section over one that is off is that section", () => {
+    const retry = { maxAttempts: 2 }
+    assert.deepStrictEqual(Policy.merge({ retry: "off" }, { retry }).retry, retry)
+  })
+
+  it("that is invalid is a PolicyInvalid", () => {
+    try {
+      Policy.make({ retry: { maxAttempts: -1 } })
+    } catch (error) {
+      return assert.strictEqual((error as Policy.PolicyInvalid)._tag, "PolicyInvalid")
+    }
+    assert.fail("was accepted")
+  })
+
+  it("lowLatency hedges after 100 ms until it knows better", () => {
+    assert.deepStrictEqual(Policy.lowLatency.sections.hedge, {
+      trigger: Hedge.quantile(0.95, { fallback: "100 millis" })
+    })
+  })
+
   describe("make", () => {
     it("keeps what it is given, in one policy [P09] [P14]", () => {
       const backoff = Backoff.exponential({ initial: "100 millis", max: "2 seconds", factor: 3 })

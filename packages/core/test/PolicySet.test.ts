@@ -12,6 +12,41 @@ const resolved = (set: PolicySet.PolicySet, key: string): number | undefined => 
 }
 
 describe("PolicySet", () => {
+  describe("entries", () => {
+    const entries = { "*": attempts(2), "a.*": attempts(3), "a.Get": attempts(4) }
+
+    it("are told by their patterns, as they were written", () => {
+      const set = PolicySet.make(entries)
+      assert.deepStrictEqual(PolicySet.patterns(set), ["*", "a.*", "a.Get"])
+      assert.deepStrictEqual(PolicySet.written(set), Object.entries(entries))
+      assert.deepStrictEqual(PolicySet.patterns(PolicySet.make({})), [])
+      assert.deepStrictEqual(PolicySet.written(PolicySet.make({})), [])
+    })
+
+    it("that match a key are told from general to specific", () => {
+      const set = PolicySet.make(entries)
+      assert.deepStrictEqual(PolicySet.matching(set, "a.Get"), Object.entries(entries))
+      assert.deepStrictEqual(PolicySet.matching(set, "b"), [["*", attempts(2)]])
+      assert.deepStrictEqual(PolicySet.matching(PolicySet.make({}), "b"), [])
+    })
+
+    it("are as the keys that match them see them", () => {
+      const set = PolicySet.make(entries)
+      const merged = Object.keys(entries).map((pattern) => PolicySet.merged(set, pattern).retry)
+      assert.deepStrictEqual(merged, [{ maxAttempts: 2 }, { maxAttempts: 3 }, { maxAttempts: 4 }])
+      // the star stands for keys without a dot as well
+      assert.deepStrictEqual(PolicySet.merged(PolicySet.make({ "*": attempts(2) }), "*").retry, { maxAttempts: 2 })
+    })
+
+    it("of one key can be put in its place, or taken away, in another set", () => {
+      const set = PolicySet.make(entries)
+      assert.strictEqual(resolved(PolicySet.withExact(set, "a.Get", attempts(9)), "a.Get"), 9)
+      assert.strictEqual(resolved(PolicySet.withExact(set, "b.Get", attempts(9)), "b.Get"), 9)
+      assert.strictEqual(resolved(PolicySet.withExact(set, "a.Get", undefined), "a.Get"), 3)
+      assert.strictEqual(resolved(set, "a.Get"), 4)
+    })
+  })
+
   describe("resolve", () => {
     const set = PolicySet.make({
       "*": attempts(2),

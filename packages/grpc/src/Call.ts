@@ -3,8 +3,8 @@
  *
  * @internal
  */
-import type { Classifier, Rego, RegoError } from "@rego/core"
-import { Attempt as CurrentAttempt, Callback, Deadline, PolicyKey } from "@rego/core"
+import type { Classifier, PolicyProvider, RegoError } from "@rego/core"
+import { Attempt as CurrentAttempt, Callback, Deadline, PolicyKey, Rego } from "@rego/core"
 import { Clock, Context, Duration, Effect, Exit, Option, Scope } from "effect"
 import * as Failure from "./Failure.ts"
 import * as GrpcKey from "./GrpcKey.ts"
@@ -158,7 +158,7 @@ export type Call = <A, E, R>(
   attempt: (attempt: Attempt) => Effect.Effect<A, E, R>
 ) => Effect.Effect<A, E | RegoError.RegoError, R>
 
-export const make = (resilient: Rego.Resilient, settings: Settings): Call => {
+const callOf = (resilient: Rego.Resilient, settings: Settings): Call => {
   const { classifier, idempotent, key, protocol } = settings
   return (method, timeoutMillis, attempt) => {
     const call = Effect.flatMap(millisLeftFor(method), (left) =>
@@ -186,6 +186,29 @@ export const detached = <R>(context: Context.Context<R>): Context.Context<R> =>
     Context.add(Deadline.CurrentDeadline, Option.none()),
     Context.add(CurrentAttempt.CurrentAttempt, Option.none())
   )
+
+/**
+ * A client or an interceptor for calls under the policies of the context. Throws a `RangeError` for options out of range,
+ * before anything runs.
+ */
+export const inEffect = <A>(
+  options: Options,
+  make: (call: Call, context: Context.Context<PolicyProvider.PolicyProvider>) => A
+): Effect.Effect<A, never, PolicyProvider.PolicyProvider> => {
+  const settings = read(options)
+  return Effect.contextWith((context: Context.Context<PolicyProvider.PolicyProvider>) =>
+    Effect.map(Rego.makeResilient, (resilient) => make(callOf(resilient, settings), detached(context)))
+  )
+}
+
+/** The two ways to an interceptor: in an effect, and with a context that is at hand. */
+export const interceptors = <A>(
+  make: (call: Call, context: Context.Context<PolicyProvider.PolicyProvider>) => A
+) => ({
+  interceptor: (options: Options = {}) => inEffect(options, make),
+  interceptorWith: (context: Context.Context<PolicyProvider.PolicyProvider>, options: Options = {}): A =>
+    Effect.runSyncWith(context)(inEffect(options, make))
+})
 
 /** For scopes whose finalizers never wait. */
 export const close = (scope: Scope.Closeable): void => {

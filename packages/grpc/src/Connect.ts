@@ -79,7 +79,7 @@ import type {
 } from "@connectrpc/connect"
 import { ConnectError, createContextKey, createContextValues } from "@connectrpc/connect"
 import type { PolicyProvider } from "@rego/core"
-import { Rego, RegoError } from "@rego/core"
+import { RegoError } from "@rego/core"
 import { Cause, Context, Effect, Exit, Scope, Stream } from "effect"
 import * as Call from "./Call.ts"
 import type { OpenedStream } from "./OpenedStream.ts"
@@ -87,22 +87,7 @@ import * as Opened from "./OpenedStream.ts"
 import * as Retried from "./Retried.ts"
 import * as Timeout from "./Timeout.ts"
 
-export type {
-  /**
-   * The methods that run as calls. One that takes a stream of requests is left alone: it cannot be sent twice.
-   *
-   * @category models
-   * @since 0.1.0
-   */
-  Method,
-  /**
-   * What a client knows about its methods. All of it is optional.
-   *
-   * @category options
-   * @since 0.1.0
-   */
-  Options
-} from "./Call.ts"
+export type { Method, Options } from "./Call.ts"
 
 // -----------------------------------------------------------------------------
 // methods and attempts
@@ -256,20 +241,13 @@ const scopeOf = (signal: AbortSignal): Scope.Scope => {
   return scope
 }
 
-const intercept = (
-  context: Context.Context<PolicyProvider.PolicyProvider>,
-  settings: Call.Settings
-): Interceptor => {
-  const call = Call.make(Effect.runSyncWith(context)(Rego.makeResilient), settings)
-  const own = Call.detached(context)
-  return (next) => (request) => {
-    if (request.contextValues.get(insideCall)) return next(request)
-    if (!request.stream) return runPromise(own, unary(call, request, next), request.signal)
-    if (!isServerStreaming(request.method)) return next(request)
-    const opened = streaming(call, request.method, request, next)
-    return runPromise(own, Effect.provideService(opened, Scope.Scope, scopeOf(request.signal)), request.signal)
-  }
-}
+const made = Call.interceptors((call, context): Interceptor => (next) => (request) => {
+  if (request.contextValues.get(insideCall)) return next(request)
+  if (!request.stream) return runPromise(context, unary(call, request, next), request.signal)
+  if (!isServerStreaming(request.method)) return next(request)
+  const opened = streaming(call, request.method, request, next)
+  return runPromise(context, Effect.provideService(opened, Scope.Scope, scopeOf(request.signal)), request.signal)
+})
 
 /**
  * An interceptor whose calls run under the policies in a context.
@@ -281,10 +259,10 @@ const intercept = (
  * @category interceptors
  * @since 0.1.0
  */
-export const interceptorWith = (
+export const interceptorWith: (
   context: Context.Context<PolicyProvider.PolicyProvider>,
-  options: Call.Options = {}
-): Interceptor => intercept(context, Call.read(options))
+  options?: Call.Options
+) => Interceptor = made.interceptorWith
 
 /**
  * An interceptor for a transport: every call of its clients runs under the policy of its method.
@@ -303,12 +281,9 @@ export const interceptorWith = (
  * @category interceptors
  * @since 0.1.0
  */
-export const interceptor = (
-  options: Call.Options = {}
-): Effect.Effect<Interceptor, never, PolicyProvider.PolicyProvider> => {
-  const settings = Call.read(options)
-  return Effect.map(Effect.context<PolicyProvider.PolicyProvider>(), (context) => intercept(context, settings))
-}
+export const interceptor: (
+  options?: Call.Options
+) => Effect.Effect<Interceptor, never, PolicyProvider.PolicyProvider> = made.interceptor
 
 // -----------------------------------------------------------------------------
 // client
@@ -413,11 +388,8 @@ export const makeClient = <Service extends DescService>(
   service: Service,
   transport: Transport,
   options: Call.Options = {}
-): Effect.Effect<Client<Service>, never, PolicyProvider.PolicyProvider> => {
-  const settings = Call.read(options)
-  return Effect.map(Rego.makeResilient, (resilient) => {
-    const call = Call.make(resilient, settings)
+): Effect.Effect<Client<Service>, never, PolicyProvider.PolicyProvider> =>
+  Call.inEffect(options, (call) => {
     const methods = service.methods.map((method) => [method.localName, effectful(call, transport, method)] as const)
     return Object.fromEntries(methods.filter(([, method]) => method !== undefined)) as Client<Service>
   })
-}

@@ -64,7 +64,6 @@ import type {
 } from "@grpc/grpc-js"
 import { InterceptingCall, Metadata } from "@grpc/grpc-js"
 import type { PolicyProvider, RegoError } from "@rego/core"
-import { Rego } from "@rego/core"
 import { Clock, Context, Effect, Predicate, Scope, Stream } from "effect"
 import * as Call from "./Call.ts"
 import * as GrpcJsAttempt from "./GrpcJsAttempt.ts"
@@ -72,22 +71,7 @@ import type { Run } from "./GrpcJsCall.ts"
 import { GrpcJsCall } from "./GrpcJsCall.ts"
 import * as Opened from "./OpenedStream.ts"
 
-export type {
-  /**
-   * The methods that run as calls. One that takes a stream of requests is left alone: it cannot be sent twice.
-   *
-   * @category models
-   * @since 0.1.0
-   */
-  Method,
-  /**
-   * What a client knows about its methods. All of it is optional.
-   *
-   * @category options
-   * @since 0.1.0
-   */
-  Options
-} from "./Call.ts"
+export type { Method, Options } from "./Call.ts"
 
 // -----------------------------------------------------------------------------
 // methods and attempts
@@ -153,24 +137,17 @@ const attempting = (
       return started
     }))
 
-const intercept = (
-  context: Context.Context<PolicyProvider.PolicyProvider>,
-  settings: Call.Settings
-): Interceptor => {
-  const call = Call.make(Effect.runSyncWith(context)(Rego.makeResilient), settings)
-  const own = Call.detached(context)
-  return (callOptions, nextCall) => {
-    const definition = callOptions.method_definition
-    if (definition.requestStream || insideCall in callOptions) return new InterceptingCall(nextCall(callOptions))
-    const run: Run = (metadata, request, scope, onAttempt) => {
-      const attempt = attempting(callOptions, nextCall, metadata, request, onAttempt)
-      return Effect.runForkWith(Context.add(own, Scope.Scope, scope))(
-        within(callOptions.deadline, (timeoutMillis) => call(methodOf(definition), timeoutMillis, attempt))
-      )
-    }
-    return new InterceptingCall(new GrpcJsCall(run, definition.responseStream))
+const made = Call.interceptors((call, context): Interceptor => (callOptions, nextCall) => {
+  const definition = callOptions.method_definition
+  if (definition.requestStream || insideCall in callOptions) return new InterceptingCall(nextCall(callOptions))
+  const run: Run = (metadata, request, scope, onAttempt) => {
+    const attempt = attempting(callOptions, nextCall, metadata, request, onAttempt)
+    return Effect.runForkWith(Context.add(context, Scope.Scope, scope))(
+      within(callOptions.deadline, (timeoutMillis) => call(methodOf(definition), timeoutMillis, attempt))
+    )
   }
-}
+  return new InterceptingCall(new GrpcJsCall(run, definition.responseStream))
+})
 
 /**
  * An interceptor whose calls run under the policies in a context.
@@ -182,10 +159,10 @@ const intercept = (
  * @category interceptors
  * @since 0.1.0
  */
-export const interceptorWith = (
+export const interceptorWith: (
   context: Context.Context<PolicyProvider.PolicyProvider>,
-  options: Call.Options = {}
-): Interceptor => intercept(context, Call.read(options))
+  options?: Call.Options
+) => Interceptor = made.interceptorWith
 
 /**
  * An interceptor for a client: every call runs under the policy of its method.
@@ -205,12 +182,9 @@ export const interceptorWith = (
  * @category interceptors
  * @since 0.1.0
  */
-export const interceptor = (
-  options: Call.Options = {}
-): Effect.Effect<Interceptor, never, PolicyProvider.PolicyProvider> => {
-  const settings = Call.read(options)
-  return Effect.map(Effect.context<PolicyProvider.PolicyProvider>(), (context) => intercept(context, settings))
-}
+export const interceptor: (
+  options?: Call.Options
+) => Effect.Effect<Interceptor, never, PolicyProvider.PolicyProvider> = made.interceptor
 
 // -----------------------------------------------------------------------------
 // client
@@ -354,13 +328,10 @@ const methodsOf = (client: GrpcClient): ReadonlyArray<readonly [string, ClientMe
 export const makeClient = <C extends GrpcClient>(
   client: C,
   options: Call.Options = {}
-): Effect.Effect<Client<C>, never, PolicyProvider.PolicyProvider> => {
-  const settings = Call.read(options)
-  return Effect.map(Rego.makeResilient, (resilient) => {
-    const call = Call.make(resilient, settings)
+): Effect.Effect<Client<C>, never, PolicyProvider.PolicyProvider> =>
+  Call.inEffect(options, (call) => {
     const effectful = methodsOf(client).map(([name, method]) =>
       [name, (method.responseStream ? streamingMethod : unaryMethod)(call, client, method)] as const
     )
     return Object.fromEntries(effectful) as unknown as Client<C>
   })
-}

@@ -7,6 +7,7 @@
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { root } from "../../../scripts/lib/workspace.ts"
+import { guideOf } from "./guides.ts"
 
 export interface Declaration {
   readonly name: string
@@ -106,8 +107,16 @@ export const modulesOf = (folder: string): Array<Module> => {
 const inCategories = (declarations: ReadonlyArray<Declaration>): Map<string, Array<Declaration>> =>
   Map.groupBy(declarations.toSorted((a, b) => a.name < b.name ? -1 : 1), ({ category }) => category)
 
+/** Pages that a comment names are links here. The pages of modules stand in `api/<package>/`. */
+const withLinks = (text: string): string => text.replaceAll(/`docs\/([\w-]+)\.md`/g, "[`docs/$1.md`](../../$1.html)")
+
 const section = ({ comment, name, signature }: Declaration): string =>
-  `### ${name}\n\n\`\`\`ts\n${signature}\n\`\`\`\n\n${comment}\n`
+  `### ${name}\n\n\`\`\`ts\n${signature}\n\`\`\`\n\n${withLinks(comment)}\n`
+
+const guideLine = (name: string): string => {
+  const guide = guideOf(name)
+  return guide === undefined ? "" : `What it is for, and how it is used: \`docs/${guide}.md\`\n\n`
+}
 
 /** A module as Markdown. */
 export const render = ({ comment, declarations, name }: Module): string => {
@@ -115,7 +124,7 @@ export const render = ({ comment, declarations, name }: Module): string => {
   const body = categories.map(([category, members]) =>
     `## ${category === "" ? "more" : category}\n\n${members.map(section).join("\n")}`
   )
-  return `# ${name}\n\n${comment}\n\n${body.join("\n\n")}\n`
+  return `# ${name}\n\n${withLinks(`${guideLine(name)}${comment}`)}\n\n${body.join("\n\n")}\n`
 }
 
 /** The address of the page of a module, in the site. */

@@ -52,6 +52,12 @@ describe("the site", () => {
     assert.include(read("api/index.html"), "@rego/control-plane/FileSource")
   })
 
+  it("leads from each module to the page that explains it", () => {
+    const modules = globSync("api/*/*.html", { cwd: folder })
+    assert.isAbove(modules.length, 40)
+    for (const file of modules) assert.match(read(file), /how it is used: <a href="..\/..\/[\w-]+\.html"/, file)
+  })
+
   it.skipIf(Browser.isMissing("packages/site/test/site.test.ts"))(
     "is searched, and simulates a policy, in a browser",
     () =>

@@ -341,7 +341,7 @@ const mark = (names: ReadonlyArray<string>): Effect.Effect<void> =>
  * @since 0.1.0
  */
 export interface LayerOptions {
-  /** faults are drawn from a `Random` of their own. Default: the one of the fiber that is hit */
+  /** faults are drawn from a `Random` of their own. Default: the one of the fiber that is hit, where a rate is between 0 and 1 */
   readonly seed?: string | number | undefined
 }
 

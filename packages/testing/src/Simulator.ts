@@ -166,10 +166,10 @@ const runSeed = Effect.fnUntraced(function*(scenario: Scenario, options: Options
     policies: options.policies as Layer.Layer<PolicyProvider.PolicyProvider, unknown>,
     shared: options.shared ?? Layer.empty
   })
-  while (!simulation.finished) {
+  do {
     simulation.advance(stepsPerTurn)
     yield* Effect.yieldNow
-  }
+  } while (!simulation.finished)
   if (simulation.failure !== undefined) return yield* Effect.failCause(simulation.failure)
   const { tally, time } = simulation
   return { run: fromTally(scenario, seed, tally, time.now), tally }

@@ -270,6 +270,20 @@ describe("Simulator", () => {
       assert.match(error.message, /maxAttempts: must be an integer between 1 and 10, got 99/)
     }))
 
+  for (const maxAttempts of [2, 99]) {
+    it.effect(`gives back what the processes share, when its policies ${maxAttempts === 2 ? "are" : "cannot be"} built`, () =>
+      Effect.gen(function*() {
+        const open = { count: 0 }
+        const shared = Layer.effectDiscard(Effect.acquireRelease(
+          Effect.sync(() => open.count++),
+          () => Effect.sync(() => open.count--)
+        ))
+        const policies = PolicyLayer.make({ policies: { "*": { retry: { maxAttempts } } } })
+        yield* Effect.exit(Simulator.simulate(world({ requests: 5 }), { policies, shared, seeds: 2 }))
+        assert.strictEqual(open.count, 0)
+      }))
+  }
+
   it.effect("says so when a layer waits for something outside of virtual time", () =>
     Effect.gen(function*() {
       const policies = Layer.unwrap(Effect.as(Effect.promise(() => Promise.resolve()), retrying))

@@ -92,6 +92,34 @@ describe("Executor", () => {
         Effect.provide(policies({ retry: { backoff: constant(10) }, timeout: { overall: 100, perAttempt: 90 } }))
       ))
 
+    it.effect("what is left of the deadline is counted from when an attempt began, however busy its first step was", () =>
+      Effect.gen(function*() {
+        const clock = yield* Clock.Clock
+        const asked: Array<number> = []
+        let ahead = 0n
+        let runs = 0
+        const busy: Clock.Clock = {
+          ...clock,
+          monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe() + ahead,
+          sleep: (duration) =>
+            Effect.suspend(() => {
+              asked.push(Duration.toMillis(duration))
+              return clock.sleep(duration)
+            })
+        }
+        const attempt = Effect.suspend(() => {
+          if (++runs === 1) return Effect.delay(Effect.fail("503"), 10)
+          ahead = 80_000_000n
+          return Effect.never
+        })
+        yield* Effect.provideService(
+          Effect.andThen(fork(Rego.resilient(attempt, key)), TestClock.adjust(10)),
+          Clock.Clock,
+          busy
+        )
+        assert.deepStrictEqual([runs, asked.at(-1)], [2, 10])
+      }).pipe(Effect.provide(policies({ retry: { backoff: Backoff.none }, timeout: { overall: 100 } }))))
+
     it.effect("no attempt starts after an admission that used up the time", () =>
       Effect.gen(function*() {
         const attempt = new Flaky(0)
