@@ -104,7 +104,7 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   Plan: ["Explanation", "HedgeState"],
   Policy: ["PolicyLayer", "PolicyDocument", "Issue", "Hedge"],
   PolicyDiff: ["PolicyReview"],
-  PolicyDocument: ["DocumentClamp", "DocumentGuard", "LivePolicies", "scenario/live-documents"],
+  PolicyDocument: ["DocumentClamp", "DocumentGuard", "LivePolicies", "scenario/live-documents", ...switches],
   PolicyKey: ["PolicySet"],
   PolicyLayer: ["Rego", "Budget", "Classifier", "LivePolicies", "FetchedPolicies"],
   PolicyMetrics: ["RegoMetrics", ...live],

@@ -12,24 +12,33 @@ import * as Flags from "./CommandFlags.ts"
 import * as Text from "./CommandText.ts"
 
 const list = (durations: ReadonlyArray<Duration.Duration>): string =>
-  durations.length === 0 ? "none" : durations.map((duration) => Duration.format(duration)).join(", ")
+  durations.map((duration) => Duration.format(duration)).join(", ")
 
 const ends = (duration: Duration.Duration): string =>
   Duration.isFinite(duration)
     ? `${Duration.format(duration)} at most`
     : "no end: an attempt that hangs is never given up"
 
+const attempts = ({ attempts, groups, perGroup }: Explanation.Worst): string =>
+  perGroup === 1
+    ? `${attempts}, no hedges`
+    : `${attempts}: ${Text.count(groups, "attempt")}, each with ${Text.count(perGroup - 1, "hedge")}`
+
+const waits = ({ waits, waitsAsked }: Explanation.Worst): ReadonlyArray<ReadonlyArray<string>> =>
+  waits.length === 0
+    ? [["waits", "none"]]
+    : [
+      ["waits", `${list(waits)} at most by the backoff`],
+      ["", `${list(waitsAsked)} at most where the server asks for it`]
+    ]
+
+const times = ({ duration, durationAsked }: Explanation.Worst): ReadonlyArray<ReadonlyArray<string>> =>
+  Duration.equals(duration, durationAsked)
+    ? [["time", ends(duration)]]
+    : [["time", ends(duration)], ["", `${ends(durationAsked)}, where the server asks for the waits`]]
+
 const worstLines = ({ worst }: Explanation.Explanation): ReadonlyArray<string> =>
-  Text.table([
-    [
-      "attempts",
-      `${worst.attempts}: ${Text.count(worst.groups, "attempt")}, each with ${Text.count(worst.perGroup - 1, "hedge")}`
-    ],
-    ["waits", `${list(worst.waits)} at most by the backoff`],
-    ["", `${list(worst.waitsAsked)} at most where the server asks for it`],
-    ["time", ends(worst.duration)],
-    ["", `${ends(worst.durationAsked)}, where the server asks for the waits`]
-  ])
+  Text.table([["attempts", attempts(worst)], ...waits(worst), ...times(worst)])
 
 const budgetLines = ({ budget }: Explanation.Explanation): ReadonlyArray<string> => [
   `budget ${budget.name}`,

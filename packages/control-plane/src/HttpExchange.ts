@@ -98,12 +98,14 @@ const tokenOf = (settings: Settings): Effect.Effect<string | undefined, PolicySo
   )
 }
 
-/** Two details hold something that the server said, and a server can say what it was sent. */
+/**
+ * Two details hold something that the server said, and a server can say what it was sent; the name of a host comes in small
+ * letters.
+ */
 const withoutToken = (reason: PolicySource.Reason, authorization: string | undefined): PolicySource.Reason => {
-  const token = authorization?.slice(scheme.length)
-  return "detail" in reason && token !== undefined
-    ? { ...reason, detail: reason.detail.replaceAll(token, "<redacted>") }
-    : reason
+  if (!("detail" in reason) || authorization === undefined) return reason
+  const token = new RegExp(authorization.slice(scheme.length).replaceAll(/\W/g, "\\$&"), "gi")
+  return { ...reason, detail: reason.detail.replaceAll(token, "<redacted>") }
 }
 
 const headersOf = ({ etag, report, wait }: Ask, authorization: string | undefined): Record<string, string> => ({
@@ -150,11 +152,16 @@ const follow = (
 
 const json = /^application\/(?:[\w.+-]+\+)?json[ \t]*(?:;|$)/i
 
+/** Whole or not at all: a part of a token would not be known as one. */
+const shown = (type: string | undefined): string => {
+  if (type === undefined) return "none"
+  return type.length > 60 ? "a long one" : `"${type}"`
+}
+
 const contentTypeIssue = (response: Response): PolicySource.Reason | undefined => {
   const type = response.headers["content-type"]
   if (type !== undefined && json.test(type)) return undefined
-  const shown = type === undefined ? "none" : JSON.stringify(type.split(";")[0]?.slice(0, 60))
-  return malformed(`the content type must be application/json, got ${shown}`)
+  return malformed(`the content type must be application/json, got ${shown(type)}`)
 }
 
 const readBody = (response: Response, maxBytes: number): Effect.Effect<Uint8Array, PolicySource.Reason> => {

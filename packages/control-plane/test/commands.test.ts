@@ -91,6 +91,17 @@ describe("rego explain", () => {
     assert.match(ExplainCommand.render(explained(policies("1"), "orders.Get")), /^orders\.Get.*\n {2}no entry matches/)
   })
 
+  it("says of the worst case only what there is", () => {
+    const worst = (json: unknown, key?: string, options?: Explanation.Options) =>
+      ExplainCommand.render(explained(json, key, options)).split("\n\n").find((part) => part.startsWith("worst"))
+    const single = worst(policies("1"), "orders.Get")?.split("\n").slice(1)
+    const endless = "  time      no end: an attempt that hangs is never given up"
+    assert.deepStrictEqual(single, ["  attempts  1, no hedges", "  waits     none", endless])
+    assert.include(worst(policies("1")), "  attempts  3, no hedges\n  waits     10ms, 20ms at most by the backoff")
+    const hedged = policies("1", { hedge: { trigger: { type: "after", delay: "50 millis" } } })
+    assert.include(worst(hedged, "users.Get", { idempotent: true }), "  attempts  6: 3 attempts, each with 1 hedge")
+  })
+
   it("says what is switched off", () => {
     const off = policies("1", {}, { off: ["users.*"] })
     assert.match(ExplainCommand.render(explained(off)), /switched off: everything/)

@@ -29,8 +29,8 @@ const policy = { revision: Schema.String, source: Schema.Literals(policySources)
 export const Event = Schema.Union([
   event(
     "PolicyResolved",
-    "the policy of the key is known, and the call begins",
-    "source and revision say which it is",
+    "the policy of the key was looked up, and the call begins",
+    "source and revision say which it is; missing: there is none",
     {
       ...policy,
       /** when the call was made; earlier than `at` where its policy had to be waited for */

@@ -34,7 +34,7 @@ const unite = (marks: ReadonlyArray<Mark>, named: Observers): Observers => {
   return before.length === 0 ? named : new Set([...before, ...named])
 }
 
-/** What was found in a context that names these observers, and has these marks, in their order. */
+/** What was found in contexts that have these marks, in their order. */
 class Found {
   united: Observers | undefined = undefined
   private readonly next = new Map<Mark, Found>()
@@ -48,27 +48,37 @@ class Found {
   }
 }
 
+/** For contexts that name the observers of one layer. */
+interface Named {
+  /** the marks to look for: not its own, nor those of layers around it */
+  readonly others: ReadonlyArray<Mark>
+  readonly found: Found
+}
+
 /** The layers that one memo map has built, and that are open. */
 export class Siblings {
   private marks: ReadonlyArray<Mark> = []
-  private found = new Map<Observers, Found>()
+  private named = new Map<Observers, Named>()
 
   standingIn(context: AnyContext): ReadonlyArray<Mark> {
     return this.marks.filter((mark) => stands(mark, context))
   }
 
-  /** All who hear of a context. It names `named`, which one of these layers has set. */
-  unite(context: AnyContext, named: Observers): Observers {
-    if (this.marks.length < 2) return named
-    let found = this.found.get(named) ?? this.begin(named)
-    for (const mark of this.marks) if (stands(mark, context)) found = found.with(mark)
-    return found.united ??= unite(this.standingIn(context), named)
+  /** All who hear of a context that names `observers`, which one of these layers has set. */
+  unite(context: AnyContext, observers: Observers): Observers {
+    if (this.marks.length < 2) return observers
+    const { found: first, others } = this.named.get(observers) ?? this.begin(observers)
+    let found = first
+    for (const mark of others) if (stands(mark, context)) found = found.with(mark)
+    return found.united ??= unite(others.filter((mark) => stands(mark, context)), observers)
   }
 
-  private begin(named: Observers): Found {
-    const found = new Found()
-    this.found.set(named, found)
-    return found
+  private begin(observers: Observers): Named {
+    const own = this.marks.find((mark) => mark.observers === observers)
+    const others = this.marks.filter((mark) => mark !== own && own?.around.includes(mark) !== true)
+    const named: Named = { others, found: new Found() }
+    this.named.set(observers, named)
+    return named
   }
 
   /** For as long as the scope lasts. */
@@ -81,7 +91,7 @@ export class Siblings {
 
   private set(marks: ReadonlyArray<Mark>): void {
     this.marks = marks
-    this.found = new Map()
+    this.named = new Map()
   }
 }
 

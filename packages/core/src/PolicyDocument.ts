@@ -113,8 +113,14 @@ const instantText = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)
 
 const instantRule = "must be an instant such as \"2026-11-23T10:00:00Z\", with its offset"
 
+/** JavaScript takes the 30th of February for the 2nd of March. */
+const isDay = (text: string): boolean =>
+  Option.exists(DateTime.make(text), (day) => DateTime.formatIsoDateUtc(day) === text)
+
 const readInstant = (text: string): Option.Option<DateTime.Utc> =>
-  instantText.test(text) ? Option.map(DateTime.make(text), DateTime.toUtc) : Option.none()
+  instantText.test(text) && isDay(text.slice(0, "2026-11-23".length))
+    ? Option.map(DateTime.make(text), DateTime.toUtc)
+    : Option.none()
 
 const Instant = Schema.String.pipe(
   Schema.check(Schema.makeFilter(() => true, {

@@ -116,6 +116,9 @@ describe("Observer", () => {
         const [inside, around] = [Observer.layer([naming("in", names)]), Layer.merge(replaces, Observer.layer([b]))]
         assert.sameMembers(yield* toldUnder(names, inside, around), ["in"])
         assert.sameMembers(yield* toldUnder(names, Layer.provideMerge(inside, around)), ["in"])
+        const stacked = Layer.provideMerge(inside, around)
+        assert.sameMembers(yield* toldUnder(names, Layer.merge(stacked, Observer.layer([b]))), ["in", "b"])
+        assert.sameMembers(yield* toldUnder(names, Layer.merge(Observer.layer([b]), stacked)), ["in", "b"])
         const added = Observer.layer([naming("in", names)], { mergeWithExisting: true })
         assert.sameMembers(yield* toldUnder(names, added, around), ["a", "b", "in"])
         assert.sameMembers(yield* toldUnder(names, Layer.provideMerge(added, around)), ["a", "b", "in"])

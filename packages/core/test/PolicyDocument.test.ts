@@ -213,6 +213,15 @@ describe("PolicyDocument", () => {
       ["a version that is none", { ...base, schemaVersion: "1" }, [
         "schemaVersion: must be \"major.minor\", got \"1\""
       ]],
+      ["a version of two digits", { ...base, schemaVersion: "10.0" }, [
+        "schemaVersion: must have the major version 1, got \"10.0\""
+      ]],
+      ["a version with something before it", { ...base, schemaVersion: "v1.0" }, [
+        "schemaVersion: must be \"major.minor\", got \"v1.0\""
+      ]],
+      ["a version with something behind it", { ...base, schemaVersion: "1.0.0" }, [
+        "schemaVersion: must be \"major.minor\", got \"1.0.0\""
+      ]],
       ["a version that is a number", { ...base, schemaVersion: 1 }, ["schemaVersion: Expected string, got 1"]],
       ["an empty revision", { ...base, revision: "" }, [
         "revision: Expected a value with a length of at least 1, got \"\""
@@ -244,6 +253,12 @@ describe("PolicyDocument", () => {
       ]],
       ["a budget with a name that is taken", { ...base, budgets: { none: { type: "ratio" } } }, [
         "budgets.none: is a name that cannot be redefined, got \"none\""
+      ]],
+      ["switches until a day that the month has not", {
+        ...base,
+        off: [{ key: "a.*", until: "2026-02-30T10:00:00Z" }, { key: "b.*", until: "2028-02-29T10:00:00+02:00" }]
+      }, [
+        "off[0].until: must be an instant such as \"2026-11-23T10:00:00Z\", with its offset, got \"2026-02-30T10:00:00Z\""
       ]],
       ["switches that are none", {
         ...base,
