@@ -10,9 +10,9 @@ import { Effect } from "effect"
 
 const maxRemembered = 1_000
 
-/** A header is foreign text: what is written to a log has this shape and no other. */
+/** A header is foreign text: what is written to a log has this shape and no other. A revision is sent up to 200 characters. */
 const shape =
-  /^(?<verdict>accepted|rejected)(?:; revision="(?<revision>[\w.%~!'()*-]{1,600})")?(?:; issues=(?<issues>\d{1,6}))?$/
+  /^(?<verdict>accepted|rejected)(?:; revision="(?<revision>[\w.%~!'()*-]{1,1800})")?(?:; issues=(?<issues>\d{1,6}))?$/
 
 const decoded = (revision: string): string => {
   try {

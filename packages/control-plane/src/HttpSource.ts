@@ -39,7 +39,7 @@
  */
 import { durationField } from "@rego/core/internal/Issue"
 import * as PolicySource from "@rego/core/PolicySource"
-import { Duration, Effect, Layer, Redacted, Schema } from "effect"
+import { Duration, Effect, Layer, Redacted, Result, Schema } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import type { Bounds } from "./DocumentText.ts"
 import * as HttpExchange from "./HttpExchange.ts"
@@ -145,7 +145,7 @@ const settingsOf = (options: Options): Settings => {
 class Conversation {
   private etag: string | undefined = undefined
   /** the last look was a good one: all there is to wait for is a change */
-  private settled = false
+  private isCurrent = false
   private readonly last: LastText
   private readonly client: HttpClient.HttpClient
   private readonly settings: Settings
@@ -158,7 +158,7 @@ class Conversation {
   }
 
   readonly look: Effect.Effect<Refresh.Look> = Effect.suspend(() => {
-    const wait = this.settled && this.etag !== undefined ? this.settings.wait : undefined
+    const wait = this.isCurrent && this.etag !== undefined ? this.settings.wait : undefined
     return Effect.match(Effect.timed(this.ask(wait)), {
       onFailure: (reason) => this.failed(reason),
       onSuccess: ([took, answer]) => this.answered(answer, Duration.toMillis(took), wait !== undefined)
@@ -175,14 +175,13 @@ class Conversation {
   }
 
   private answered(answer: HttpExchange.Answer & HttpExchange.Held, took: number, asked: boolean): Refresh.Look {
-    if (answer._tag === "Document") {
-      const read = this.last.read(answer.text)
-      if (read._tag === "Failure") return this.failed(read.failure)
-      this.etag = answer.etag
-      const pause = this.pause(asked ? answer.held : this.etag !== undefined)
-      return { found: [read.success], pause }
-    }
-    return { found: [PolicySource.unchanged], pause: this.pause(!asked || (answer.held && took >= shortestHold)) }
+    const isDocument = answer._tag === "Document"
+    const read = isDocument ? this.last.read(answer.text) : Result.succeed(PolicySource.unchanged)
+    if (Result.isFailure(read)) return this.failed(read.failure)
+    if (isDocument) this.etag = answer.etag
+    // a tag that is changed on the way makes every answer a document, and the same one
+    const held = answer.held && (read.success._tag === "Document" || took >= shortestHold)
+    return { found: [read.success], pause: this.pause(asked ? held : this.etag !== undefined) }
   }
 
   /**
@@ -190,19 +189,20 @@ class Conversation {
    * must be known at once, and a change that comes next must not wait for the interval.
    */
   private pause(soon: boolean): number | undefined {
-    this.settled = true
+    this.isCurrent = true
     return soon && this.settings.wait !== undefined ? Math.min(gap, this.settings.timing.interval) : undefined
   }
 
   private failed(reason: PolicySource.Reason): Refresh.Look {
-    this.settled = false
+    this.isCurrent = false
     // a cache on the way must not say "not modified" in place of an origin that no longer knows who asks
     if (reason._tag === "Unauthorized") this.etag = undefined
     return { found: [PolicySource.failed(new PolicySource.SourceError({ source: this.settings.name, reason }))] }
   }
 }
 
-const shown = (revision: string): string => encodeURIComponent(revision.slice(0, 200))
+/** Half of a character has no place in a header. */
+const shown = (revision: string): string => encodeURIComponent(Buffer.from(revision.slice(0, 200)).toString())
 
 const reportHeader = (report: PolicySource.Report): string => {
   if (report._tag === "Accepted") return `accepted; revision="${shown(report.revision)}"`

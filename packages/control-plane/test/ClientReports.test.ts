@@ -26,6 +26,12 @@ describe("ClientReports", () => {
       )
     }))
 
+  it.effect("hears of the longest revision that a client sends, in letters of any script", () =>
+    Effect.gen(function*() {
+      const [line] = yield* logged([["a", `rejected; revision="${encodeURIComponent("版".repeat(200))}"; issues=1`]])
+      assert.match(line ?? "", /"revision":"版{200}"/)
+    }))
+
   it.effect("says what a client repeats once, until it says something else", () =>
     Effect.gen(function*() {
       const [no, yes] = [`rejected; revision="7"; issues=1`, `accepted; revision="8"`]

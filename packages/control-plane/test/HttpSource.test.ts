@@ -380,6 +380,17 @@ describe("HttpSource", () => {
         assert.strictEqual(server.seen.length, 2)
       }))
 
+    it.live("for the interval, where somebody on the way changes the tag, so that each answer is the same document", () =>
+      Effect.gen(function*() {
+        const { heard, server } = yield* heardFrom(
+          { interval: "1 hour", longPoll: "2 seconds" },
+          Origin.json(document, { etag: "\"7-gzip\"", "preference-applied": "wait" })
+        )
+        yield* eventually("unchanged", () => heard.last?._tag === "Unchanged")
+        yield* Effect.sleep("700 millis")
+        assert.strictEqual(server.seen.length, 2)
+      }))
+
     it.live("no longer than it asked the server to hold the answer, and its own limit", () =>
       Effect.gen(function*() {
         const { heard } = yield* heardFrom(
@@ -463,6 +474,9 @@ describe("HttpSource", () => {
       yield* eventually("rejected", () => sent() === "rejected; revision=\"8\"; issues=1")
       yield* source.report({ _tag: "Rejected", revision: Option.none(), issues })
       yield* eventually("rejected", () => sent() === "rejected; issues=1")
+      const revision = `${"x".repeat(199)}🙂`
+      yield* source.report({ _tag: "Accepted", revision, rolledBack: false, clamped: [], issues: [] })
+      yield* eventually("half a character", () => sent() === `accepted; revision="${"x".repeat(199)}%EF%BF%BD"`)
     }))
 
   describe("options", () => {

@@ -56,6 +56,7 @@ import type { Numbers as Bounds } from "./ConcurrencyBudget.ts"
 import * as Issue from "./Issue.ts"
 import { durationField, integerField, numberField } from "./Issue.ts"
 import type { Outcome } from "./Outcome.ts"
+import { spent } from "./Permit.ts"
 import type { PolicyKey } from "./PolicyKey.ts"
 import { RatioBudget } from "./RatioBudget.ts"
 import { SuccessTokens } from "./SuccessTokens.ts"
@@ -467,7 +468,6 @@ export const child = <R1, R2>(self: Make<R1>, parent: Make<R2>): Make<R1 | R2> =
 // unlimited, none
 // -----------------------------------------------------------------------------
 
-const alwaysGranted: Decision = { _tag: "Granted", permit: { settle: () => {} } }
 const alwaysDenied: Decision = { _tag: "Denied", reason: "none" }
 
 /**
@@ -477,7 +477,7 @@ const alwaysDenied: Decision = { _tag: "Denied", reason: "none" }
  * @since 0.1.0
  */
 export const unlimited: Make = Effect.succeed({
-  tryAcquire: () => alwaysGranted,
+  tryAcquire: () => spent,
   state: Effect.succeed({ balance: Infinity })
 })
 

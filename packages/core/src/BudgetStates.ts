@@ -96,8 +96,8 @@ export class BudgetStates {
 
   /** The state for a key. `own` holds those of the key that no document defines. */
   find(name: string, key: string, own: Map<string, Budget.Budget>): Budget.Budget | undefined {
-    const documented = this.documented.get(name)
-    if (documented !== undefined && (!documented.retired || !this.isProvided(name))) return documented.forKey(key)
+    const documented = this.documentedAs(name)
+    if (documented !== undefined) return documented.forKey(key)
     const known = own.get(name)
     if (known !== undefined) return known
     const budget = this.build(name)
@@ -110,9 +110,25 @@ export class BudgetStates {
     return make === undefined ? Budget.findNamed(this.registries, name)?.forKey() : Budget.build(make, this.scope)
   }
 
-  /** A budget to look at, which nobody asks; `data` is how a document that is looked at defines it. */
-  sample(name: string, data = this.documented.get(name)?.data): Budget.Budget | undefined {
+  /** What is provided takes the place of what documents no longer define. */
+  private documentedAs(name: string): Documented | undefined {
+    const documented = this.documented.get(name)
+    return documented?.retired === true && this.isProvided(name) ? undefined : documented
+  }
+
+  /** A budget to look at, which nobody asks: the one that `find` would give. */
+  sample(name: string): Budget.Budget | undefined {
+    const documented = this.documentedAs(name)
+    return documented === undefined ? this.sampleProvided(name) : BudgetData.toState(documented.data)
+  }
+
+  /** The one that a document would give that is not in force yet; `data` where it defines the budget itself. */
+  sampleUnder(name: string, data: Data | undefined): Budget.Budget | undefined {
     if (data !== undefined) return BudgetData.toState(data)
+    return this.hasWithoutDocument(name) ? this.sampleProvided(name) : this.sample(name)
+  }
+
+  private sampleProvided(name: string): Budget.Budget | undefined {
     const known = this.samples.get(name) ?? this.build(name)
     if (known !== undefined) this.samples.set(name, known)
     return known

@@ -792,13 +792,17 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     this.resume = (effect) => {
       meanwhile = effect
     }
-    resume(Effect.callback<any, any>((next) => {
-      if (this.ended) return next(meanwhile!)
-      this.resume = next
-      this.protect(f)
-      if (meanwhile !== undefined) this.resume?.(meanwhile)
+    const goOn = Effect.callback<any, any>((next) => {
+      if (!this.ended) {
+        // Who has rung meanwhile holds what comes next, and others may go first again before it goes on.
+        if (meanwhile === undefined) this.resume = next
+        this.protect(f)
+      }
+      if (meanwhile !== undefined) next(meanwhile)
       return this.ended ? undefined : this
-    }))
+    })
+    // The fiber may end with the call, and its observers may throw.
+    this.protect(() => resume(goOn))
   }
 
   /** A defect of the driver itself ends the call as a defect: nothing may hang, and no observer may throw. */

@@ -133,7 +133,12 @@ export class GroupHedger extends Alarm implements Waiting, Queued {
   }
 
   ring(): void {
-    if (!this.host.ended) this.host.protectInContext(() => this.ask())
+    if (this.host.ended) return
+    const { launched } = this
+    this.host.protectInContext(() => {
+      // A failure may have started one meanwhile: the next has a delay of its own.
+      if (this.launched === launched) this.ask()
+    })
   }
 
   // ---------------------------------------------------------------------------

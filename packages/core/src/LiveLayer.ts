@@ -207,7 +207,7 @@ const gateOf = ({ names, state }: Provider, options: Options, instance: string):
   provided: {
     ...names,
     isBudget: (name) => state.budgets.hasWithoutDocument(name),
-    budget: (name, data) => state.budgets.sample(name, data)
+    budget: (name, data) => state.budgets.sampleUnder(name, data)
   },
   onInvalidEntry: options.onInvalidEntry ?? "keep-last-good",
   givesDefaults: options.onMissing === "defaults",

@@ -335,9 +335,20 @@ describe("BudgetStates", () => {
       const harness = new Harness()
       harness.apply({ p: bucket(3) })
       assert.strictEqual(harness.states.sample("p")?.maxCost, 3)
-      assert.strictEqual(harness.states.sample("p", read({ p: bucket(7) })["p"])?.maxCost, 7)
+      assert.strictEqual(harness.states.sampleUnder("p", read({ p: bucket(7) })["p"])?.maxCost, 7)
+      assert.strictEqual(harness.states.sampleUnder("p", undefined)?.maxCost, 3)
       assert.isUndefined(harness.states.sample("default")?.maxCost)
       assert.isUndefined(harness.states.sample("unknown"))
     })
+
+    it.effect("say it of what is provided, where the document that is looked at defines it no longer", () =>
+      Effect.gen(function*() {
+        const harness = new Harness(yield* Effect.context<never>())
+        harness.apply({ p: bucket(3) })
+        assert.strictEqual(harness.states.sample("p")?.maxCost, 3)
+        assert.isUndefined(harness.states.sampleUnder("p", undefined)?.maxCost)
+        harness.apply({})
+        assert.isUndefined(harness.states.sample("p")?.maxCost)
+      }).pipe(Effect.provide(Budget.layer("p", Budget.unlimited))))
   })
 })

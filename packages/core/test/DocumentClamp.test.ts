@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { clampDocument, clampMerged } from "../src/DocumentClamp.ts"
+import { clampDocument, clampMerged, clampOnePolicy } from "../src/DocumentClamp.ts"
 import * as Policy from "../src/Policy.ts"
 import * as PolicyDocument from "../src/PolicyDocument.ts"
 import * as PolicySet from "../src/PolicySet.ts"
@@ -150,6 +150,7 @@ describe("DocumentClamp", () => {
       ["an initial backoff above 30 s", { retry: { backoff: { initial: "1 minute" } } }],
       ["a longest backoff of 0", { retry: { backoff: { max: 0 } } }],
       ["a factor", { retry: { backoff: { factor: 100 } } }],
+      ["costs that are no numbers", { budget: { name: "p", retryCost: null, hedgeCost: -Infinity } }],
       ["a cost above 100", { budget: { name: "p", retryCost: 101 } }],
       ["values in range", { retry: { maxAttempts: 10 }, timeout: { overall: "1 day" }, hedge: { maxHedges: 3 } }],
       ["sections that are off", { retry: "off", timeout: "off", hedge: "off", budget: "p" }],
@@ -165,6 +166,23 @@ describe("DocumentClamp", () => {
         assert.deepStrictEqual(result.clamped, [])
       })
     }
+
+    it("leaves what are no policies as they are", () => {
+      for (const policies of [undefined, null, 7, [{ retry: { maxAttempts: 100 } }]]) {
+        const document = { ...base, policies }
+        assert.deepStrictEqual(clampDocument(document), { json: document, clamped: [] })
+      }
+    })
+
+    it("is the same for a policy alone", () => {
+      const wild = { retry: { maxAttempts: 100 } }
+      assert.deepStrictEqual(clampOnePolicy(wild), {
+        json: { retry: { maxAttempts: 10 } },
+        clamped: [{ path: ["retry", "maxAttempts"], value: 100, limit: 10 }]
+      })
+      const tame = { retry: { maxAttempts: 3 } }
+      assert.deepStrictEqual(clampOnePolicy(tame), { json: tame, clamped: [] })
+    })
 
     it("leaves a ratio as it is", () => {
       const document = { ...base, budgets: { p: { type: "ratio", ratio: 10 } } }
@@ -243,6 +261,23 @@ describe("DocumentClamp", () => {
         { path: ["policies", "a.*", "hedge", "maxHedges"], value: 3, limit: 1 },
         { path: ["policies", "a.Get", "hedge", "maxHedges"], value: 1, limit: "off" }
       ])
+    })
+
+    it("lowers an entry once, and those below it inherit that", () => {
+      const entries = {
+        "*": sectionsOf({ retry: { maxAttempts: 4 }, hedge: { ...trigger, maxHedges: 3 } }),
+        "a.*": sectionsOf({ idempotent: true }),
+        "a.Get": sectionsOf({ idempotent: true })
+      }
+      assert.deepStrictEqual(clampMerged(entries, {}, false).clamped, [
+        { path: ["policies", "*", "hedge", "maxHedges"], value: 3, limit: 2 }
+      ])
+    })
+
+    it("lowers what inherits its hedges from the defaults alone", () => {
+      const defaults = sectionsOf({ hedge: { ...trigger, maxHedges: 3 } })
+      const entries = { "a.Get": sectionsOf({ retry: { maxAttempts: 10 } }) }
+      assert.strictEqual(maxHedgesOf(clampMerged(entries, defaults, false).set, "a.Get"), "off")
     })
 
     it("lowers the hedges of the defaults where missing keys get them", () => {

@@ -1,112 +1,157 @@
 import { assert, describe, it } from "@effect/vitest"
-import { PolicyDocument } from "@rego/core"
-import type { Gate } from "../src/DocumentGate.ts"
-import * as DocumentGate from "../src/DocumentGate.ts"
-import * as PolicySet from "../src/PolicySet.ts"
+import { Option } from "effect"
+import type { Before, Gate, Verdict } from "../src/DocumentGate.ts"
+import { contentOf, judge } from "../src/DocumentGate.ts"
 import { runNow } from "../src/Steps.ts"
 
-const gate: Gate = {
+const content = (json: unknown) => runNow(contentOf(json))
+
+const fingerprint = (json: unknown): string => content(json).fingerprint
+
+const nested = (depth: number, innermost: unknown): unknown =>
+  depth === 0 ? innermost : { in: nested(depth - 1, innermost) }
+
+const gate = (more: Partial<Gate> = {}): Gate => ({
   provided: {
     isBudget: (name) => name === "default",
     isClassifier: () => false,
     isTrigger: () => false,
     budget: () => undefined
   },
-  onInvalidEntry: "refuse-document",
+  onInvalidEntry: "keep-last-good",
   givesDefaults: true,
-  instance: "pod-1"
-}
+  instance: "a",
+  ...more
+})
+
+const nothing: Before = { inForce: undefined, delivered: undefined, revisions: new Map() }
+
+const accepted = (verdict: Verdict) =>
+  verdict._tag === "Accepted" ? verdict.accepted : assert.fail(JSON.stringify(verdict))
+
+const rejected = (verdict: Verdict) => verdict._tag === "Rejected" ? verdict : assert.fail("was accepted")
+
+const base = { schemaVersion: "1.0", revision: "1", policies: {} }
 
 describe("DocumentGate", () => {
-  describe("a fingerprint", () => {
-    const fingerprintOf = (json: unknown) => runNow(DocumentGate.contentOf(json)).fingerprint
-    const base = { revision: "1", policies: { a: { retry: "off", budget: "b" }, b: { hedge: "off" } } }
-
-    it("does not know the order of fields and entries", () => {
-      const other = { policies: { b: { hedge: "off" }, a: { budget: "b", retry: "off" } }, revision: "1" }
-      assert.strictEqual(fingerprintOf(other), fingerprintOf(base))
+  describe("the fingerprint of a document", () => {
+    it("is that of any other order of its fields and entries", () => {
+      const a = { x: 1, y: [1, { p: 1, q: 2 }], policies: { a: { m: 1, n: 2 }, b: {} } }
+      const b = { policies: { b: {}, a: { n: 2, m: 1 } }, y: [1, { q: 2, p: 1 }], x: 1 }
+      assert.strictEqual(fingerprint(a), fingerprint(b))
+      const bare = Object.assign(Object.create(null) as object, { x: 1 })
+      assert.strictEqual(fingerprint(bare), fingerprint({ x: 1 }))
     })
 
-    const others: ReadonlyArray<readonly [string, unknown]> = [
-      ["another value", { ...base, policies: { ...base.policies, b: { hedge: "on" } } }],
-      ["entries that have changed places", { ...base, policies: { a: base.policies.b, b: base.policies.a } }],
-      ["an entry less", { ...base, policies: { a: base.policies.a } }],
-      ["no policies", { revision: "1" }],
-      ["policies that are none", { revision: "1", policies: null }],
-      ["another revision", { ...base, revision: "2" }],
-      ["a field of a policy beside the policies", {
-        revision: "1",
-        policies: { a: base.policies.a },
-        b: { hedge: "off" }
-      }]
-    ]
-    for (const [what, other] of others) {
-      it(`tells ${what}`, () => {
-        assert.notStrictEqual(fingerprintOf(other), fingerprintOf(base))
-      })
-    }
+    it("is another one where anything else is different", () => {
+      const values = [
+        undefined,
+        null,
+        "null",
+        "undefined",
+        0,
+        1,
+        "1",
+        true,
+        "true",
+        false,
+        [],
+        {},
+        [1, 2],
+        [2, 1],
+        ["1,2"],
+        [[1], 2],
+        { a: 1 },
+        { a: "1" },
+        { b: 1 },
+        new Map(),
+        new (class extends Array {})(),
+        NaN,
+        10n
+      ]
+      const prints = values.flatMap((value) => [
+        fingerprint(value),
+        fingerprint({ field: value }),
+        fingerprint({ policies: { a: value } }),
+        fingerprint({ policies: { b: value } })
+      ])
+      // what has no fields and is a plain list, or none, may look alike
+      assert.strictEqual(new Set(prints).size, prints.length)
+    })
+
+    it("takes no account of what is nested without need, nor of what holds itself", () => {
+      assert.notStrictEqual(fingerprint(nested(32, 1)), fingerprint(nested(32, 2)))
+      assert.strictEqual(fingerprint(nested(40, 1)), fingerprint(nested(40, 2)))
+      const circular: Record<string, unknown> = {}
+      circular["self"] = circular
+      assert.isString(fingerprint(circular))
+      assert.isString(fingerprint({ policies: circular }))
+    })
   })
 
-  describe("entries that say the same", () => {
-    const entriesOf = (policies: Readonly<Record<string, unknown>>): ReadonlyArray<unknown> =>
-      Object.values((runNow(DocumentGate.contentOf({ policies })).json as { readonly policies: object }).policies)
-
-    it("become one object, whatever the order of their fields", () => {
-      const [a, b, c] = entriesOf({
-        a: { retry: "off", timeout: { overall: "1 second" } },
-        b: { timeout: { overall: "1 second" }, retry: "off" },
-        c: { timeout: { overall: "2 seconds" }, retry: "off" }
-      })
-      assert.strictEqual(a, b)
-      assert.notStrictEqual(b, c)
-    })
-
-    it("are read with what each of them inherits and in the order in which they were written", () => {
-      const verdict = DocumentGate.judge(
-        gate,
-        { inForce: undefined, delivered: undefined, revisions: new Map() },
-        {
-          schemaVersion: "1.0",
-          revision: "1",
-          policies: { "b.*": { timeout: { overall: "1 second" } }, "b.A": { retry: "off" }, "a.A": { retry: "off" } }
-        },
-        true
-      )
-      assert(verdict._tag === "Accepted")
-      assert.deepStrictEqual(Object.keys(verdict.accepted.document.policies), ["b.*", "b.A", "a.A"])
-      assert.strictEqual(verdict.accepted.document.policies["b.A"], verdict.accepted.document.policies["a.A"])
-      assert.notDeepEqual(PolicySet.merged(verdict.accepted.set, "b.A"), PolicySet.merged(verdict.accepted.set, "a.A"))
-    })
-
-    // A source may answer what is no JSON, and text that looks the same is not the same value.
-    const loop: Record<string, unknown> = {}
-    loop["self"] = loop
-    const twins: ReadonlyArray<readonly [string, unknown, unknown]> = [
-      ["a date and no fields", {}, new Date(0)],
-      ["a number and a big one", { a: 1 }, { a: 1n }],
-      ["a big number twice", { a: 1n }, { a: 1n }],
-      ["text and nothing", { a: "undefined" }, { a: undefined }],
-      ["functions", { a: Math.max }, { a: Math.max }],
-      ["two that hold themselves", loop, { self: loop }],
-      ["a map and a set", { a: new Map() }, { a: new Set() }]
-    ]
-    for (const [what, a, b] of twins) {
-      it(`stay two objects where they are no JSON: ${what}`, () => {
-        const entries = entriesOf({ a, b })
-        assert.strictEqual(entries[0], a)
-        assert.strictEqual(entries[1], b)
-      })
+  it("entries that say the same become one object, unless they hold what has no JSON", () => {
+    const json = {
+      policies: {
+        a: { x: 1, y: 2 },
+        b: { y: 2, x: 1 },
+        c: { x: 2 },
+        d: { when: new Date(0) },
+        e: { when: new Date(1) }
+      }
     }
+    const { policies } = content(json).json as typeof json
+    assert.strictEqual(policies.b as object, policies.a)
+    assert.notStrictEqual(policies.c as object, policies.a)
+    assert.strictEqual(policies.e, json.policies.e)
+    const single = { policies: { a: {} } }
+    assert.strictEqual(content(single).json, single)
+  })
 
-    it("that are wrong are each told with their own path", () => {
-      const wrong = { retry: { maxAttempts: "three" } }
-      const read = PolicyDocument.read({
-        schemaVersion: "1.0",
-        revision: "1",
-        policies: { "a.A": wrong, "a.B": wrong }
-      })
-      assert(read.document === undefined)
-      assert.deepStrictEqual(read.issues.map(({ path }) => path[1]), ["a.A", "a.B"])
+  describe("a document that is refused", () => {
+    it("is known by its revision, where it has one", () => {
+      const revision = (json: unknown) => rejected(judge(gate(), nothing, json, false)).revision
+      assert.deepStrictEqual(revision({ revision: "7" }), Option.some("7"))
+      for (const json of [{ revision: "" }, { revision: 7 }, {}, null, 7, "7"]) {
+        assert.deepStrictEqual(revision(json), Option.none(), JSON.stringify(json))
+      }
+    })
+
+    it("is one whose revision had another content before", () => {
+      const before = (print: string): Before => ({ ...nothing, revisions: new Map([["1", print]]) })
+      assert.strictEqual(accepted(judge(gate(), before(fingerprint(base)), base, true)).document.revision, "1")
+      const { issues } = rejected(judge(gate(), before("other"), base, true))
+      assert.deepStrictEqual(issues.map(({ path }) => path), [["revision"]])
+      assert.include(issues[0]!.message, "revision_reused")
+    })
+  })
+
+  describe("a name that is not known here", () => {
+    const unknown = { retry: { maxAttempts: 2 }, budget: "new" }
+    const known = { retry: { maxAttempts: 3 } }
+    const inForce =
+      accepted(judge(gate(), nothing, { ...base, defaults: known, policies: { a: known } }, false)).document
+
+    it("in the defaults leaves the last good ones in force, or one attempt", () => {
+      const json = { ...base, defaults: unknown, policies: { a: known } }
+      const kept = accepted(judge(gate(), { ...nothing, inForce }, json, false))
+      assert.deepStrictEqual(kept.document.defaults, inForce.defaults)
+      assert.deepStrictEqual(kept.issues.map(({ path }) => path), [["defaults", "budget"]])
+      const first = accepted(judge(gate(), nothing, json, false))
+      assert.deepStrictEqual(first.document.defaults, { retry: "off", hedge: "off" })
+    })
+
+    it("in an entry leaves its last good version in force, or one attempt; there are no defaults where none were", () => {
+      const json = { ...base, policies: { a: unknown, b: unknown } }
+      const { document, issues } = accepted(judge(gate(), { ...nothing, inForce }, json, false))
+      assert.deepStrictEqual(document.policies, { a: inForce.policies["a"]!, b: { retry: "off", hedge: "off" } })
+      assert.isFalse("defaults" in document)
+      assert.deepStrictEqual(issues.map(({ path }) => path.join(".")), ["policies.a.budget", "policies.b.budget"])
+    })
+
+    it("refuses the document where the application wants that", () => {
+      const strict = gate({ onInvalidEntry: "refuse-document" })
+      const json = { ...base, defaults: unknown }
+      assert.lengthOf(rejected(judge(strict, { ...nothing, inForce }, json, false)).issues, 1)
     })
   })
 })

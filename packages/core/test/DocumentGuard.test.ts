@@ -41,6 +41,15 @@ describe("DocumentGuard", () => {
       policies({ timeout: { overall: "1 second", perAttempt: 5 } }),
       [`policies.a.timeout.perAttempt: must not fall below a tenth of what the key has now (1s), got 5ms: ${hint}`]
     ],
+    [
+      "timeouts of a call and of its attempts, each for itself",
+      policies({ timeout: { overall: "10 seconds", perAttempt: "5 seconds" } }),
+      policies({ timeout: { overall: "500 millis", perAttempt: "100 millis" } }),
+      [
+        `policies.a.timeout.overall: must not fall below a tenth of what the key has now (10s), got 500ms: ${hint}`,
+        `policies.a.timeout.perAttempt: must not fall below a tenth of what the key has now (5s), got 100ms: ${hint}`
+      ]
+    ],
     ["attempts raised more than threefold", policies(retry(3)), policies(retry(10)), [
       `policies.a.retry.maxAttempts: attempts × (1 + hedges) must not rise above three times what the key has now (3), ` +
       `got 10: ${hint}`
@@ -178,6 +187,22 @@ describe("DocumentGuard", () => {
       DocumentGuard.issues(documentOf(before), documentOf(after), true).map((issue) => formatAll([issue]))
     const cut = (path: string) =>
       `${path}.timeout.overall: must not fall below a tenth of what the key has now (10s), got 10ms: ${hint}`
+
+    it("cannot compare a budget that is no share of the traffic, whatever side it is on", () => {
+      const provided = policies({ retry: {}, budget: "own" })
+      assert.deepStrictEqual(guard(provided, ratio(0.5)), [])
+      assert.deepStrictEqual(guard(ratio(0.1), provided), [])
+    })
+
+    it("compares two policies of one key where there is no document", () => {
+      const sections = (policy: object) => documentOf({ policies: { a: policy } }).policies["a"]!
+      const between = (before: object, after: object) =>
+        DocumentGuard.between(sections(before), sections(after)).map(({ path }) => path.join("."))
+      assert.deepStrictEqual(between(overall("10 seconds"), overall("999 millis")), ["timeout.overall"])
+      assert.deepStrictEqual(between(retry(3), retry(10)), ["retry.maxAttempts"])
+      assert.deepStrictEqual(between({ budget: "none" }, { budget: "unlimited" }), ["budget"])
+      assert.deepStrictEqual(between(retry(3), retry(9)), [])
+    })
 
     it("refuses large steps of the defaults", () => {
       const [before, after] = [{ defaults: overall("10 seconds") }, { defaults: overall(10) }]

@@ -345,6 +345,17 @@ describe("PolicyLayer.live", () => {
         }))
     }
 
+    it.effect("that no longer defines a budget which is provided is judged by that one", () =>
+      Effect.gen(function*() {
+        const running = yield* live({
+          first: [{ budgets: { p: { type: "tokenBucket", capacity: 2, refillPerSecond: 1 } }, ...retry(2) }],
+          registries: Budget.layer("p", Budget.unlimited) as unknown as Layer.Layer<never>
+        })
+        yield* running.publish({ revision: "2", ...retry(3, { budget: { name: "p", retryCost: 3 } }) })
+        assert.deepStrictEqual((yield* running.status).rejected, Option.none())
+        assert.strictEqual(yield* attemptsOf(running), 3)
+      }))
+
     it.effect("that is refused again and again is logged once and counted each time", () =>
       Effect.gen(function*() {
         const running = yield* live({ first: [retry(2)] })

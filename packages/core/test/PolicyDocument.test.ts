@@ -213,6 +213,15 @@ describe("PolicyDocument", () => {
       ["a version that is none", { ...base, schemaVersion: "1" }, [
         "schemaVersion: must be \"major.minor\", got \"1\""
       ]],
+      ["a version of two digits", { ...base, schemaVersion: "10.0" }, [
+        "schemaVersion: must have the major version 1, got \"10.0\""
+      ]],
+      ["a version with something before it", { ...base, schemaVersion: "v1.0" }, [
+        "schemaVersion: must be \"major.minor\", got \"v1.0\""
+      ]],
+      ["a version with something behind it", { ...base, schemaVersion: "1.0.0" }, [
+        "schemaVersion: must be \"major.minor\", got \"1.0.0\""
+      ]],
       ["a version that is a number", { ...base, schemaVersion: 1 }, ["schemaVersion: Expected string, got 1"]],
       ["an empty revision", { ...base, revision: "" }, [
         "revision: Expected a value with a length of at least 1, got \"\""

@@ -1,7 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Policy } from "@rego/core"
-import { Attempt, Backoff, Budget, Hedge, PolicyKey, PolicyLayer, PolicyProvider, Rego, Timeline } from "@rego/core"
-import { Effect, Layer, Option } from "effect"
+import {
+  Attempt,
+  Backoff,
+  Budget,
+  Hedge,
+  Policy,
+  PolicyKey,
+  PolicyLayer,
+  PolicyProvider,
+  Rego,
+  Timeline
+} from "@rego/core"
+import { Duration, Effect, Layer, Option } from "effect"
 import type { Line, Policies } from "./support.ts"
 import {
   assertDiesWith,
@@ -27,6 +37,70 @@ const keysOf = (layer: Policies, texts: ReadonlyArray<string>, log?: Array<Line>
 // a layer of its own for each test: one that is built often says so
 const any = () => PolicyLayer.make({ policies: { "*": {} } })
 const messages = (log: ReadonlyArray<Line>) => log.map(({ level, message }) => `${level} ${message}`)
+
+const status = (more: Partial<PolicyProvider.PolicyStatus>): PolicyProvider.PolicyStatus => ({
+  revision: "7",
+  source: "live",
+  age: Option.none(),
+  lastError: Option.none(),
+  storeError: Option.none(),
+  rejected: Option.none(),
+  rolledBack: false,
+  clamped: [],
+  issues: [],
+  off: [],
+  hedgeOff: [],
+  overrides: [],
+  ...more
+})
+
+describe("PolicyProvider rendering", () => {
+  const head = (more: Partial<PolicyProvider.PolicyStatus>) => PolicyProvider.render(status(more))
+
+  it("names what is in force, once where it has no revision of its own, with its age where nobody confirms it", () => {
+    const age = Option.some(Duration.seconds(90))
+    assert.strictEqual(head({}), "policy 7, live")
+    assert.strictEqual(head({ age }), "policy 7, live")
+    assert.strictEqual(head({ revision: "local", source: "local" }), "policy local")
+    assert.strictEqual(head({ source: "stale", age }), "policy 7, stale, 1m 30s old")
+    assert.strictEqual(head({ source: "bundled" }), "policy 7, bundled")
+    assert.strictEqual(head({ rolledBack: true }), "policy 7, live, rolled back")
+  })
+
+  it("has a line for each thing that is not as it should be", () => {
+    const until = 60_000
+    const rejected = (revision: Option.Option<string>) =>
+      head({ rejected: Option.some({ revision, at: 0, issues: [] }) }).split("\n")[1]
+    assert.strictEqual(rejected(Option.some("8")), "refused at 1970-01-01T00:00:00.000Z: 8")
+    assert.strictEqual(rejected(Option.none()), "refused at 1970-01-01T00:00:00.000Z: a document without a revision")
+    const lines = head({
+      clamped: [{ path: ["policies", "a.*", "retry", "maxAttempts"], value: 50, limit: 10 }],
+      off: [{ pattern: "a.*", until: Option.none() }],
+      hedgeOff: [{ pattern: "b.*", until: Option.some(until) }],
+      overrides: [
+        { pattern: "c.*", change: "off", until },
+        { pattern: "d.*", change: Policy.make({}), until }
+      ]
+    })
+    assert.deepStrictEqual(lines.split("\n").slice(1), [
+      "clamped policies[\"a.*\"].retry.maxAttempts: 50 to 10",
+      "off a.*",
+      "hedges off b.* until 1970-01-01T00:01:00.000Z",
+      "override c.* until 1970-01-01T00:01:00.000Z: off",
+      "override d.* until 1970-01-01T00:01:00.000Z"
+    ])
+  })
+
+  it("tells of each field what came, went, or became another", () => {
+    const differences = [
+      { path: ["a"], before: undefined, after: 1 },
+      { path: ["b"], before: 1, after: undefined },
+      { path: ["c"], before: 1, after: 2 }
+    ]
+    const text = PolicyProvider.renderChange({ status: status({}), previous: Option.some("6"), differences })
+    assert.deepStrictEqual(text.split("\n").slice(1), ["+ a: 1", "- b: 1", "  c: 1 to 2"])
+  })
+})
 
 describe("PolicyProvider", () => {
   describe("keys that are no keys", () => {

@@ -5,7 +5,19 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Attempt, Backoff, Hedge, Rego } from "@rego/core"
 import type { Policy, Timeline } from "@rego/core"
-import { Context, Deferred, Effect, Exit, Fiber, Layer, Logger, ManagedRuntime, Option, Scheduler } from "effect"
+import {
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  ManagedRuntime,
+  Option,
+  Schedule,
+  Scheduler
+} from "effect"
 import { setImmediate, setTimeout } from "node:timers/promises"
 import { describeExit, key, policies } from "./probes.ts"
 
@@ -16,10 +28,11 @@ const until = async (holds: () => boolean): Promise<void> => {
   }
 }
 
-/** Lets one fiber wait before its next step, from `hold` on. */
+/** Lets one fiber wait before its next step, from the instant on in which it is held. */
 class Holding extends Scheduler.MixedScheduler {
   held: Fiber.Fiber<unknown, unknown> | undefined = undefined
   waits = false
+  private from = 1
   private readonly tasks: Array<() => void>
   constructor() {
     const tasks: Array<() => void> = []
@@ -31,9 +44,18 @@ class Holding extends Scheduler.MixedScheduler {
   }
 
   override shouldYield(fiber: Fiber.Fiber<unknown, unknown>): boolean {
-    if (fiber !== this.held) return false
+    if (fiber !== this.held || fiber.currentOpCount < this.from) return false
     this.waits = true
     return true
+  }
+
+  /** Lets it do what it waits before, and keeps it waiting before what comes after that. */
+  async step(): Promise<void> {
+    // to go on after a yield is a step of its own
+    this.from = 3
+    this.tasks.splice(0).forEach((task) => task())
+    await setImmediate()
+    this.from = 1
   }
 
   async release(): Promise<void> {
@@ -189,6 +211,45 @@ describe("Executor, when a timer has rung and the caller is kept waiting", () =>
       assert.deepStrictEqual(attempts.started, ["0.0"])
     }))
 
+  it("takes an answer that comes between what two timers ask for that rang meanwhile", () =>
+    withHeldCall(hedged, async ({ attempts, call, scheduler }) => {
+      await setTimeout(80)
+      await scheduler.step()
+      assert.deepStrictEqual([attempts.started, attempts.interrupted], [["0.0", "0.1"], []])
+      attempts.end("0.1", Exit.succeed("hedge"))
+      await setImmediate()
+      await scheduler.release()
+      assert.strictEqual(await exitOf(call), "success hedge")
+      assert.deepStrictEqual(endsOf(call), ["interrupted_loser", "returned"])
+    }))
+
+  const hedgedTwice = (trigger: Hedge.Trigger | Schedule.Schedule<unknown, Hedge.State>) => ({
+    hedge: { trigger, maxHedges: 2 },
+    timeout: { overall: "20 seconds" } as const
+  })
+
+  it("starts one hedge where a failure starts it meanwhile, and the next one its delay later", () =>
+    withHeldCall(hedgedTwice(Hedge.after(20)), async ({ attempts, call, scheduler }) => {
+      attempts.end("0.0", Exit.fail("no"))
+      await setImmediate()
+      assert.deepStrictEqual(attempts.started, ["0.0", "0.1"])
+      await scheduler.release()
+      assert.deepStrictEqual(attempts.started, ["0.0", "0.1"])
+      await until(() => attempts.started.length === 3)
+      attempts.end("0.2", Exit.succeed("second hedge"))
+      assert.strictEqual(await exitOf(call), "success second hedge")
+    }))
+
+  it("starts one hedge where a failure starts it meanwhile, and the next would come after the deadline", () =>
+    withHeldCall(hedgedTwice(Schedule.exponential(20, 1_000)), async ({ attempts, call, scheduler }) => {
+      attempts.end("0.0", Exit.fail("no"))
+      await setImmediate()
+      await scheduler.release()
+      assert.deepStrictEqual(attempts.started, ["0.0", "0.1"])
+      attempts.end("0.1", Exit.succeed("hedge"))
+      assert.strictEqual(await exitOf(call), "success hedge")
+    }))
+
   it("ends at the deadline that passed meanwhile", () =>
     withHeldCall({ ...hedged, timeout: { overall: 60 } }, async ({ attempts, call, scheduler }) => {
       await setTimeout(80)
@@ -218,6 +279,21 @@ describe("Executor, with a scheduler that yields as often as it can", () => {
     )
     assert.isTrue(Exit.hasInterrupts(exit))
     assert.deepStrictEqual(started.filter((id) => id.endsWith(".0")).length, 6)
+    await runtime.dispose()
+  })
+})
+
+describe("Executor, when a timer has rung and the caller has an observer that throws", () => {
+  it("goes on ringing for other calls", async () => {
+    const runtime = runtimeOf({ timeout: { overall: 20 } })
+    const call = Rego.resilient(Effect.never, key)
+    const observed = runtime.runFork(call)
+    const other = runtime.runFork(call)
+    observed.addObserver(() => {
+      throw new Error("of an observer")
+    })
+    await until(() => other.pollUnsafe() !== undefined)
+    assert.strictEqual(describeExit(await runtime.runPromiseExit(call)), "failure DeadlineExceeded")
     await runtime.dispose()
   })
 })
