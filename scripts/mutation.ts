@@ -1,6 +1,7 @@
 /**
  * Mutation tests of `packages/core/src`: does a test fail when an expression is changed? `npm run mutation -- --module Retry`
- * changes a copy of the repository, so that work can go on meanwhile, and writes the report of all modules anew.
+ * changes a copy of the repository, so that work can go on meanwhile, and writes the report of all modules anew. Several
+ * modules share one process, which saves the start, and each other's tests.
  * `--render` only writes the page, after a judgement was added to `judgements.json`.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
@@ -40,28 +41,52 @@ const render = (report: Report): void => {
   writeFileSync(join(kept, "README.md"), page(report, judgements, unmeasured))
 }
 
-const measure = async (module: string): Promise<void> => {
+const pathOf = (folder: string, test: string): string => join(folder, `packages/core/test/${test}.test.ts`)
+
+/** A copy of a module in which a switch chooses what is changed. */
+const prepare = async (folder: string, module: string) => {
   if (!modules.includes(module)) throw new Error(`there is no packages/core/src/${module}.ts`)
-  const folder = join(root, ".mutation", values.queue ?? "copy")
-  await copyTo(folder)
-  const tests = testsOf(module).filter((name) => existsSync(join(root, `packages/core/test/${name}.test.ts`)))
   const source = join(folder, "packages/core/src", `${module}.ts`)
   const text = readFileSync(source, "utf8")
-  const { code, mutants } = await instrument(source, text)
+  const { code, mutants } = await instrument(source, text, module)
   writeFileSync(source, code)
-  const place = { folder, tests: tests.map((name) => join(folder, `packages/core/test/${name}.test.ts`)) }
-  const fates = await runMutants(place, mutants.map(({ id }) => id))
-  const result = resultOf(text, tests, mutants, fates)
-  const all = { ...readReport(), [module]: result }
+  const tests = testsOf(module).filter((name) => existsSync(pathOf(folder, name)))
+  return { module, text, mutants, tests, file: tests.includes(module) ? pathOf(folder, module) : undefined }
+}
+
+const keep = (results: Report): void => {
+  const all = { ...readReport(), ...results }
   const report = Object.fromEntries(Object.entries(all).toSorted(([a], [b]) => a < b ? -1 : 1))
   writeFileSync(join(kept, "report.json"), `${JSON.stringify(report, undefined, 2)}\n`)
   render(report)
-  const { killed, survivors, timedOut } = result
-  console.log(
-    `${module}: ${mutants.length} mutants, ${killed} killed, ${timedOut} timed out, ${survivors.length} survived`
-  )
+  for (const [module, { killed, mutants, survivors, timedOut }] of Object.entries(results)) {
+    console.log(`${module}: ${mutants} mutants, ${killed} killed, ${timedOut} timed out, ${survivors.length} survived`)
+  }
+}
+
+/** In one process, with the tests of all of them. */
+const measure = async (names: ReadonlyArray<string>): Promise<void> => {
+  const folder = join(root, ".mutation", values.queue ?? "copy")
+  await copyTo(folder)
+  const prepared: Array<Awaited<ReturnType<typeof prepare>>> = []
+  for (const name of names) prepared.push(await prepare(folder, name))
+  const parts = prepared.map(({ file, mutants, tests }) => ({
+    mutants: mutants.map(({ id }) => id),
+    tests: tests.map((test) => pathOf(folder, test)),
+    file
+  }))
+  const place = {
+    folder,
+    tests: [...new Set(parts.flatMap(({ tests }) => tests))],
+    own: parts.flatMap(({ file }) => file === undefined ? [] : [file])
+  }
+  const fates = await runMutants(place, parts)
+  const listed = (tests: ReadonlyArray<string>) => [...new Set([...tests, ...prepared.flatMap((other) => other.tests)])]
+  keep(Object.fromEntries(
+    prepared.map(({ module, mutants, tests, text }) => [module, resultOf(text, listed(tests), mutants, fates)])
+  ))
 }
 
 mkdirSync(kept, { recursive: true })
-for (const module of values.module ?? []) await measure(module)
+if (values.module !== undefined) await measure(values.module)
 if (values.render === true) render(readReport())

@@ -31,6 +31,9 @@ const SLOW_MILLIS = 250
 const SLOW_OWN_MILLIS = 1_000
 const MAX_MILLIS = 1_200
 
+/** Not in a process in which mutants have left things behind. */
+const ofMemory = /can be collected/
+
 const MAX_HANGS = 60
 
 const key = "__rego_mutation__"
@@ -109,10 +112,11 @@ const millisOfCpu = (): number => {
 }
 
 const measureAll = async (
-  { files, log }: Job,
+  { log, own }: Job,
   tasks: ReadonlyArray<Task>,
   loaded: ReadonlySet<string>
 ): Promise<Control> => {
+  const say = speaker(log)
   const reach: Record<string, Array<number>> = {}
   const tests: Array<Measured> = []
   for (const [index, task] of tasks.entries()) {
@@ -124,11 +128,12 @@ const measureAll = async (
     const before = millisOfCpu()
     const { end, turns } = await runTest(task, Infinity)
     const millis = millisOfCpu() - before
-    if (end !== "passed") speaker(log)({ spoiled: nameOf(task), by: BEFORE })
-    if (end !== "passed") throw new Error(`fails without a mutant: ${nameOf(task)}`)
-    const isFirst = suitesOf(task)[1]?.name === files[0]
-    const isSlow = millis > (isFirst ? SLOW_OWN_MILLIS : SLOW_MILLIS)
-    tests.push({ name: nameOf(task), millis, turns, hits: theSwitch.hits, isFirst, isSlow })
+    const isUnfit = end !== "passed" || ofMemory.test(task.name)
+    say(isUnfit ? { unfit: nameOf(task) } : { alive: true })
+    const file = suitesOf(task)[1]!.name
+    const isOwn = own.includes(file)
+    const isSlow = millis > (isOwn ? SLOW_OWN_MILLIS : SLOW_MILLIS)
+    tests.push({ name: nameOf(task), file, millis, turns, hits: theSwitch.hits, isOwn, isSlow, isUnfit })
   }
   theSwitch.cover = undefined
   return { tests, reach, loaded: [...loaded] }
@@ -149,6 +154,7 @@ interface Suspect {
  */
 class Court {
   isSpoiled = false
+  private readonly unfit = new Set<number>()
   private readonly say: (line: Line) => void
   private readonly kills: Array<number>
   private saidAt = performance.now()
@@ -160,6 +166,21 @@ class Court {
     this.control = control
     this.isTrusting = isAlone
     this.kills = control.tests.map(() => 0)
+    control.tests.forEach(({ isUnfit }, index) => {
+      if (isUnfit) this.unfit.add(index)
+    })
+  }
+
+  /** A test that fails without a mutant, in this process, proves nothing of one. */
+  async sift(tasks: ReadonlyArray<Task>, indices: ReadonlyArray<number>): Promise<void> {
+    this.say({ id: BEFORE })
+    for (const index of this.worthIt(indices)) {
+      this.showLife()
+      if (await this.run("", tasks[index]!, index) === "passed") continue
+      this.unfit.add(index)
+      this.say({ unfit: nameOf(tasks[index]!) })
+    }
+    this.say({ id: BEFORE, end: "passed" })
   }
 
   async judge({ controls, id, indices, tasks }: Suspect): Promise<End> {
@@ -169,7 +190,7 @@ class Court {
       const end = await this.run(id, tasks[index]!, index)
       if (end === "passed") continue
       const test = nameOf(tasks[index]!)
-      if (!this.isTrusting && id !== BEFORE && await this.run("", controls[index]!, index) !== "passed") {
+      if (!this.isTrusting && await this.run("", controls[index]!, index) !== "passed") {
         this.isSpoiled = true
         this.say({ spoiled: test, by: id })
         return end
@@ -185,11 +206,12 @@ class Court {
   /** Own tests all, and of the others the quickest ones: every survivor waits for all of them. */
   private worthIt(indices: ReadonlyArray<number>): ReadonlyArray<number> {
     const { tests } = this.control
-    const quick = indices.filter((index) => !tests[index]!.isSlow)
+    const fit = indices.filter((index) => !this.unfit.has(index))
+    const quick = fit.filter((index) => !tests[index]!.isSlow)
     let millis = 0
-    const chosen = (quick.length > 0 ? quick : indices).toSorted((a, b) => tests[a]!.millis - tests[b]!.millis)
-      .filter((index) => tests[index]!.isFirst || (millis += tests[index]!.millis) <= MAX_MILLIS)
-    return chosen.length > 0 ? chosen : indices
+    const chosen = (quick.length > 0 ? quick : fit).toSorted((a, b) => tests[a]!.millis - tests[b]!.millis)
+      .filter((index) => tests[index]!.isOwn || (millis += tests[index]!.millis) <= MAX_MILLIS)
+    return chosen.length > 0 ? chosen : fit
   }
 
   /** Tests that found many mutants find more, at little cost: the order changes no fate. */
@@ -238,12 +260,12 @@ const runTogether = async (job: Job): Promise<void> => {
     const indices = tasks.map((_, index) => index)
     const whole = { tasks, controls: tasks, indices }
     if (job.control === undefined) say({ control })
-    else await court.judge({ ...whole, id: BEFORE })
+    else await court.sift(tasks, indices)
     // what passes twice passes again: only the mutant can make the difference
     if (job.isAlone) {
-      const own = { ...whole, id: BEFORE, indices: control.reach[job.mutants[0]!]! }
-      await court.judge(own)
-      await court.judge(own)
+      const own = control.reach[job.mutants[0]!]!
+      await court.sift(tasks, own)
+      await court.sift(tasks, own)
     }
     let hangs = 0
     for (const id of together(job.mutants, control).slice(0, MAX_TOGETHER)) {
@@ -274,7 +296,8 @@ const runApart = async (job: Job): Promise<void> => {
       const own = tasks.get(id) ?? []
       say({ id })
       // tests that a mutant makes disappear are missed
-      if (own.length !== control.tests.length) say({ id, end: "failed", test: "the number of tests" })
+      if (id === BEFORE) await court.sift(own, own.map((_, index) => index))
+      else if (own.length !== control.tests.length) say({ id, end: "failed", test: "the number of tests" })
       else await court.judge({ id, tasks: own, controls, indices: own.map((_, index) => index) })
     }
     say({ done: true })

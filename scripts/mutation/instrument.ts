@@ -55,9 +55,17 @@ const silent = {
   fatal: () => {}
 }
 
+/** The numbers of several modules in one process must differ. */
+const numbered = (code: string, module: string): string =>
+  code.replaceAll(
+    /(stryMutAct_9fa48|stryCov_9fa48)\(([^()]*)\)/g,
+    (_, name: string, ids: string) => `${name}(${ids.replaceAll(/"(\d+)"/g, `"${module}:$1"`)})`
+  )
+
 export const instrument = async (
   name: string,
-  content: string
+  content: string,
+  module = "m"
 ): Promise<{ readonly code: string; readonly mutants: ReadonlyArray<Mutant> }> => {
   const instrumenter = new Instrumenter(silent)
   const { files: [file], mutants } = await instrumenter.instrument(
@@ -65,10 +73,10 @@ export const instrument = async (
     { plugins: null, excludedMutations: [], ignorers: [] }
   )
   return {
-    code: mutants.length === 0 ? content : withHeader(file!.content),
+    code: mutants.length === 0 ? content : numbered(withHeader(file!.content), module),
     // lines and columns from 1, as editors count them
     mutants: mutants.map(({ id, location, replacement }) => ({
-      id,
+      id: `${module}:${id}`,
       replacement,
       location: { start: counted(location.start), end: counted(location.end) }
     }))

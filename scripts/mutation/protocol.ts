@@ -9,10 +9,13 @@ export interface Measured {
   readonly turns: number
   /** how often it came by a place that has a mutant */
   readonly hits: number
-  /** of the first file */
-  readonly isFirst: boolean
+  readonly file: string
+  /** of a file that is named like a module that is changed */
+  readonly isOwn: boolean
   /** asked only where there is no other */
   readonly isSlow: boolean
+  /** not asked at all */
+  readonly isUnfit: boolean
 }
 
 export interface Control {
@@ -25,6 +28,8 @@ export interface Control {
 
 export interface Job {
   readonly files: ReadonlyArray<string>
+  /** those of them that are named like a module that is changed */
+  readonly own: ReadonlyArray<string>
   readonly log: string
   /** `undefined` where this is to be found out */
   readonly control: Control | undefined
@@ -40,6 +45,8 @@ export type Line =
   | { readonly id: string; readonly end?: End; readonly test?: string; readonly millis?: number }
   | { readonly alive: true }
   | { readonly done: true }
+  /** a test that fails without a mutant */
+  | { readonly unfit: string }
   /** a test that fails without a mutant since this one was in force: the last line of its process */
   | { readonly spoiled: string; readonly by: string }
 

@@ -23,6 +23,15 @@ export interface Place {
   readonly folder: string
   /** absolute paths */
   readonly tests: ReadonlyArray<string>
+  readonly own: ReadonlyArray<string>
+}
+
+/** A module among those that share a process. */
+export interface Part {
+  readonly mutants: ReadonlyArray<string>
+  readonly tests: ReadonlyArray<string>
+  /** the one that is named like it */
+  readonly file: string | undefined
 }
 
 const configOf = (folder: string) => ({
@@ -62,9 +71,9 @@ const readLog = (log: string): ReadonlyArray<Line> =>
   existsSync(log) ? readFileSync(log, "utf8").trim().split("\n").map((line) => JSON.parse(line)) : []
 
 /** Runs a few mutants, until they are done or one of them stalls; answers what they said. */
-const runOnce = async (place: Place, task: Omit<Job, "files" | "log">): Promise<ReadonlyArray<Line>> => {
+const runOnce = async (place: Place, task: Omit<Job, "files" | "own" | "log">): Promise<ReadonlyArray<Line>> => {
   const log = join(place.folder, "mutants.log")
-  writeFiles(place, { ...task, files: place.tests, log })
+  writeFiles(place, { ...task, files: place.tests, own: place.own, log })
   const args = ["-n", "19", "vitest", "run", "--config", "vitest.mutation.config.ts", "--reporter=dot"]
   let seen = 0
   let since = performance.now()
@@ -77,7 +86,7 @@ const runOnce = async (place: Place, task: Omit<Job, "files" | "log">): Promise<
   const lines = readLog(log)
   for (const line of lines) {
     if ("spoiled" in line) console.log(`spoiled by ${line.by}: ${line.spoiled}`)
-    if ("id" in line && line.id === BEFORE && line.end === "failed") console.log(line)
+    if ("unfit" in line) console.log(`not asked, because it fails without a mutant: ${line.unfit}`)
   }
   if (process.env["KEEP"]) writeFileSync(`${process.env["KEEP"]}/${Date.now()}.log`, readFileSync(log))
   return lines
@@ -126,24 +135,25 @@ interface Mission {
 }
 
 /** In as many processes as it takes. */
-const runAll = async (place: Place, mission: Mission, most: number): Promise<Fates> => {
+const runAll = async (place: Place, mission: Mission, most: number, spoiler?: string): Promise<Fates> => {
   const fates = new Map<string, Status>()
-  const alone = new Set<string>()
+  const alone = new Set(spoiler === undefined ? [] : [spoiler])
   let size = most
   let waiting = mission.mutants
   while (waiting.length > 0) {
-    const isAlone = alone.has(waiting[0]!)
-    const mutants = isAlone ? waiting.slice(0, 1) : waiting.filter((id) => !alone.has(id)).slice(0, size)
+    const apart = waiting.find((id) => alone.has(id))
+    const isAlone = apart !== undefined
+    const mutants = isAlone ? [apart] : waiting.slice(0, size)
     const lines = await runOnce(place, { ...mission, isAlone, mutants })
     const found = fatesOf(mutants, lines)
-    const { spoiler } = stopperIn(mutants, lines)
-    if (found.size === 0 && mutants.length === 1 && spoiler === undefined) {
+    const stopper = stopperIn(mutants, lines).spoiler
+    if (found.size === 0 && mutants.length === 1 && stopper === undefined) {
       throw new Error(`see ${place.folder}/mutation.log`)
     }
     for (const [id, status] of found) fates.set(id, status)
-    if (spoiler !== undefined) alone.add(spoiler)
+    if (stopper !== undefined) alone.add(stopper)
     // an import may have failed as a whole: fewer of them say which one
-    size = found.size === 0 && spoiler === undefined ? Math.ceil(mutants.length / 4) : most
+    size = found.size === 0 && stopper === undefined ? Math.ceil(mutants.length / 4) : most
     waiting = waiting.filter((id) => !fates.has(id))
     console.log(`${mission.reimport ? "apart" : "together"}: ${fates.size} of ${mission.mutants.length}`)
   }
@@ -151,19 +161,26 @@ const runAll = async (place: Place, mission: Mission, most: number): Promise<Fat
 }
 
 /** Most are found by the tests of their own module, and the import of one file costs little. */
-const runApart = async (place: Place, control: Control, mutants: ReadonlyArray<string>): Promise<Fates> => {
-  const own = { ...control, tests: control.tests.filter(({ isFirst }) => isFirst) }
-  const [file, ...others] = place.tests
-  const first = others.length === 0
-    ? new Map<string, Status>()
-    : await runAll({ ...place, tests: [file!] }, { control: own, mutants, reimport: true }, MAX_APART)
+const runApart = async (place: Place, { file, tests }: Part, control: Control, mutants: ReadonlyArray<string>) => {
+  const runWith = (files: ReadonlyArray<string>, ids: ReadonlyArray<string>): Promise<Fates> =>
+    runAll(
+      { ...place, tests: files },
+      {
+        control: { ...control, tests: control.tests.filter((test) => files.includes(test.file)) },
+        mutants: ids,
+        reimport: true
+      },
+      MAX_APART
+    )
+  const first: Fates = file === undefined || tests.length === 1 ? new Map() : await runWith([file], mutants)
   const found = [...first].filter(([, status]) => status !== "survived")
   const rest = mutants.filter((id) => !found.some(([other]) => other === id))
-  return new Map([...found, ...await runAll(place, { control, mutants: rest, reimport: true }, MAX_APART)])
+  return [...found, ...await runWith(place.tests.filter((test) => tests.includes(test)), rest)]
 }
 
 /** The fate of each mutant. */
-export const runMutants = async (place: Place, ids: ReadonlyArray<string>): Promise<Fates> => {
+export const runMutants = async (place: Place, parts: ReadonlyArray<Part>): Promise<Fates> => {
+  const ids = parts.flatMap(({ mutants }) => mutants)
   const lines = await runOnce(place, { control: undefined, mutants: ids, reimport: false, isAlone: false })
   const control = lines.find((line) => "control" in line)?.control
   if (control === undefined) {
@@ -175,9 +192,12 @@ export const runMutants = async (place: Place, ids: ReadonlyArray<string>): Prom
   const rest = { control, mutants: many.filter((id) => !first.has(id)), reimport: false }
   const fates = new Map<string, Status>([
     ...first,
-    ...await runAll(place, rest, MAX_TOGETHER),
-    ...await runApart(place, control, ids.filter((id) => loaded.has(id)))
+    ...await runAll(place, rest, MAX_TOGETHER, stopperIn(many, lines).spoiler)
   ])
+  for (const part of parts) {
+    const found = await runApart(place, part, control, part.mutants.filter((id) => loaded.has(id)))
+    for (const [id, status] of found) fates.set(id, status)
+  }
   for (const id of ids) if (!fates.has(id)) fates.set(id, "unreached")
   return fates
 }

@@ -141,7 +141,16 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   SuccessTokens: budgets,
   Supervisor: ["Cleanup", "driver/resources", "PolicyLayer"],
   Time: ["Backoff", "Retry", "Deadline", "Policy"],
-  Timeline: ["scenario/capture", "CallRecord", "Rego", "WaterfallSvg"],
+  Timeline: [
+    "scenario/capture",
+    "CallRecord",
+    "Rego",
+    "WaterfallSvg",
+    "Attempt",
+    "driver/spans",
+    "RegoLogs",
+    "Explanation"
+  ],
   Timer: ["driver/promptness"],
   TokenBucket: ["Bucket", ...budgets],
   Waterfall: ["WaterfallSvg", "Timeline"],

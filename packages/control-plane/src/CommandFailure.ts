@@ -44,16 +44,7 @@ export const readJson = (path: string): Effect.Effect<unknown, CommandFailed, Fi
     const fileSystem = yield* FileSystem.FileSystem
     const bytes = yield* Effect.catch(
       FileBytes.read(fileSystem, path, DocumentText.defaultMaxBytes),
-      (reason) =>
-        misused(
-          `${path}: ${
-            reason._tag === "TooLarge"
-              ? `is larger than ${reason.limit} bytes`
-              : "detail" in reason
-              ? reason.detail
-              : ""
-          }`
-        )
+      (reason) => misused(`${path}: ${FileBytes.explain(reason)}`)
     )
     return yield* Result.match(DocumentText.fromBytes(bytes), {
       onFailure: (rule) => misused(`${path}: ${rule}`),

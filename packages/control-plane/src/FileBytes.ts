@@ -25,6 +25,10 @@ const fromPlatform = (error: PlatformError): PolicySource.Reason => {
   }
 }
 
+/** In words, for who knows which file it is. */
+export const explain = (reason: PolicySource.Reason): string =>
+  reason._tag === "TooLarge" ? `the file is larger than ${reason.limit} bytes` : reason.detail
+
 /** The size is asked for first, and not trusted: the file may grow. A pipe would be waited for forever. */
 export const read = (
   fileSystem: FileSystem.FileSystem,

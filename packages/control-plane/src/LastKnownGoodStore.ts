@@ -45,7 +45,6 @@
  * @since 0.1.0
  */
 import * as LastKnownGood from "@rego/core/LastKnownGood"
-import type * as PolicySource from "@rego/core/PolicySource"
 import type { Duration } from "effect"
 import { Clock, Effect, FileSystem, Layer, Option, Path, Result, Schema } from "effect"
 import * as KeyValueStore from "effect/persistence/KeyValueStore"
@@ -184,9 +183,6 @@ export const layer = (
 // file
 // -----------------------------------------------------------------------------
 
-const describeRead = (reason: PolicySource.Reason): string =>
-  reason._tag === "TooLarge" ? `the file is larger than ${reason.limit} bytes` : reason.detail
-
 const describeWrite = (error: PlatformError): string => `the file could not be written (${FileBytes.codeOf(error)})`
 
 const readFile = (
@@ -198,7 +194,7 @@ const readFile = (
     Effect.flatMap((bytes) => Effect.fromResult(DocumentText.decode(bytes, { maxBytes }))),
     Effect.catch((reason) => {
       if (typeof reason === "string") return Effect.fail(`it is damaged: it ${reason}`)
-      return reason._tag === "NotFound" ? Effect.undefined : Effect.fail(describeRead(reason))
+      return reason._tag === "NotFound" ? Effect.undefined : Effect.fail(FileBytes.explain(reason))
     })
   )
 

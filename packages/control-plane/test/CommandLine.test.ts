@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Scenarios } from "@rego/testing"
 import { Effect } from "effect"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
@@ -52,6 +53,8 @@ describe("rego", () => {
       }
       assert.deepStrictEqual([help.code, version.code], [0, 0])
       assert.match(version.stdout, /0\.1\.0/)
+      const simulate = yield* runHere(["simulate", "--help"])
+      for (const scenario of Object.keys(Scenarios.shipped)) assert.include(simulate.stdout, scenario)
     }), slow)
 
   it.live(

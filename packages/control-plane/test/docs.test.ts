@@ -6,7 +6,7 @@ import { Effect } from "effect"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { defaults } from "../src/ServeCommand.ts"
-import { run, withFiles } from "./regoBinary.ts"
+import { runHere, withFiles } from "./regoBinary.ts"
 
 const page = join(import.meta.dirname, "../../../docs/control-plane.md")
 const text = readFileSync(page, "utf8")
@@ -24,22 +24,31 @@ const shown = Array.from(text.matchAll(/^```console\n(?<body>[^]*?)^```$/gm), ({
 const commandsOf = (body: string) =>
   Array.from(body.matchAll(/^\$ rego (?<args>.*)$/gm), ({ groups }) => groups!["args"]!)
 
-const printedBy = (args: string, directory: string) =>
+const printedBy = (args: string) =>
   Effect.map(
-    run(args.split(" "), {}, directory),
+    runHere(args.split(" ")),
     ({ code, stderr, stdout }) => `$ rego ${args}\n${stdout}${stderr}${code === 0 ? "" : `[exit code ${code}]\n`}`
+  )
+
+/** The page names files as they are called where the reader is. */
+const enter = (directory: string) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const before = process.cwd()
+      process.chdir(directory)
+      return before
+    }),
+    (before) => Effect.sync(() => process.chdir(before))
   )
 
 describe("docs/control-plane.md", () => {
   it.live("shows what its commands print", () =>
     Effect.gen(function*() {
       assert.isAbove(shown.length, 2)
-      const directory = yield* withFiles(files)
+      yield* enter(yield* withFiles(files))
       const printed = yield* Effect.forEach(
         shown,
-        (body) =>
-          Effect.map(Effect.forEach(commandsOf(body), (args) => printedBy(args, directory)), (all) => all.join("")),
-        { concurrency: 2 }
+        (body) => Effect.map(Effect.forEach(commandsOf(body), printedBy), (all) => all.join(""))
       )
       if (process.env["REGO_UPDATE_DOCS"] === "1") {
         writeFileSync(page, shown.reduce((page, body, i) => page.replace(body, () => printed[i]!), text))

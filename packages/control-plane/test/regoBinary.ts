@@ -28,13 +28,11 @@ export interface Running {
 /** Runs until it ends, or the scope does. */
 export const start = (
   args: ReadonlyArray<string>,
-  environment: Environment = {},
-  cwd?: string
+  environment: Environment = {}
 ): Effect.Effect<Running, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const child = spawn(process.execPath, ["--conditions=@rego/source", binary, ...args], {
-        cwd,
         env: { PATH: process.env["PATH"], NO_COLOR: "1", ...environment },
         stdio: ["ignore", "pipe", "pipe"]
       })
@@ -69,10 +67,10 @@ export interface Ended {
 }
 
 /** Runs to the end. */
-export const run = (args: ReadonlyArray<string>, environment?: Environment, cwd?: string): Effect.Effect<Ended> =>
+export const run = (args: ReadonlyArray<string>, environment?: Environment): Effect.Effect<Ended> =>
   Effect.scoped(
     Effect.flatMap(
-      start(args, environment, cwd),
+      start(args, environment),
       (running) => Effect.map(running.ended, (code) => ({ code, stdout: running.stdout, stderr: running.stderr }))
     )
   )

@@ -8,7 +8,7 @@ import { Clock, Duration, Effect } from "effect"
 import type { Budget, Call, Decision, Request } from "./Budget.ts"
 import { isAnswer } from "./Classifier.ts"
 import type { Outcome } from "./Outcome.ts"
-import { granted, settledOnce } from "./Permit.ts"
+import { settledOnce, spent } from "./Permit.ts"
 import { SlidingSum } from "./SlidingSum.ts"
 
 const slots = 30
@@ -73,7 +73,7 @@ export class AdaptiveThrottle implements Budget {
     this.advance(now)
     const refused = this.refuses(random)
     this.requests.add(this.slot, 1)
-    return refused ? throttled : granted(() => {})
+    return refused ? throttled : spent
   }
 
   /** Of a group one answer counts and the rest are interrupted, so a hedge is a request only while it runs. */

@@ -47,7 +47,7 @@ import { Clock, Duration, Effect, Exit, Fiber, Option, Schema } from "effect"
 import * as RateLimiter from "effect/persistence/RateLimiter"
 import * as Budget from "./Budget.ts"
 import { durationField, integerField } from "./Issue.ts"
-import { granted } from "./Permit.ts"
+import { spent } from "./Permit.ts"
 
 /**
  * The limit, where it is kept, and what happens when that place is down.
@@ -114,7 +114,7 @@ const askLimiter = (
     onExceeded: "fail",
     tokens: cost
   }).pipe(
-    Effect.map((): Answer => granted(() => {})),
+    Effect.map((): Answer => spent),
     Effect.catchReason("RateLimiterError", "RateLimitExceeded", ({ retryAfter }) =>
       // the limiter names its window for what it will never grant
       Effect.succeed<Answer>(deniedFor(cost > numbers.limit ? undefined : retryAfter))),

@@ -569,7 +569,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
       plan: this.binding.plan,
       retry: this.retry,
       outcome,
-      mayStillRun: this.group.some((attempt) => attempt.timedOut),
+      mayStillRun: last.next === undefined ? last.timedOut : this.group.some((attempt) => attempt.timedOut),
       replayable: this.replayable(),
       idempotent: this.idempotent(),
       switchedOff: this.switchedOff("retry")

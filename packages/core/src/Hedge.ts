@@ -108,6 +108,7 @@ export interface State {
   readonly elapsed: Duration.Duration
   /** attempts started in the group so far */
   readonly launched: number
+  /** how long attempts of the key take, as it is now */
   readonly latency: Snapshot
 }
 
@@ -118,6 +119,7 @@ export interface State {
  * @since 0.1.0
  */
 export interface Statistics {
+  /** hedges that were started */
   readonly started: number
   /** hedges whose answer was returned */
   readonly won: number

@@ -52,7 +52,9 @@ const shorten = (text: string, max: number): string => text.length > max ? `${te
 export const show = (value: unknown): string => {
   if (Duration.isDuration(value)) return Duration.format(value)
   if (typeof value === "string") return shorten(JSON.stringify(value), maxShownText)
-  return typeof value === "object" && value !== null ? shorten(toText(value), maxShownObject) : String(value)
+  return typeof value === "object" && value !== null
+    ? shorten(toText(value), maxShownObject)
+    : shorten(String(value), maxShownText)
 }
 
 const isFiniteNumber = (u: unknown): u is number => typeof u === "number" && Number.isFinite(u)

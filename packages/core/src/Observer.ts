@@ -79,6 +79,7 @@ export interface Observer {
   readonly name?: string | undefined
   /** notices that may wait for it, from 1; further ones are dropped and counted. Default 4,096 */
   readonly capacity?: number | undefined
+  /** told each event of a call, in order */
   readonly onEvent?: ((event: Timeline.Event) => void | Effect.Effect<void>) | undefined
   /** told after the events of the call */
   readonly onCallEnd?: ((timeline: Timeline.Timeline) => void | Effect.Effect<void>) | undefined
@@ -325,7 +326,9 @@ export interface RecentCall {
 export interface RecentFilter {
   /** a part of the key, in small or capital letters */
   readonly key?: string | undefined
+  /** how the call ended */
   readonly result?: Timeline.Timeline["result"] | undefined
+  /** calls that took at least this long */
   readonly slowerThan?: Duration.Input | undefined
   /** attempts that were started: 2 for the calls that were retried or hedged */
   readonly minAttempts?: number | undefined

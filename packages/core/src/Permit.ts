@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import type { Permit } from "./Budget.ts"
+import type { Decision, Permit } from "./Budget.ts"
 
 /**
  * A grant and its permit in one: a budget is asked in every failing call. Its fields are those of the classes that extend
@@ -45,8 +45,5 @@ class CallbackGrant extends Grant {
 
 export const settledOnce = (onSettle: (use: "used" | "unused") => void): Grant => new CallbackGrant(onSettle)
 
-/** `refund` runs when the attempt is sure never to start. */
-export const granted = (refund: () => void): Grant =>
-  settledOnce((use) => {
-    if (use === "unused") refund()
-  })
+/** A grant of which nothing is given back, whatever becomes of its attempt. */
+export const spent: Decision = { _tag: "Granted", permit: { settle: () => {} } }

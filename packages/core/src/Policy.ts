@@ -160,10 +160,13 @@ export type BudgetInput<B extends string = string> =
  * @since 0.1.0
  */
 export interface Input<B extends string = string, C extends string = string, T extends string = string> {
+  /** whether and how a call tries again; the default is not to */
   readonly retry?: RetryInput | "off" | undefined
+  /** how long an attempt and a call may take; there is no default */
   readonly timeout?: TimeoutInput | "off" | undefined
   /** hedges start only where `idempotent` is true */
   readonly hedge?: HedgeInput<T> | "off" | undefined
+  /** which budget the retries and hedges of the key draw on; `default` unless named */
   readonly budget?: BudgetInput<B> | undefined
   /** asked after the classifier of the call site: a function, or the name of one that `Classifier.layer` registered */
   readonly classifier?: Classifier.Any | C | undefined

@@ -124,6 +124,7 @@ export interface Options<B extends string, C extends string, T extends string, N
   readonly defaults?: Policy.Input<B, C, T> | Policy.Policy<N> | undefined
   /** what a key gets that no entry matches. Default `"single-attempt"` */
   readonly onMissing?: OnMissing | undefined
+  /** bounds on what the layer keeps */
   readonly limits?: Limits | undefined
 }
 
@@ -240,6 +241,7 @@ export interface LiveOptions {
    * nothing is known from an earlier process. It passes the gate of remote documents; one that is refused fails the layer.
    */
   readonly bundled?: unknown
+  /** what a key gets that has no policy. Default `"single-attempt"` */
   readonly onMissing?: OnMissing | undefined
   /**
    * What becomes of a document with an entry that names a classifier, budget or trigger that is not known here: the entry
@@ -255,6 +257,7 @@ export interface LiveOptions {
   readonly startupTimeout?: Duration.Input | undefined
   /** how long the document of an earlier process counts, 1 minute to 3650 days. Default 30 days */
   readonly maxAge?: Duration.Input | undefined
+  /** bounds on what the layer keeps */
   readonly limits?: Limits | undefined
 }
 
@@ -345,7 +348,9 @@ export interface FetchOptions<E, R> {
   readonly guard?: boolean | undefined
   /** lies under every policy; does not make a key known */
   readonly defaults?: Policy.Input | undefined
+  /** what a key gets that has no policy. Default `"single-attempt"` */
   readonly onMissing?: OnMissing | undefined
+  /** bounds on what the layer keeps */
   readonly limits?: Limits | undefined
 }
 

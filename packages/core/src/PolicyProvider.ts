@@ -53,6 +53,7 @@ import type { Clamped, SourceError } from "./PolicySource.ts"
  * @since 0.1.0
  */
 export interface PolicyStatus {
+  /** of the policies in force; `"local"` for those in code */
   readonly revision: string
   readonly source: PolicySource
   /** since the source last confirmed what is in force; `None` where no source ever did */
@@ -71,7 +72,9 @@ export interface PolicyStatus {
   readonly issues: ReadonlyArray<Issue>
   /** keys and patterns that get no retries and no hedges at this moment */
   readonly off: ReadonlyArray<SwitchedOff>
+  /** keys and patterns that get no hedges at this moment */
   readonly hedgeOff: ReadonlyArray<SwitchedOff>
+  /** the overrides that hold, made in this process */
   readonly overrides: ReadonlyArray<Overridden>
 }
 
@@ -184,6 +187,7 @@ export interface KeyStatistics {
   readonly key: PolicyKey.PolicyKey
   /** abandoned attempts that still run */
   readonly abandoned: number
+  /** what it holds now: extra attempts of cost 1, or whatever its kind counts (`docs/budget.md`) */
   readonly budget: { readonly name: string; readonly balance: number }
   /** `None` for keys whose policy does not hedge */
   readonly hedging: Option.Option<{ readonly hedges: Hedge.Statistics; readonly latency: Latency.Snapshot }>
@@ -199,6 +203,7 @@ export interface KeyStatistics {
 export class PolicyProvider extends Context.Service<PolicyProvider, {
   /** the policy of a key as it is now, merged; `None` when no entry matches */
   readonly policy: (key: PolicyKey.Input) => Effect.Effect<Option.Option<Policy<unknown>>>
+  /** how things stand now */
   readonly status: Effect.Effect<PolicyStatus>
   /**
    * How things stand, and then every change. A subscriber that is slow gets the changes that it missed as one, so that

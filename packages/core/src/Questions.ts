@@ -9,13 +9,14 @@ import { Effect, Fiber, Predicate } from "effect"
 import type { Budget, Call, Decision, Permit, Request } from "./Budget.ts"
 import type { CallHost } from "./CallHost.ts"
 import { show } from "./Issue.ts"
+import { spent } from "./Permit.ts"
 import { TimerSlot } from "./Timer.ts"
 
 /** What a budget with a defect is taken to say to an extra attempt. */
 export const budgetDefect: Decision = { _tag: "Denied", reason: "budget_defect" }
 
 /** What a budget with a defect is taken to say to a call: a defect of ours never refuses one. */
-export const freePass: Decision = { _tag: "Granted", permit: { settle: () => {} } }
+export const freePass: Decision = spent
 
 /** Anything else must not count as a grant. */
 const checkDecision = (answer: Decision): Decision => {

@@ -70,6 +70,7 @@ export interface AttemptTimedOut {
   readonly _tag: "AttemptTimedOut"
   /** of the policy */
   readonly perAttempt: Duration.Duration
+  /** the one that was cut off */
   readonly attempt: Attempt.Id
 }
 

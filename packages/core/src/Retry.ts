@@ -30,7 +30,8 @@ export const combine = (outcomes: ReadonlyArray<Retryable>): Retryable => {
     retryAfter: longest.retryAfter,
     exact: longest.exact,
     throttled: outcomes.some((outcome) => outcome.throttled === true),
-    executed: outcomes.some((outcome) => outcome.executed === "maybe") ? "maybe" : "no"
+    // A classifier may be foreign code without types: only a word says that nothing was done.
+    executed: outcomes.every((outcome) => outcome.executed === "no") ? "no" : "maybe"
   }
 }
 

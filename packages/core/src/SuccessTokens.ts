@@ -7,7 +7,7 @@
 import { Effect } from "effect"
 import type { Budget, Decision } from "./Budget.ts"
 import type { Outcome } from "./Outcome.ts"
-import { granted } from "./Permit.ts"
+import { spent } from "./Permit.ts"
 
 /** The specification ignores further decimals of the ratio: 0.5466 is 0.546. */
 const decimals = 1_000
@@ -39,7 +39,7 @@ export class SuccessTokens implements Budget {
 
   /** Attempts are not charged when they start: what they cost is known when they fail. */
   readonly tryAcquire = (): Decision =>
-    this.thousandths > this.max / 2 ? granted(() => {}) : { _tag: "Denied", reason: "tokens_below_half" }
+    this.thousandths > this.max / 2 ? spent : { _tag: "Denied", reason: "tokens_below_half" }
 
   readonly onOutcome = (outcome: Outcome): void => {
     if (outcome._tag === "Success") this.thousandths = Math.min(this.max, this.thousandths + this.perSuccess)

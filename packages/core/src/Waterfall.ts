@@ -160,8 +160,11 @@ export const policyOf = ({ attributes, policyRevision, policySource }: Timeline)
   return printable([[policySource, ...named].join(" "), ...age, ...overridden].join(", "))
 }
 
-/** Attempts of which there is no record. */
-export const droppedOf = ({ attributes }: Timeline): number => Number(attributes["droppedAttempts"] ?? 0)
+/** Attempts of which there is no record. A timeline that was read from a file can say anything. */
+export const droppedOf = ({ attributes }: Timeline): number => {
+  const dropped = Number(attributes["droppedAttempts"] ?? 0)
+  return Number.isSafeInteger(dropped) ? Math.max(0, dropped) : 0
+}
 
 const attemptsOf = (timeline: Timeline): string => {
   const dropped = droppedOf(timeline)
@@ -169,7 +172,7 @@ const attemptsOf = (timeline: Timeline): string => {
   return `${count} ${count === 1 ? "attempt" : "attempts"}${dropped === 0 ? "" : ` (${dropped} not kept)`}`
 }
 
-/** One that was read from a file can say anything. */
+/** None where a timeline that was read ends before it begins. */
 const durationOf = ({ endedAt, startedAt }: Timeline): number => {
   const duration = endedAt - startedAt
   return Number.isFinite(duration) ? Math.max(0, duration) : 0

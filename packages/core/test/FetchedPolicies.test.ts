@@ -259,7 +259,42 @@ describe("PolicyLayer.fetch", () => {
       }).pipe(Random.withSeed(seed)))
   })
 
+  it.effect("the same answer again changes nothing, not even the object that calls look up", () =>
+    Effect.gen(function*() {
+      const control = yield* start(Effect.sync(() => Option.some(json(3))))
+      const lookUp = Effect.gen(function*() {
+        yield* under(control)(Rego.resilient(Effect.void, key))
+        yield* TestClock.adjust(0)
+        return control.provider["~@rego/core/PolicyProvider"].get(key, Context.empty())
+      })
+      const first = yield* lookUp
+      yield* expired
+      assert.strictEqual(yield* lookUp, first)
+      assert.lengthOf(control.fetches, 2)
+      control.answer = found(json(2))
+      yield* expired
+      yield* lookUp
+      assert.notStrictEqual(yield* lookUp, first)
+    }))
+
   describe("while the source is down", () => {
+    it.effect("its error is in the status until every key that failed has an answer", () =>
+      Effect.gen(function*() {
+        const control = yield* start(Effect.fail(new Error("down")))
+        const hasError = Effect.map(control.provider.status, ({ lastError }) => Option.isSome(lastError))
+        const use = (name: string) => Effect.andThen(begin(control, Effect.void, name), TestClock.adjust(200))
+        assert.isFalse(yield* hasError)
+        yield* use("svc.A")
+        yield* use("svc.B")
+        assert.isTrue(yield* hasError)
+        control.answer = found(json(3))
+        yield* TestClock.adjust("1 hour")
+        yield* use("svc.A")
+        assert.isTrue(yield* hasError)
+        yield* use("svc.B")
+        assert.isFalse(yield* hasError)
+      }))
+
     it.effect("the last policy stays in force, marked, and the source is asked less and less", () =>
       Effect.gen(function*() {
         const control = yield* start(found(json(3)))

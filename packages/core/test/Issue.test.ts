@@ -44,6 +44,8 @@ describe("Issue", () => {
 
     it("cuts what is long to 80 characters", () => {
       const shown = Issue.show({ list: Array.from({ length: 1_000 }, (_, i) => i) })
+      const source = Issue.show(new Function("return [" + "1,".repeat(500) + "]"))
+      assert.isAtMost(source.length, 160)
       assert.strictEqual(shown.length, 80)
       assert.isTrue(shown.endsWith("..."))
     })

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Decision } from "../src/Budget.ts"
-import { granted, settledOnce } from "../src/Permit.ts"
+import { settledOnce, spent } from "../src/Permit.ts"
 import { permitOf } from "./budgetSupport.ts"
 
 describe("Permit", () => {
@@ -56,21 +56,10 @@ describe("Permit", () => {
     })
   })
 
-  describe("granted", () => {
-    it("gives back what was never used, once", () => {
-      let refunds = 0
-      const permit = permitOf(granted(() => refunds++))
-      permit.settle("unused")
-      permit.settle("unused")
-      assert.strictEqual(refunds, 1)
-    })
-
-    it("gives nothing back once it was used", () => {
-      let refunds = 0
-      const permit = permitOf(granted(() => refunds++))
-      permit.settle("used")
-      permit.settle("unused")
-      assert.strictEqual(refunds, 0)
-    })
+  it("a grant that is spent hears nothing of its end", () => {
+    const permit = permitOf(spent)
+    permit.settle("used")
+    permit.settle("unused")
+    assert.deepStrictEqual(Object.keys(permit), ["settle"])
   })
 })

@@ -126,6 +126,8 @@ describe("Retry", () => {
       const no = retryable({ executed: "no" })
       assert.strictEqual(Retry.combine([no, no]).executed, "no")
       assert.strictEqual(Retry.combine([no, retryable(), no]).executed, "maybe")
+      const unsaid = { _tag: "Retryable", reason: "of JavaScript" } as Outcome.Retryable
+      assert.strictEqual(Retry.combine([unsaid, unsaid]).executed, "maybe")
     })
 
     it("of equal hints the one of the lowest hedge index counts, exact or not", () => {

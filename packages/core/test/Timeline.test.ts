@@ -252,6 +252,75 @@ describe("Timeline", () => {
     })
   })
 
+  describe("attributes", () => {
+    it("say under which override a call ran, and how old its policy was where nobody confirmed it, in whole seconds", () => {
+      const attributes = (policy: object) => {
+        const record = new CallRecord(
+          PolicyKey.make("users.Get"),
+          { revision: "7", source: "stale", retries: true, ...policy },
+          100
+        )
+        record.end(100, Exit.succeed(1), wallOffset)
+        return Timeline.attributesOf(record)
+      }
+      assert.deepStrictEqual(attributes({}), {})
+      assert.deepStrictEqual(attributes({ override: "users.*" }), { override: "users.*" })
+      assert.deepStrictEqual(attributes({ confirmedAt: 3_100 }), { policyAge: "1" })
+      assert.deepStrictEqual(attributes({ confirmedAt: 9_000 }), { policyAge: "0" })
+    })
+
+    it("are on one line each, with what a terminal would obey taken out", () => {
+      const facts = attempt(0, 100, {})
+      assert.isUndefined(Timeline.annotationsIn(facts))
+      facts.note("a\u001b[31m\nb", `${"x".repeat(200)}`)
+      facts.note("long", "x".repeat(201))
+      assert.deepStrictEqual(Timeline.annotationsIn(facts), {
+        "a[31m": "x".repeat(200),
+        long: `${"x".repeat(200)}…`
+      })
+    })
+  })
+
+  it("calls an error by its name where it says nothing", () => {
+    assert.strictEqual(errorOf(new TypeError("")), "TypeError")
+    assert.strictEqual(errorOf(new TypeError("no")), "TypeError: no")
+    assert.strictEqual(errorOf(""), "")
+  })
+
+  it("keeps of a failure that is passed on for ever the outermost calls and the innermost ones", () => {
+    let cause: Cause.Cause<string> = Cause.fail("no")
+    for (let i = 0; i < 40; i++) {
+      cause = Timeline.annotate(cause, make(`calls.c${i}`))
+      const names = Timeline.recordsOf(cause).map(({ key }) => key as string)
+      const all = Array.from({ length: i + 1 }, (_, j) => `calls.c${i - j}`)
+      assert.deepStrictEqual(names, i < 32 ? all : [...all.slice(0, 16), ...all.slice(-16)])
+    }
+  })
+
+  it("a capture of no timelines at all is refused", () => {
+    for (const maxTimelines of [0, -1, 1.5, NaN]) {
+      assert.throws(
+        () => Timeline.captureWith({ maxTimelines })(Effect.void),
+        RangeError,
+        `maxTimelines must be an integer from 1, got ${maxTimelines}`
+      )
+    }
+    assert.doesNotThrow(() => Timeline.captureWith({ maxTimelines: 1 })(Effect.void))
+  })
+
+  it("refuses a version that is none, with an error that says so", () => {
+    const good = Timeline.toJson(Timeline.fromRecord(rescued()))
+    const read = (schemaVersion: unknown) =>
+      Effect.runSync(Effect.result(Timeline.fromJson({ ...good, schemaVersion })))
+    for (const version of ["1.0", "1.10"]) assert.strictEqual(read(version)._tag, "Success")
+    for (const version of ["v1.0", "1.0.0", "1", "2.0", 1]) {
+      const result = read(version)
+      if (result._tag === "Success") assert.fail(String(version))
+      assert.strictEqual(result.failure._tag, "TimelineInvalid")
+      assert.include(result.failure.message, "schemaVersion: must be \"1.0\" or a later 1.x")
+    }
+  })
+
   describe("toJson", () => {
     const fixture = (name: string) => readFileSync(join(import.meta.dirname, name), "utf8")
 

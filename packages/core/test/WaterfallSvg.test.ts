@@ -113,6 +113,15 @@ describe("Timeline.toSvg", () => {
     assert.include(Timeline.svgStyle, "prefers-color-scheme:dark")
   })
 
+  it("counts attempts without a record, where a number says how many", () => {
+    const titleWith = (droppedAttempts: string) =>
+      /<title>.*?<\/title>/.exec(
+        Timeline.toSvg(new Timeline.Timeline({ ...race, attributes: { droppedAttempts } }))
+      )![0]
+    assert.include(titleWith("4"), " 7 attempts (4 not kept),")
+    for (const none of ["many", "-1", "1e400", ""]) assert.include(titleWith(none), " 3 attempts,")
+  })
+
   for (const text of hostile) {
     it(`stays a picture when everything is called ${JSON.stringify(text)}`, () => {
       assert.deepStrictEqual(objections(Timeline.toSvg(withText(text))), [])

@@ -114,7 +114,7 @@ export interface HeaderOptions {
 export interface DrainOptions {
   /** default 65,536; 0 cancels every body that is not empty */
   readonly bytes?: number | undefined
-  /** default 1 second */
+  /** up to 1 minute; default 1 second */
   readonly within?: Duration.Input | undefined
 }
 

@@ -72,7 +72,7 @@ export type Metric = typeof metrics[number]
 
 /**
  * Counts of one run: requests that began, that succeeded and that failed, attempts that were sent, hedges among them, and
- * calls that a retry has saved.
+ * calls that a retry has saved. A request that is unanswered when the run ends has begun, and nothing else.
  *
  * @category models
  * @since 0.1.0
