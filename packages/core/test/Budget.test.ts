@@ -197,8 +197,10 @@ describe("Budget", () => {
         const recipe = Budget.ratio({ ratio: 0.5, reserve: { burst: 0, start: 0, perSecond: 0 } })
         const budget = Budget.build(Effect.andThen(Deferred.await(ready), recipe), yield* scopeOf)
         const succeed = () => {
-          budget.onCall?.({ key, now: 0, random: () => 0.5 })
+          const call: Budget.Call = { key, now: 0, random: () => 0.5 }
+          budget.onCall?.(call)
           budget.onOutcome?.(Outcome.success, 0)
+          budget.onCallEnd?.(call)
         }
         for (let i = 0; i < 10; i++) succeed()
         yield* Deferred.succeed(ready, undefined)
