@@ -51,6 +51,7 @@ describe("an event", () => {
     it(`${_tag} has these fields, and needs all but ${optional.length === 0 ? "none" : optional.join(", ")}`, () => {
       const event = { _tag, key: "svc.Get", call: 1, at: 2.5, ...fields }
       assert.deepStrictEqual<unknown>(decode(event), event)
+      if ("attempt" in fields) assert.throws(() => decode({ ...event, attempt: { retry: 1 } }), /hedge/)
       for (const field of Object.keys(event)) {
         const less = without(event, field)
         if (optional.includes(field)) assert.deepStrictEqual<unknown>(decode(less), less)
