@@ -4,6 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Backoff, Budget, Hedge, PolicyLayer, Rego } from "@rego/core"
+import type { PolicyProvider } from "@rego/core"
 import { Context, Effect, Fiber, Layer, Logger, ManagedRuntime, Metric, Scheduler } from "effect"
 import { AsyncLocalStorage } from "node:async_hooks"
 import { setTimeout } from "node:timers/promises"
@@ -11,6 +12,8 @@ import { SharedTimer } from "../../src/Timer.ts"
 import { seed } from "../arbitraries.ts"
 import { makeRandom } from "../random.ts"
 import { Fibers, Permits } from "./probes.ts"
+
+type Program = Effect.Effect<unknown, unknown, PolicyProvider.PolicyProvider>
 
 const calls = 500
 const longest = 80
@@ -57,9 +60,9 @@ class Traffic {
     return Effect.sync(() => this.callers[id]?.interruptUnsafe())
   }
 
-  private step(id: number, depth: number): Effect.Effect<unknown, unknown> {
+  private step(id: number, depth: number): Program {
     const later = Effect.andThen(Effect.sleep(this.between(1, 15)), Effect.suspend(() => this.answer()))
-    return this.pick<Effect.Effect<unknown, unknown>>(
+    return this.pick<Program>(
       () => Effect.never,
       () => later,
       () => Effect.uninterruptible(later),
@@ -72,7 +75,7 @@ class Traffic {
   }
 
   /** Begins uninterruptible, because with few operations in a row it may be cut between any two of them. */
-  private attempt(id: number, depth: number): Effect.Effect<unknown, unknown> {
+  private attempt(id: number, depth: number): Program {
     return Effect.uninterruptibleMask((restore) => {
       this.started++
       this.check(id, "an attempt")
@@ -80,7 +83,7 @@ class Traffic {
     })
   }
 
-  private call(id: number, depth: number): Effect.Effect<unknown, unknown> {
+  private call(id: number, depth: number): Program {
     return Rego.resilient(Effect.suspend(() => this.attempt(id, depth)), `svc${this.between(0, 9)}.Get`)
   }
 
@@ -88,9 +91,9 @@ class Traffic {
     if (this.store.getStore() !== id) this.faults.add(`${where} sees the store of another call`)
   }
 
-  private caller(id: number): Effect.Effect<unknown> {
+  private caller(id: number): Program {
     const call = this.call(id, 0)
-    const around = this.pick<Effect.Effect<unknown, unknown>>(
+    const around = this.pick<Program>(
       () => call,
       () => Effect.uninterruptible(call),
       () => Effect.uninterruptibleMask((restore) => Effect.exit(restore(call))),
@@ -108,7 +111,7 @@ class Traffic {
     })
   }
 
-  async run(context: Context.Context<never>): Promise<void> {
+  async run(context: Context.Context<PolicyProvider.PolicyProvider>): Promise<void> {
     const watched = Context.add(context, Metric.FiberRuntimeMetrics, this.fibers)
     for (let id = 0; id < calls; id++) {
       const ops = this.random() < 0.3 ? this.between(3, 7) : 2_048
