@@ -335,7 +335,36 @@ describe("RegoMetrics", () => {
         RangeError,
         /maxKeys.*\n.*reasons\[0\].*\n.*durations.*\n.*capacity/
       )
+      assert.throws(() => RegoMetrics.layer({ maxKeys: 0 }), /RegoMetrics/)
     })
+
+    const ascending = (count: number) => Array.from({ length: count }, (_, i) => i + 1)
+
+    it("may be as long and as large as they say, and no more", () => {
+      const reasons = (count: number) => ascending(count).map((i) => `reason_${i}`)
+      const refusals: ReadonlyArray<readonly [RegoMetrics.Options, rule: string]> = [
+        [{ durations: [] }, "1 to 100 ascending numbers above 0"],
+        [{ durations: ascending(101) }, "1 to 100 ascending numbers above 0"],
+        [{ durations: [0, 1] }, "1 to 100 ascending numbers above 0"],
+        [{ durations: [1, Infinity] }, "1 to 100 ascending numbers above 0"],
+        [{ reasons: reasons(101) }, "at most 100 reasons"],
+        [{ reasons: [""] }, "1 to 64 characters A-Z a-z 0-9 _ . : -"],
+        [{ reasons: ["x".repeat(65)] }, "1 to 64 characters A-Z a-z 0-9 _ . : -"]
+      ]
+      for (const [options, rule] of refusals) assert.throws(() => RegoMetrics.layer(options), RangeError, rule)
+      assert.doesNotThrow(() => RegoMetrics.layer({ durations: ascending(100), reasons: reasons(100) }))
+      assert.doesNotThrow(() => RegoMetrics.layer({ durations: [0.001], reasons: ["x".repeat(64)] }))
+    })
+
+    it.effect("stand beside the observers that are there, under the name of metrics", () =>
+      Effect.gen(function*() {
+        const told: Array<string> = []
+        const outer = Observer.layer([{ onCallEnd: ({ key }) => void told.push(key) }])
+        yield* make("a.A").pipe(under({}), Effect.provide(outer))
+        assert.deepStrictEqual(told, ["a.A"])
+        const observer = yield* Effect.scoped(RegoMetrics.make()).pipe(Effect.provide(PolicyLayer.defaults))
+        assert.strictEqual(observer.name, "metrics")
+      }))
 
     it.effect("choose the buckets of durations", () =>
       Effect.gen(function*() {
