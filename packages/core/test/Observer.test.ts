@@ -200,6 +200,70 @@ describe("Observer", () => {
         assert.sameMembers(names, ["a", "b", "b"])
         assert.strictEqual((yield* Observer.statistics(a)).dropped, 0)
       }).pipe(Effect.scoped))
+
+    /** Layers of one observer each, built together, each with a scope of its own. */
+    const builtTogether = (names: Array<string>, ...of: ReadonlyArray<string>) =>
+      Effect.gen(function*() {
+        const memoMap = yield* Layer.makeMemoMap
+        return yield* Effect.forEach(of, (name) =>
+          Effect.gen(function*() {
+            const scope = yield* Effect.acquireRelease(Scope.make(), (it) => Scope.close(it, Exit.void))
+            const layer = Observer.layer([naming(name, names)])
+            const context = yield* Layer.buildWithMemoMap(layer, memoMap, scope)
+            return { context, close: Scope.close(scope, Exit.void) }
+          }))
+      })
+
+    const toldIn = (names: Array<string>, ...contexts: ReadonlyArray<Context.Context<never>>) => {
+      names.length = 0
+      return Effect.andThen(call, Observer.flush).pipe(
+        Effect.provide(PolicyLayer.defaults),
+        Effect.provideContext(Context.mergeAll(...contexts)),
+        Effect.map(() => names.toSorted())
+      )
+    }
+
+    it.effect("are told where they stand, one call with some of them and the next one with others", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const [a, b, c] = (yield* builtTogether(names, "a", "b", "c")).map(({ context }) => context) as [
+          Context.Context<never>,
+          Context.Context<never>,
+          Context.Context<never>
+        ]
+        for (let time = 0; time < 2; time++) {
+          assert.deepStrictEqual(yield* toldIn(names, c), ["c"])
+          assert.deepStrictEqual(yield* toldIn(names, a, c), ["a", "c"])
+          assert.deepStrictEqual(yield* toldIn(names, b, c), ["b", "c"])
+          assert.deepStrictEqual(yield* toldIn(names, a, b, c), ["a", "b", "c"])
+        }
+      }).pipe(Effect.scoped))
+
+    it.effect("are told though the one that the context names has closed", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const layers = yield* builtTogether(names, "a", "b", "c")
+        const contexts = layers.map(({ context }) => context)
+        assert.deepStrictEqual(yield* toldIn(names, ...contexts), ["a", "b", "c"])
+        yield* layers[2]!.close
+        assert.deepStrictEqual(yield* toldIn(names, ...contexts), ["a", "b"])
+      }).pipe(Effect.scoped))
+
+    it.effect("are not told where the observers of a layer inside of theirs are named", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const layer = (name: string) => Observer.layer([naming(name, names)])
+        const around = layer("outer")
+        const inside = layer("inner").pipe(Layer.provideMerge(around))
+        yield* Effect.gen(function*() {
+          const memoMap = yield* Layer.makeMemoMap
+          const scope = yield* Effect.scope
+          const outer = yield* Layer.buildWithMemoMap(around, memoMap, scope)
+          const inner = yield* Layer.buildWithMemoMap(inside, memoMap, scope)
+          const named = Context.make(Observer.CurrentObservers, Context.get(inner, Observer.CurrentObservers))
+          assert.deepStrictEqual(yield* toldIn(names, outer, named), ["inner"])
+        }).pipe(Effect.scoped)
+      }))
   })
 
   describe("make", () => {
