@@ -78,9 +78,10 @@ const runOnce = async (place: Place, task: Omit<Job, "files" | "own" | "log">): 
   let seen = 0
   let since = performance.now()
   const { output } = await runUntil("nice", args, { cwd: place.folder }, () => {
-    const lines = readLog(log).length
-    if (lines > seen) [seen, since] = [lines, performance.now()]
-    return performance.now() - since > (seen === 0 ? CONTROL_MILLIS : STALL_MILLIS)
+    const lines = readLog(log)
+    if (lines.length > seen) [seen, since] = [lines.length, performance.now()]
+    const isMeasured = task.control !== undefined || lines.some((line) => "control" in line)
+    return performance.now() - since > (isMeasured && seen > 0 ? STALL_MILLIS : CONTROL_MILLIS)
   })
   appendFileSync(join(place.folder, "mutation.log"), output)
   const lines = readLog(log)
