@@ -5,7 +5,7 @@
  *
  * @internal
  */
-import { Duration } from "effect"
+import { Duration, Predicate } from "effect"
 import { parseDuration } from "./Issue.ts"
 import * as Plan from "./Plan.ts"
 import type * as Policy from "./Policy.ts"
@@ -14,10 +14,7 @@ import type { Clamped } from "./PolicySource.ts"
 import type { Steps } from "./Steps.ts"
 import { mapValues, runNow } from "./Steps.ts"
 
-type Json = Readonly<Record<string, unknown>>
 type Path = ReadonlyArray<PropertyKey>
-
-const isRecord = (u: unknown): u is Json => typeof u === "object" && u !== null && !Array.isArray(u)
 
 // -----------------------------------------------------------------------------
 // values
@@ -100,7 +97,7 @@ const withFields = (
   path: Path,
   clamped: Array<Clamped>
 ) => {
-  if (!isRecord(json)) return json
+  if (!Predicate.isReadonlyObject(json)) return json
   const changes = Object.entries(clampers).flatMap(([field, clamp]) => {
     if (!Object.hasOwn(json, field)) return []
     const value = clamp(json[field], [...path, field], clamped)
@@ -128,13 +125,15 @@ const clampFields = (clamps: Clamps): Clamper => {
 
 /** What stands under names that are not known here. */
 const clampAll = (clamp: Clamper): Clamper => (json, path, clamped) =>
-  isRecord(json)
+  Predicate.isReadonlyObject(json)
     ? withFields(json, Object.fromEntries(Object.keys(json).map((name) => [name, clamp])), path, clamped)
     : json
 
 /** No hedges: the section says so with a word. */
 const clampNoHedges: Clamper = (json, path, clamped) => {
-  if (!isRecord(json) || !isRecord(json["hedge"]) || json["hedge"]["maxHedges"] !== 0) return json
+  if (
+    !Predicate.isReadonlyObject(json) || !Predicate.isReadonlyObject(json["hedge"]) || json["hedge"]["maxHedges"] !== 0
+  ) return json
   clamped.push({ path: [...path, "hedge", "maxHedges"], value: 0, limit: "off" })
   return { ...json, hedge: "off" }
 }
@@ -160,9 +159,9 @@ export interface ClampedJson {
 export const clamping = function*(json: unknown): Steps<ClampedJson> {
   const clamped: Array<Clamped> = []
   const others = clampOthers(json, [], clamped)
-  if (!isRecord(others) || !Object.hasOwn(others, "policies")) return { json: others, clamped }
+  if (!Predicate.isReadonlyObject(others) || !Object.hasOwn(others, "policies")) return { json: others, clamped }
   const { policies } = others
-  if (!isRecord(policies)) return { json: others, clamped }
+  if (!Predicate.isReadonlyObject(policies)) return { json: others, clamped }
   const kept = new Set<unknown>()
   const entries = yield* mapValues(policies, (entry, pattern) => {
     if (kept.has(entry)) return entry

@@ -4,7 +4,7 @@
  *
  * @internal
  */
-import { Option } from "effect"
+import { Option, Predicate } from "effect"
 import * as BootChecks from "./BootChecks.ts"
 import type { Budget } from "./Budget.ts"
 import { clamping, clampingMerged } from "./DocumentClamp.ts"
@@ -104,9 +104,6 @@ const canonical = (value: unknown, above: ReadonlyArray<object> = []): string =>
   return hasJson ? String(value) : foreign + String(value)
 }
 
-const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null && !Array.isArray(u)
-
 /** Sums: the order of entries does not matter, and need not be made. */
 class Fingerprint {
   private length = 0
@@ -133,9 +130,9 @@ interface Content {
 
 /** What a document says, whatever the order of its fields. */
 export const contentOf = function*(json: unknown): Steps<Content> {
-  const policies = isRecord(json) ? json["policies"] : undefined
+  const policies = Predicate.isReadonlyObject(json) ? json["policies"] : undefined
   const fingerprint = new Fingerprint()
-  if (!isRecord(policies)) {
+  if (!Predicate.isReadonlyObject(policies)) {
     fingerprint.add(canonical(json))
     return { fingerprint: fingerprint.toString(), json }
   }

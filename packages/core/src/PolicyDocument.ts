@@ -37,7 +37,7 @@
  *
  * @since 0.1.0
  */
-import { DateTime, Effect, Option, Schema, SchemaIssue, SchemaTransformation } from "effect"
+import { DateTime, Effect, Option, Predicate, Schema, SchemaIssue, SchemaTransformation } from "effect"
 import * as BootChecks from "./BootChecks.ts"
 import { reservedNames } from "./Budget.ts"
 import { BudgetData } from "./BudgetData.ts"
@@ -207,11 +207,8 @@ export interface SwitchedKeys {
   readonly until: number
 }
 
-const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null && !Array.isArray(u)
-
 const readSwitch = (entry: unknown): ReadonlyArray<SwitchedKeys> => {
-  const { key, until } = typeof entry === "string" ? { key: entry } : isRecord(entry) ? entry : {}
+  const { key, until } = typeof entry === "string" ? { key: entry } : Predicate.isReadonlyObject(entry) ? entry : {}
   if (typeof key !== "string" || !PolicySet.isPattern(key)) return []
   const instant = typeof until === "string" ? readInstant(until) : Option.none()
   return [{ pattern: key, until: Option.match(instant, { onNone: () => Infinity, onSome: DateTime.toEpochMillis }) }]
@@ -238,7 +235,7 @@ const readSwitches = (list: unknown): ReadonlyArray<SwitchedKeys> | undefined =>
  * @internal
  */
 export const switchesOf = (json: unknown): { readonly [K in keyof Switches]: Switches[K] | undefined } => {
-  const { hedgeOff, off } = isRecord(json) ? json : {}
+  const { hedgeOff, off } = Predicate.isReadonlyObject(json) ? json : {}
   return { off: readSwitches(off), hedgeOff: readSwitches(hedgeOff) }
 }
 
@@ -254,13 +251,13 @@ const decoderOf = <A, E>(schema: Schema.Codec<A, E>) => ({
 const wholeDecoder = decoderOf(PolicyDocument)
 const entryDecoder = decoderOf(Entry)
 
-const namesOf = (json: unknown): ReadonlyArray<string> => isRecord(json) ? Object.keys(json) : []
+const namesOf = (json: unknown): ReadonlyArray<string> => Predicate.isReadonlyObject(json) ? Object.keys(json) : []
 
 /** An entry of a switch that has another type is found by the schema. */
 const switchIssues = (field: string, list: unknown, issues: Array<Issue>): void => {
   for (const [i, entry] of (Array.isArray(list) ? list : []).entries()) {
     if (typeof entry === "string") PolicySet.checkPattern(entry, [field, i], issues)
-    else if (isRecord(entry) && typeof entry["key"] === "string") {
+    else if (Predicate.isReadonlyObject(entry) && typeof entry["key"] === "string") {
       PolicySet.checkPattern(entry["key"], [field, i, "key"], issues)
     }
   }
@@ -272,7 +269,7 @@ const switchIssues = (field: string, list: unknown, issues: Array<Issue>): void 
  */
 const nameIssues = (json: unknown): ReadonlyArray<Issue> => {
   const issues: Array<Issue> = []
-  if (!isRecord(json)) return issues
+  if (!Predicate.isReadonlyObject(json)) return issues
   const { budgets, hedgeOff, off } = json
   switchIssues("off", off, issues)
   switchIssues("hedgeOff", hedgeOff, issues)
@@ -285,7 +282,7 @@ const nameIssues = (json: unknown): ReadonlyArray<Issue> => {
 }
 
 const isNewerMinor = (input: unknown): boolean => {
-  const version = isRecord(input) ? input["schemaVersion"] : undefined
+  const version = Predicate.isReadonlyObject(input) ? input["schemaVersion"] : undefined
   return typeof version === "string" && Number(version.split(".")[1]) > supportedMinor
 }
 
@@ -345,7 +342,9 @@ const readingEntries = function*(
 
 /** Entry by entry; what has none to go through is decoded whole. @internal */
 export const reading = function*(json: unknown): Steps<Read> {
-  const policies = isRecord(json) && isRecord(json["policies"]) ? json["policies"] : undefined
+  const policies = Predicate.isReadonlyObject(json) && Predicate.isReadonlyObject(json["policies"])
+    ? json["policies"]
+    : undefined
   const noted: Noted = { issues: [], ignored: [], names: [] }
   const isNewer = isNewerMinor(json)
   const others = policies === undefined ? json : { ...json as object, policies: {} }
@@ -470,12 +469,12 @@ const durationJson = {
 /** A field that is left out is `undefined` in code, which the generator writes as `null`; no document has one. */
 const mended = (schema: unknown): unknown => {
   if (Array.isArray(schema)) return schema.map(mended)
-  if (!isRecord(schema)) return schema
+  if (!Predicate.isReadonlyObject(schema)) return schema
   if (Object.keys(schema).length === 0) return durationJson
   const { anyOf, ...rest } = schema
   const fields = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, mended(value)]))
   if (!Array.isArray(anyOf)) return fields
-  const left = anyOf.filter((member) => !(isRecord(member) && member["type"] === "null")).map(mended)
+  const left = anyOf.filter((member) => !(Predicate.isReadonlyObject(member) && member["type"] === "null")).map(mended)
   return left.length === 1 ? { ...left[0] as object, ...fields } : { ...fields, anyOf: left }
 }
 

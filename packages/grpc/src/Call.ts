@@ -69,7 +69,7 @@ const check = ({ key, server = {} }: Options): void => {
 }
 
 /** Throws a `RangeError` that names everything which is wrong. */
-export const read = (options: Options): Settings => {
+const read = (options: Options): Settings => {
   check(options)
   const { classifier, idempotent, key, server } = options
   const guardKey = Callback.guard("the key option of a gRPC client")
@@ -181,7 +181,7 @@ const callOf = (resilient: Rego.Resilient, settings: Settings): Call => {
  * The context of calls that an interceptor makes. What is bound to the place where the interceptor was made is left out: the
  * scope of a layer, or the deadline of a call around it, are none of theirs.
  */
-export const detached = <R>(context: Context.Context<R>): Context.Context<R> =>
+const detached = <R>(context: Context.Context<R>): Context.Context<R> =>
   (Context.omit(Scope.Scope)(context as Context.Context<R | Scope.Scope>) as Context.Context<R>).pipe(
     Context.add(Deadline.CurrentDeadline, Option.none()),
     Context.add(CurrentAttempt.CurrentAttempt, Option.none())
