@@ -51,7 +51,7 @@ const prepare = async (folder: string, module: string) => {
   const { code, mutants } = await instrument(source, text, module)
   writeFileSync(source, code)
   const tests = testsOf(module).filter((name) => existsSync(pathOf(folder, name)))
-  return { module, text, mutants, tests, file: tests.includes(module) ? pathOf(folder, module) : undefined }
+  return { module, text, mutants, tests, file: tests[0] === undefined ? undefined : pathOf(folder, tests[0]) }
 }
 
 const keep = (results: Report): void => {

@@ -26,9 +26,9 @@ const TURN_MILLIS = 5
 /** Turns that a test may wait longer than it did without a mutant; nobody waits for a test that hangs. */
 const PATIENCE = 80
 
-/** Slower tests are not asked: each survivor would wait for them. Those of the module's own file may take longer. */
+/** Slower tests are not asked: each survivor would wait for them. Those of the first file may take longer. */
 const SLOW_MILLIS = 250
-const SLOW_OWN_MILLIS = 1_000
+const SLOW_OWN_MILLIS = 2_500
 const MAX_MILLIS = 1_200
 
 /** Not in a process in which mutants have left things behind. */

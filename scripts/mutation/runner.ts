@@ -30,7 +30,7 @@ export interface Place {
 export interface Part {
   readonly mutants: ReadonlyArray<string>
   readonly tests: ReadonlyArray<string>
-  /** the one that is named like it */
+  /** the first of them: the one that is named like it, where there is one */
   readonly file: string | undefined
 }
 
