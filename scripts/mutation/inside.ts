@@ -161,13 +161,13 @@ class Court {
   private readonly control: Control
   private readonly isTrusting: boolean
 
-  constructor({ isAlone, log }: Job, control: Control) {
+  constructor({ isAlone, log, unfit }: Job, control: Control) {
     this.say = speaker(log)
     this.control = control
     this.isTrusting = isAlone
     this.kills = control.tests.map(() => 0)
-    control.tests.forEach(({ isUnfit }, index) => {
-      if (isUnfit) this.unfit.add(index)
+    control.tests.forEach(({ isUnfit, name }, index) => {
+      if (isUnfit || unfit.includes(name)) this.unfit.add(index)
     })
   }
 

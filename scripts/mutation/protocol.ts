@@ -36,6 +36,8 @@ export interface Job {
   readonly mutants: ReadonlyArray<string>
   /** whether each mutant gets an import of its own */
   readonly reimport: boolean
+  /** names of tests that are not asked any more */
+  readonly unfit: ReadonlyArray<string>
   /** the one mutant that left something behind when it was among others */
   readonly isAlone: boolean
 }
