@@ -18,6 +18,24 @@ const resource = (events: Array<string>, name: string, millis = 0) =>
   )
 
 describe("Executor", () => {
+  it.effect("a value that is tried again is discarded when the next attempt starts, without any scope", () => {
+    const discarded: Array<number> = []
+    let runs = 0
+    return Effect.gen(function*() {
+      const classifier = Classifier.make((exit: Exit.Exit<number, never>) =>
+        Exit.isSuccess(exit) && exit.value < 3 ? Outcome.retryable({ reason: "http_503" }) : undefined
+      )
+      const onDiscard = (value: number) => Effect.sync(() => void discarded.push(value))
+      const call = yield* fork(Rego.resilient(Effect.sync(() => ++runs), key, { classifier, onDiscard }))
+      assert.deepStrictEqual(discarded, [])
+      yield* TestClock.adjust(10)
+      assert.deepStrictEqual(discarded, [1])
+      yield* TestClock.adjust(10)
+      assert.strictEqual(describeExit(call.pollUnsafe()), "success 3")
+      assert.deepStrictEqual(discarded, [1, 2])
+    }).pipe(Effect.provide(policies({ retry: { maxAttempts: 3, backoff: constant(10) } })))
+  })
+
   describe("the scope of an attempt", () => {
     it.effect("is its own: neither the caller's nor that of another attempt", () =>
       Effect.gen(function*() {
