@@ -38,6 +38,8 @@ export interface Job {
   readonly reimport: boolean
   /** names of tests that are not asked any more */
   readonly unfit: ReadonlyArray<string>
+  /** go on without a test that was spoiled: many are in this module, and a process for each would take too long */
+  readonly isLenient: boolean
   /** the one mutant that left something behind when it was among others */
   readonly isAlone: boolean
 }

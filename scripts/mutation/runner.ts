@@ -146,6 +146,10 @@ class Spoils {
     }
   }
 
+  get areMany(): boolean {
+    return [...this.times.values()].reduce((sum, times) => sum + times, 0) > 4
+  }
+
   get unfit(): ReadonlyArray<string> {
     return [...this.times].filter(([, times]) => times >= 2).map(([name]) => name)
   }
@@ -162,7 +166,14 @@ const runAll = async (place: Place, mission: Mission, most: number, spoiler?: st
     const isAlone = apart !== undefined
     const mutants = isAlone ? [apart] : waiting.slice(0, size)
     const { control, reimport, spoils } = mission
-    const lines = await runOnce(place, { control, reimport, unfit: spoils.unfit, isAlone, mutants })
+    const lines = await runOnce(place, {
+      control,
+      reimport,
+      unfit: spoils.unfit,
+      isLenient: spoils.areMany,
+      isAlone,
+      mutants
+    })
     spoils.add(lines)
     const found = fatesOf(mutants, lines)
     const stopper = stopperIn(mutants, lines).spoiler
@@ -202,7 +213,14 @@ const runApart = async (place: Place, { file, tests }: Part, mission: Mission) =
 /** The fate of each mutant. */
 export const runMutants = async (place: Place, parts: ReadonlyArray<Part>): Promise<Fates> => {
   const ids = parts.flatMap(({ mutants }) => mutants)
-  const lines = await runOnce(place, { control: undefined, mutants: ids, reimport: false, unfit: [], isAlone: false })
+  const lines = await runOnce(place, {
+    control: undefined,
+    mutants: ids,
+    reimport: false,
+    unfit: [],
+    isLenient: false,
+    isAlone: false
+  })
   const control = lines.find((line) => "control" in line)?.control
   if (control === undefined) {
     throw new Error(`the tests fail without a mutant: see ${join(place.folder, "mutation.log")}`)
