@@ -337,6 +337,30 @@ describe("RegoMetrics", () => {
       )
     })
 
+    it("are refused out of their bounds, with the rule, and taken at them", () => {
+      const rows = [
+        [{ reasons: ["no reason"] }, "reasons[0]: must be 1 to 64 characters A-Z a-z 0-9 _ . : -"],
+        [{ reasons: Array.from({ length: 101 }, () => "r") }, "reasons: must be at most 100 reasons"],
+        [{ durations: [] }, "durations: must be 1 to 100 ascending numbers above 0"],
+        [{ durations: [0, 1] }, "durations: must be 1 to 100 ascending numbers above 0"],
+        [{ durations: [1, 1] }, "durations: must be 1 to 100 ascending numbers above 0"],
+        [{ durations: Array.from({ length: 101 }, (_, i) => i + 1) }, "durations: must be 1 to 100 ascending numbers"]
+      ] as const
+      for (const [options, rule] of rows) {
+        try {
+          RegoMetrics.make(options)
+        } catch (error) {
+          assert.instanceOf(error, RangeError)
+          assert.include((error as RangeError).message, `RegoMetrics: ${rule}`)
+          continue
+        }
+        assert.fail(rule)
+      }
+      const reasons = Array.from({ length: 100 }, () => "r")
+      const durations = Array.from({ length: 100 }, (_, i) => i + 1)
+      assert.doesNotThrow(() => RegoMetrics.make({ reasons, durations }))
+    })
+
     it.effect("choose the buckets of durations", () =>
       Effect.gen(function*() {
         yield* make("a.A")
