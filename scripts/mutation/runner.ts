@@ -30,6 +30,8 @@ export interface Place {
 export interface Part {
   readonly mutants: ReadonlyArray<string>
   readonly tests: ReadonlyArray<string>
+  /** each mutant gets modules of its own, whether an import reaches it or not */
+  readonly isIsolated: boolean
   /** the first of them: the one that is named like it, where there is one */
   readonly file: string | undefined
 }
@@ -213,6 +215,7 @@ const runApart = async (place: Place, { file, tests }: Part, mission: Mission) =
 /** The fate of each mutant. */
 export const runMutants = async (place: Place, parts: ReadonlyArray<Part>): Promise<Fates> => {
   const ids = parts.flatMap(({ mutants }) => mutants)
+  const shared = parts.flatMap(({ isIsolated, mutants }) => isIsolated ? [] : mutants)
   const lines = await runOnce(place, {
     control: undefined,
     mutants: ids,
@@ -225,7 +228,7 @@ export const runMutants = async (place: Place, parts: ReadonlyArray<Part>): Prom
   if (control === undefined) {
     throw new Error(`the tests fail without a mutant: see ${join(place.folder, "mutation.log")}`)
   }
-  const many = together(ids, control)
+  const many = together(shared, control)
   const loaded = new Set(control.loaded)
   const first = fatesOf(many.slice(0, MAX_TOGETHER), lines)
   const spoils = new Spoils()
@@ -239,7 +242,7 @@ export const runMutants = async (place: Place, parts: ReadonlyArray<Part>): Prom
     const found = await runApart(place, part, {
       control,
       spoils,
-      mutants: part.mutants.filter((id) => loaded.has(id)),
+      mutants: part.mutants.filter((id) => loaded.has(id) || part.isIsolated && control.reach[id] !== undefined),
       reimport: true
     })
     for (const [id, status] of found) fates.set(id, status)

@@ -159,5 +159,10 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   WorstCase: ["Explanation", "PolicyReview", "Plan"]
 }
 
+/** What these keep in their module spoils later tests: each mutant gets modules of its own. */
+const isolated: ReadonlySet<string> = new Set(["Timer", "ResilientService"])
+
+export const isIsolated = (module: string): boolean => isolated.has(module)
+
 /** Names of test files, without a suffix; not every module has one of its own. */
 export const testsOf = (module: string): ReadonlyArray<string> => [...new Set([module, ...others[module] ?? []])]
