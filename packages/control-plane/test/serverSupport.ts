@@ -1,6 +1,6 @@
-import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, Layer, Redacted } from "effect"
 import { HttpClient, HttpClientRequest, type HttpClientResponse, HttpRouter } from "effect/http"
+import { loopback } from "../../core/test/loopback.ts"
 import * as NodeSqlite from "../src/NodeSqlite.ts"
 import * as PolicyHistory from "../src/PolicyHistory.ts"
 import * as PolicyServer from "../src/PolicyServer.ts"
@@ -28,7 +28,7 @@ export const server = (options: PolicyServer.Options = {}, kept: Partial<PolicyH
   HttpRouter.serve(PolicyServer.layer({ tokens: { write: Redacted.make(writeToken) }, ...options }), {
     disableLogger: true,
     disableListenLog: true
-  }).pipe(Layer.provideMerge(history(kept)), Layer.provideMerge(NodeHttpServer.layerTest))
+  }).pipe(Layer.provideMerge(history(kept)), Layer.provideMerge(loopback))
 
 export interface Send {
   readonly token?: string | undefined

@@ -309,10 +309,9 @@ export const ScheduleOrBackoff = Schema.Union([
 const wholeMillis = (millis: number, min: number, max: number): number =>
   Math.min(max, Math.max(min, Math.ceil(millis)))
 
-const jittered = (jitter: Jitter, delay: number, random: () => number): number => {
+const jittered = (jitter: Exclude<Jitter, "decorrelated">, delay: number, random: () => number): number => {
   switch (jitter) {
     case "none":
-    case "decorrelated":
       return delay
     case "full":
       return wholeMillis(delay * random(), 0, delay)

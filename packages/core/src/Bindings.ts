@@ -148,8 +148,6 @@ export class Bindings {
 
   /** What is known of a key, if it was called before. */
   find(text: PolicyKey.Input, context: Context.Context<never>): Binding | undefined {
-    const known = this.byText.get(text) ?? this.keys.get(PolicyKey.print(text))
-    if (known !== undefined) return known
     const state = this.states.get(this.keyOf(text))
     return state && this.bind(state, context)
   }

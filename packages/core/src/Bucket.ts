@@ -67,7 +67,7 @@ export class Bucket {
 
   /** Keeps how full it is, in proportion. */
   resize(capacity: number, refillPerSecond: number): void {
-    if (capacity !== this.capacity) this.tokens = this.capacity === 0 ? 0 : this.tokens * capacity / this.capacity
+    this.tokens = this.capacity === 0 ? 0 : this.tokens * capacity / this.capacity
     this.capacity = capacity
     this.perMilli = refillPerSecond / 1_000
     this.refill(0)

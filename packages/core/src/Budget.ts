@@ -45,7 +45,7 @@
  *
  * @since 0.1.0
  */
-import type { Scope } from "effect"
+import type { Exit, Scope } from "effect"
 import { Cause, Context, Duration, Effect, Fiber, Layer, Schema } from "effect"
 import { AdaptiveThrottle } from "./AdaptiveThrottle.ts"
 import type { ThrottleNumbers as Throttle } from "./AdaptiveThrottle.ts"
@@ -519,9 +519,11 @@ const broken = (reason: string): Budget => ({
   state: Effect.succeed({ balance: 0 })
 })
 
+const builtFrom = (exit: Exit.Exit<Budget>): Budget => exit._tag === "Success" ? exit.value : broken("budget_defect")
+
 /** Until a recipe that takes time has ended, who asks waits for it; what happened meanwhile is not counted. */
 const pending = (fiber: Fiber.Fiber<Budget>): Budget => {
-  const built = Effect.map(Fiber.await(fiber), (exit) => exit._tag === "Success" ? exit.value : broken("budget_defect"))
+  const built = Effect.map(Fiber.await(fiber), builtFrom)
   const ready = () => {
     const exit = fiber.pollUnsafe()
     return exit?._tag === "Success" ? exit.value : undefined
@@ -556,11 +558,6 @@ const pending = (fiber: Fiber.Fiber<Budget>): Budget => {
   }
 }
 
-const readBuilt = (fiber: Fiber.Fiber<Budget>): Budget => {
-  const exit = fiber.pollUnsafe()
-  return exit !== undefined && exit._tag === "Success" ? exit.value : broken("budget_defect")
-}
-
 /**
  * Runs a recipe on the first sight of a key. Most end at once.
  *
@@ -570,7 +567,8 @@ export const build = (make: Make, context: Context.Context<Scope.Scope>): Budget
   const fiber = Effect.runForkWith(context)(
     Effect.tapCause(make, (cause) => Effect.logError("a budget could not be built", Cause.pretty(cause)))
   )
-  return fiber.pollUnsafe() === undefined ? pending(fiber) : readBuilt(fiber)
+  const exit = fiber.pollUnsafe()
+  return exit === undefined ? pending(fiber) : builtFrom(exit)
 }
 
 const register = <R>(

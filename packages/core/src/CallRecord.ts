@@ -202,10 +202,18 @@ const resultOf = (exit: Exit.Exit<unknown, unknown>): Result => {
   return interrupted ? "interrupted" : "failure"
 }
 
+/** How many are open in this process, whichever copy of this package has opened them. */
+const opened: { count: number } = ((globalThis as { [key: symbol]: any })[Symbol.for("@rego/core/opened")] ??= {
+  count: 0
+})
+
 /** Takes the records of a capture. Chained, so that an inner capture hides nothing from an outer one. */
 export class Collector {
-  /** in this process; where there are none, as in most programs, a call need not look for its own */
-  static open = 0
+  /** Where there are none, as in most programs, a call need not look for its own. */
+  static get open(): number {
+    return opened.count
+  }
+
   private records: Array<CallRecord> = []
   private closed = false
   dropped = 0
@@ -214,7 +222,7 @@ export class Collector {
   constructor(max: number, outer: Collector | undefined) {
     this.max = max
     this.outer = outer
-    Collector.open++
+    opened.count++
   }
 
   add(record: CallRecord): void {
@@ -226,7 +234,7 @@ export class Collector {
 
   /** Work that outlives the capture goes on; its calls are no longer collected. */
   close(): ReadonlyArray<CallRecord> {
-    if (!this.closed) Collector.open--
+    if (!this.closed) opened.count--
     this.closed = true
     return this.records
   }

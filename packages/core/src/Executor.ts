@@ -569,7 +569,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
       plan: this.binding.plan,
       retry: this.retry,
       outcome,
-      mayStillRun: this.group.some((attempt) => attempt.timedOut),
+      mayStillRun: last.next === undefined ? last.timedOut : this.group.some((attempt) => attempt.timedOut),
       replayable: this.replayable(),
       idempotent: this.idempotent(),
       switchedOff: this.switchedOff("retry")
@@ -781,8 +781,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
 
   /**
    * Calls share timers, and whoever rings must go on in the asynchronous context of its own call. The fiber of the caller
-   * has kept it: it is resumed, and waits again. Each time leaves a finalizer on its stack, so it must happen a bounded
-   * number of times.
+   * has kept it: it is resumed, and waits again. What cancels the call is still on its stack, from when the call began.
    */
   protectInContext(f: () => void): void {
     const { resume } = this
@@ -799,7 +798,6 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
         this.protect(f)
       }
       if (meanwhile !== undefined) next(meanwhile)
-      return this.ended ? undefined : this
     })
     // The fiber may end with the call, and its observers may throw.
     this.protect(() => resume(goOn))

@@ -4,7 +4,7 @@
  * @internal
  */
 import type { Scope } from "effect"
-import { Cause, Deferred, Duration, Effect, Exit, Metric, Option, Queue, Random, Schema, Stream } from "effect"
+import { Cause, Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Queue, Random, Schema, Stream } from "effect"
 import type { Accepted, Gate } from "./DocumentGate.ts"
 import { durationField, fromSchemaError, parseOptions } from "./Issue.ts"
 import * as KillSwitch from "./KillSwitch.ts"
@@ -70,8 +70,15 @@ const worker = <A>(
     }
   })
 
+/** Apart from who waits: a timeout alone would wait for what cannot be interrupted. */
+const apart = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.flatMap(
+    Effect.forkDetach(effect, { startImmediately: true }),
+    (fiber) => Effect.ensuring(Fiber.join(fiber), Effect.sync(() => fiber.interruptUnsafe()))
+  )
+
 const reporting = (source: PolicySource["Service"]) => (report: Report): Effect.Effect<void> =>
-  Effect.suspend(() => source.report(report)).pipe(
+  apart(Effect.suspend(() => source.report(report))).pipe(
     Effect.timeoutOption(reportTimeout),
     Effect.asVoid,
     Effect.catchCause((cause) => Effect.logWarning(`PolicyLayer: the report to ${source.name} failed`, cause))
@@ -89,7 +96,7 @@ const guarded = <A>(
   effect: Effect.Effect<A, StoreError>
 ): Effect.Effect<Exit.Exit<A, StoreError>> => {
   const failed = (detail: string) => Effect.fail(new StoreError({ store: store.name, operation, detail }))
-  return Effect.suspend(() => effect).pipe(
+  return apart(Effect.suspend(() => effect)).pipe(
     Effect.timeoutOrElse({
       duration: timeout,
       orElse: () => failed(`no answer within ${Duration.format(timeout)}`)

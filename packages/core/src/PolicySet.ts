@@ -63,7 +63,8 @@ export const withExact = (set: PolicySet, key: string, sections: Policy.Sections
 type Entry = readonly [pattern: string, sections: Policy.Sections]
 
 const longestPrefix = ({ prefixes }: PolicySet, key: string): Entry | undefined => {
-  for (let dot = key.lastIndexOf("."); dot >= 0; dot = dot === 0 ? -1 : key.lastIndexOf(".", dot - 1)) {
+  // no prefix begins with a dot
+  for (let dot = key.lastIndexOf("."); dot > 0; dot = key.lastIndexOf(".", dot - 1)) {
     const prefix = key.slice(0, dot + 1)
     const sections = prefixes.get(prefix)
     if (sections !== undefined) return [`${prefix}*`, sections]
@@ -104,8 +105,8 @@ export const patterns = (set: PolicySet): ReadonlyArray<string> => [
   ...set.exact.keys()
 ]
 
-/** What a pattern stands for where policies are looked up: itself, or some key that it covers. */
-export const keyOf = (pattern: string): string => pattern === "*" ? "" : isPrefix(pattern) ? prefixOf(pattern) : pattern
+/** What a pattern stands for where policies are looked up: itself (no key is a star), or some key that it covers. */
+export const keyOf = (pattern: string): string => isPrefix(pattern) ? prefixOf(pattern) : pattern
 
 /** An entry as it ends up for a key that matches it. */
 export const merged = (set: PolicySet, pattern: string): Policy.Sections => resolve(set, keyOf(pattern))!

@@ -211,7 +211,7 @@ export class ProviderState {
 
   /** The source has what is in force: whatever else it had meanwhile is over. */
   confirm(source: Binder.InForce["source"], confirmedAt: number | undefined, switches: Switches): void {
-    this.setSource(source, confirmedAt)
+    this.moveTo(source, confirmedAt)
     this.switches.accept(switches)
     this.set({ rejected: undefined, switches: this.switches.current })
   }
@@ -269,12 +269,17 @@ export class ProviderState {
 
   /** The source was heard of, or was not; what is in force stays. */
   setSource(source: Binder.InForce["source"], confirmedAt: number | undefined): void {
+    if (this.moveTo(source, confirmedAt)) this.set({})
+  }
+
+  /** Whether it is another source than before. Who listens runs when it is told: that is left to the end of the change. */
+  private moveTo(source: Binder.InForce["source"], confirmedAt: number | undefined): boolean {
     const before = this.inForce.source
     const inForce = { ...this.inForce, source, confirmedAt: staleSince(source, confirmedAt) }
     this.snapshot = { ...this.snapshot, inForce, confirmedAt }
-    if (source === before) return
+    if (source === before) return false
     this.bindings.setFacts(({ facts, key, plan }) => Binder.factsOf(inForce, key, plan, facts.source === "missing"))
-    this.set({})
+    return true
   }
 
   // ---------------------------------------------------------------------------

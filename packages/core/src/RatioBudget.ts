@@ -66,9 +66,9 @@ export class RatioBudget implements Budget {
   /** tokens of the reserve that hedges leave to retries */
   private kept = 0
   private now = -Infinity
-  private slot = -Infinity
-  private slotEndsAt = -Infinity
-  private refilledAt = -Infinity
+  private slot = 0
+  private slotEndsAt = 0
+  private refilledAt = 0
 
   constructor(options: Options) {
     const numbers = numbersOf(options)

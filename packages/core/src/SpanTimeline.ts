@@ -66,8 +66,10 @@ const inOrder = (a: AttemptRecord, b: AttemptRecord): number =>
   a.attempt.retry - b.attempt.retry || a.attempt.hedge - b.attempt.hedge
 
 /** As the record of the call: the first ones, and the latest. */
-const kept = (attempts: ReadonlyArray<AttemptRecord>, dropped: number): ReadonlyArray<AttemptRecord> =>
-  dropped === 0 ? attempts : [...attempts.slice(0, attempts.length - dropped - 1), ...attempts.slice(-1)]
+const kept = (
+  attempts: ReadonlyArray<AttemptRecord>,
+  dropped: number
+): ReadonlyArray<AttemptRecord> => [...attempts.slice(0, attempts.length - dropped - 1), ...attempts.slice(-1)]
 
 // -----------------------------------------------------------------------------
 // calls

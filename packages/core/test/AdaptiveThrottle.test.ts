@@ -315,6 +315,14 @@ describe("AdaptiveThrottle", () => {
       }
     })
 
+    it("forgets what was counted long before when it would have been forgotten in the new window", () => {
+      const budget = make()
+      attempt(budget, failed, 100, 3_000)
+      budget.retune({ ...numbers, window: Duration.seconds(60) }, 25_000)
+      assert.isFalse(admitted(budget, 58_000, () => 0))
+      assert.isTrue(admitted(budget, 62_000, () => 0))
+    })
+
     it("of a budget that nobody has asked yet is its first word", () => {
       const budget = make()
       budget.retune({ ...numbers, window: Duration.seconds(60) }, 0)

@@ -93,6 +93,25 @@ describe("Bindings", () => {
       })
     })
 
+    it("of all policies sends no key elsewhere, full as it is, and leaves the states of overflow keys as well", () => {
+      const { bindings } = make({ maxKeys: 2 })
+      const { context, lines } = logging()
+      const states = () =>
+        ["svc.A", "svc.B", "svc.C", "bad key"].map((text) => {
+          const { key, state } = bindings.get(text, context)
+          assert.strictEqual(bindings.find(text, context)?.state, text === "svc.C" ? undefined : state)
+          return [key as string, state] as const
+        })
+      const before = states()
+      assert.deepStrictEqual(before.map(([key]) => key), ["svc.A", "svc.B", "svc._overflow", "_overflow"])
+      bindings.clear()
+      states().forEach(([key, state], index) => {
+        assert.strictEqual(key, before[index]![0])
+        assert.strictEqual(state, before[index]![1])
+      })
+      assert.lengthOf(lines, 2)
+    })
+
     it("of one key makes its binding anew, whatever its texts, and no other", () => {
       const { bindings } = make()
       const before = texts.map((text) => bindings.get(text, none))

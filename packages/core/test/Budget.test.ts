@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Budget, Outcome, PolicyKey } from "@rego/core"
 import { Cause, Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Scope } from "effect"
-import { refusal } from "./support.ts"
+import type { Line } from "./support.ts"
+import { refusal, withLog } from "./support.ts"
 
 const key = PolicyKey.make("users.Get")
 
@@ -106,11 +107,57 @@ describe("Budget", () => {
       }))
   })
 
+  it("each refuses what is out of range under its own name", () => {
+    const bad = NaN as never
+    const refused: ReadonlyArray<readonly [refused: string, make: () => unknown]> = [
+      ["ratio: ratio: must be a number between 0 and 0.5", () => Budget.ratio({ ratio: bad })],
+      [
+        "tokenBucket: capacity: must be a number between 0.001 and 1000000",
+        () => Budget.tokenBucket({ capacity: bad, refillPerSecond: 1 })
+      ],
+      [
+        "successTokens: maxTokens: must be a number between 0.001 and 1000",
+        () => Budget.successTokens({ maxTokens: bad, tokenRatio: 1 })
+      ],
+      ["concurrency: max: must be a number between 0 and 1000000", () => Budget.concurrency({ max: bad })],
+      ["adaptiveThrottle: k: must be a number between 1.5 and 10", () => Budget.adaptiveThrottle({ k: bad })]
+    ]
+    for (const [message, make] of refused) assert.strictEqual(refusal(make), `Budget.${message}, got NaN`)
+  })
+
+  describe("the numbers that are not stated", () => {
+    it("of a bound on what exists at the same time leave room for 3, or for `max` where that is all it says", () => {
+      const bounds = ({ max, min, ratio }: { max?: number; min?: number; ratio?: number }) => {
+        const numbers = Budget.boundsOf({ max, min, ratio })
+        return [numbers.min, numbers.max, numbers.ratio]
+      }
+      assert.deepStrictEqual(bounds({ ratio: 0.5 }), [3, Infinity, 0.5])
+      assert.deepStrictEqual(bounds({ ratio: 0.5, min: 1, max: 9 }), [1, 9, 0.5])
+      assert.deepStrictEqual(bounds({ max: 9 }), [9, 9, 0])
+      assert.deepStrictEqual(bounds({ min: 2 }), [2, Infinity, 0])
+    })
+
+    it("of a throttle are those of the handbook, with a ceiling of 0.9", () => {
+      const stated = { k: 3, window: Duration.seconds(5), maxReject: 0.5, minRequests: 7 }
+      assert.deepStrictEqual(Budget.throttleOf(stated), stated)
+      assert.deepStrictEqual(Budget.throttleOf({}), {
+        k: 2,
+        window: Duration.seconds(30),
+        maxReject: 0.9,
+        minRequests: 20
+      })
+    })
+  })
+
   describe("unlimited", () => {
     it.effect("grants everything [B02]", () =>
       Effect.gen(function*() {
         const budget = yield* Budget.unlimited
         assert.strictEqual(yield* grants(budget, 1_000), 1_000)
+        for (const use of ["used", "unused"] as const) {
+          const decision = yield* decide(budget)
+          if (decision._tag === "Granted") decision.permit.settle(use)
+        }
         assert.deepStrictEqual(yield* budget.state, { balance: Infinity })
       }))
   })
@@ -119,7 +166,7 @@ describe("Budget", () => {
     it.effect("denies everything", () =>
       Effect.gen(function*() {
         const budget = yield* Budget.none
-        assert.strictEqual(yield* grants(budget, 10), 0)
+        assert.deepStrictEqual(yield* decide(budget), { _tag: "Denied", reason: "none" })
         assert.deepStrictEqual(yield* budget.state, { balance: 0 })
       }))
   })
@@ -150,14 +197,42 @@ describe("Budget", () => {
         const recipe = Budget.ratio({ ratio: 0.5, reserve: { burst: 0, start: 0, perSecond: 0 } })
         const budget = Budget.build(Effect.andThen(Deferred.await(ready), recipe), yield* scopeOf)
         const succeed = () => {
-          budget.onCall?.({ key, now: 0, random: () => 0.5 })
+          const call: Budget.Call = { key, now: 0, random: () => 0.5 }
+          budget.onCall?.(call)
           budget.onOutcome?.(Outcome.success, 0)
+          budget.onCallEnd?.(call)
         }
         for (let i = 0; i < 10; i++) succeed()
         yield* Deferred.succeed(ready, undefined)
         assert.strictEqual(yield* grants(budget, 5), 0)
         for (let i = 0; i < 4; i++) succeed()
         assert.strictEqual(yield* grants(budget, 5), 2)
+      }))
+
+    it.effect("tells such a budget of the ends of calls whose start it was told of, and of no others", () =>
+      Effect.gen(function*() {
+        const ready = yield* Deferred.make<void>()
+        const heard: Array<string> = []
+        const recipe: Budget.Make = Effect.as(Deferred.await(ready), {
+          tryAcquire: () => ({ _tag: "Denied", reason: "no" }),
+          onCall: () => void heard.push("call"),
+          onCallEnd: () => void heard.push("end"),
+          window: Duration.seconds(3),
+          state: Effect.succeed({ balance: 0 })
+        })
+        const budget = Budget.build(recipe, yield* scopeOf)
+        const call: Budget.Call = { key, now: 0, random: () => 0.5 }
+        const begin = () => budget.onCall?.(call)
+        const end = () => budget.onCallEnd?.(call)
+        for (const step of [begin, begin, end]) step()
+        assert.isUndefined(budget.window)
+        yield* Deferred.succeed(ready, undefined)
+        yield* decide(budget)
+        assert.deepStrictEqual(budget.window, Duration.seconds(3))
+        for (const step of [begin, end, end, begin, end]) step()
+        // the first of these ends is that of a call from before
+        assert.deepStrictEqual(heard, ["call", "end", "call", "end"])
+        budget.onOutcome?.(Outcome.success, 0)
       }))
 
     it.effect("asks such a budget for admission as a method of it, once it is there", () =>
@@ -203,12 +278,20 @@ describe("Budget", () => {
         ["later", Effect.andThen(Effect.yieldNow, Effect.die(new Error("no database")))]
       ] as ReadonlyArray<readonly [string, Budget.Make]>
     ) {
-      it.effect(`denies everything when its recipe dies ${what}`, () =>
+      it.effect(`denies everything when its recipe dies ${what}, and says so in the log`, () =>
         Effect.gen(function*() {
-          const budget = Budget.build(recipe, yield* scopeOf)
+          const lines: Array<Line> = []
+          const budget = yield* withLog(Effect.map(scopeOf, (context) => Budget.build(recipe, context)), lines)
           assert.deepStrictEqual(yield* decide(budget), { _tag: "Denied", reason: "budget_defect" })
-          budget.onCall?.({ key, now: 0, random: () => 0.5 })
+          assert.deepStrictEqual(
+            lines.map(({ level, message }) => [level, message.split("\n")[0]]),
+            [["Error", "a budget could not be built Error: no database"]]
+          )
+          const call: Budget.Call = { key, now: 0, random: () => 0.5 }
+          budget.onCall?.(call)
+          for (let i = 0; i < 2; i++) budget.onCallEnd?.(call)
           budget.onOutcome?.(Outcome.success, 0)
+          assert.deepStrictEqual([budget.admit, budget.window], [undefined, undefined])
           assert.deepStrictEqual(yield* budget.state, { balance: 0 })
         }))
     }

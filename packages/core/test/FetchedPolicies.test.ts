@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Policy, PolicyLayer, PolicyProvider, Rego, Timeline } from "@rego/core"
+import { Observer, Policy, PolicyLayer, PolicyProvider, Rego, Timeline } from "@rego/core"
 import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Random, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { Line } from "./support.ts"
@@ -277,6 +277,26 @@ describe("PolicyLayer.fetch", () => {
       assert.notStrictEqual(yield* lookUp, first)
     }))
 
+  it.effect("observers hear of a policy that took the place of another one, and of nothing else", () =>
+    Effect.gen(function*() {
+      const heard: Array<string> = []
+      const observer: Observer.Observer = {
+        onEvent: (event) => void (event._tag === "PolicySwapped" && heard.push(event.key))
+      }
+      const control = yield* start(found(json(2))).pipe(
+        Effect.provideService(Observer.CurrentObservers, new Set([observer]))
+      )
+      const seen = new Array<number>()
+      for (const maxAttempts of [2, 2, 3]) {
+        control.answer = found(json(maxAttempts))
+        yield* attempts(control)
+        yield* expired
+        seen.push(heard.length)
+      }
+      yield* attempts(control)
+      assert.deepStrictEqual([seen, heard], [[0, 0, 1], [key]])
+    }))
+
   describe("while the source is down", () => {
     it.effect("its error is in the status until every key that failed has an answer", () =>
       Effect.gen(function*() {
@@ -440,6 +460,30 @@ describe("PolicyLayer.fetch", () => {
         assert.lengthOf(control.fetches, 3)
         yield* attempts(control, "svc.B")
         assert.deepStrictEqual(control.fetches.at(-1), "svc.B")
+      }))
+
+    it.effect("what is dropped is in force no more, and its failures count no more", () =>
+      Effect.gen(function*() {
+        const control = yield* start(none, { capacity: 1 })
+        const asked = (name: string, answer: Answer) =>
+          Effect.gen(function*() {
+            control.answer = answer
+            yield* attempts(control, name)
+            return Option.isSome((yield* control.provider.status).lastError)
+          })
+        const failed = Effect.fail({ _tag: "Down" })
+        assert.deepStrictEqual(
+          [
+            yield* asked("a.1", failed),
+            yield* asked("a.2", found(json(2))),
+            yield* asked("a.3", found(json(2))),
+            yield* asked("a.4", failed),
+            yield* asked("a.5", found(json(2)))
+          ],
+          [true, false, false, true, false]
+        )
+        const policies = yield* Effect.forEach(["a.2", "a.3", "a.5"], control.provider.policy)
+        assert.deepStrictEqual(policies.map(Option.isSome), [false, false, true])
       }))
 
     it.effect("a policy that is dropped takes no budget with it", () =>

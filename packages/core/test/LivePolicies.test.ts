@@ -183,6 +183,11 @@ describe("PolicyLayer.live", () => {
         "does not answer",
         Effect.never,
         "last known good policy in a store: could not load, no answer within 2s"
+      ],
+      [
+        "does not answer and cannot be interrupted",
+        Effect.uninterruptible(Effect.never),
+        "last known good policy in a store: could not load, no answer within 2s"
       ]
     ]
     for (const [what, load, message] of broken) {

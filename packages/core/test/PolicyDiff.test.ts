@@ -45,6 +45,9 @@ describe("PolicyDiff", () => {
     assert.deepStrictEqual(diff({ policies: {} }, { policies: { a: {} } }), [
       ["policies.a", undefined, "{}"]
     ])
+    assert.deepStrictEqual(diff({ policies: {} }, { policies: { a: { idempotent: undefined } } }), [
+      ["policies.a", undefined, "{}"]
+    ])
     assert.deepStrictEqual(diff({ policies: { a: {} } }, { policies: { a: { idempotent: true } } }), [
       ["policies.a.idempotent", undefined, true]
     ])
@@ -81,6 +84,24 @@ describe("PolicyDiff", () => {
     const other = new Named("no function")
     assert.deepStrictEqual(diff({ a: null }, { a: other }), [["a", null, other]])
     assert.deepStrictEqual(diff({ a: 1 }, { a: null }), [["a", 1, null]])
+  })
+
+  it("finds the same in steps, one for each entry", () => {
+    const before = { defaults: { idempotent: true }, policies: { a: { budget: "x" }, b: {}, c: { budget: "z" } } }
+    const after = { policies: { a: { budget: "y" }, c: { budget: "z" }, d: { budget: "w" } }, off: { "a.*": Infinity } }
+    const steps = PolicyDiff.differing(before, after)
+    let taken = 0
+    let step = steps.next()
+    for (; step.done !== true; step = steps.next()) taken++
+    assert.strictEqual(taken, 6)
+    assert.deepStrictEqual(step.value, PolicyDiff.between(before, after))
+    assert.deepStrictEqual(step.value.map(({ path }) => path.join(".")), [
+      "defaults.idempotent",
+      "policies.a.budget",
+      "policies.b",
+      "policies.d.budget",
+      "off.a.*"
+    ])
   })
 
   it("takes two durations of equal length for the same", () => {

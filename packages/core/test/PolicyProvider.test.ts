@@ -250,6 +250,69 @@ describe("PolicyProvider", () => {
       }))
   })
 
+  describe("in lines", () => {
+    const local: PolicyProvider.PolicyStatus = {
+      revision: "local",
+      source: "local",
+      age: Option.none(),
+      lastError: Option.none(),
+      storeError: Option.none(),
+      rejected: Option.none(),
+      rolledBack: false,
+      clamped: [],
+      issues: [],
+      off: [],
+      hedgeOff: [],
+      overrides: []
+    }
+    const seven = { ...local, revision: "7" }
+
+    it("say where the policies come from, how old they are, and whether they are back", () => {
+      const cases: ReadonlyArray<readonly [status: Partial<PolicyProvider.PolicyStatus>, line: string]> = [
+        [{ revision: "local" }, "policy local"],
+        [{}, "policy 7, local"],
+        [{ source: "stale" }, "policy 7, stale"],
+        [{ source: "lkg", age: Option.some(Duration.minutes(2)) }, "policy 7, lkg, 2m old"],
+        [{ source: "live", age: Option.some(Duration.minutes(2)) }, "policy 7, live"],
+        [{ source: "live", rolledBack: true }, "policy 7, live, rolled back"]
+      ]
+      for (const [status, line] of cases) assert.strictEqual(PolicyProvider.render({ ...seven, ...status }), line)
+    })
+
+    it("name what is wrong, and what was laid over it", () => {
+      const status: PolicyProvider.PolicyStatus = {
+        ...seven,
+        rejected: Option.some({ revision: Option.none(), issues: [{ path: [], message: "is no document" }], at: 0 }),
+        overrides: [
+          { pattern: "a.*", change: "off", until: 1_000 },
+          { pattern: "b.*", change: Policy.make({ idempotent: true }), until: 2_000 }
+        ]
+      }
+      assert.deepStrictEqual(PolicyProvider.render(status).split("\n"), [
+        "policy 7, local",
+        "refused at 1970-01-01T00:00:00.000Z: a document without a revision",
+        "  is no document",
+        "override a.* until 1970-01-01T00:00:01.000Z: off",
+        "override b.* until 1970-01-01T00:00:02.000Z"
+      ])
+    })
+
+    it("tell what came, what went, and what is another", () => {
+      const differences = [
+        { path: ["policies", "a", "budget"], before: undefined, after: "x" },
+        { path: ["policies", "b", "budget"], before: "x", after: undefined },
+        { path: ["policies", "c", "budget"], before: "x", after: "y" }
+      ]
+      const change = { status: seven, previous: Option.none(), differences }
+      assert.deepStrictEqual(PolicyProvider.renderChange(change).split("\n"), [
+        "policy 7, local",
+        "+ policies.a.budget: \"x\"",
+        "- policies.b.budget: \"x\"",
+        "  policies.c.budget: \"x\" to \"y\""
+      ])
+    })
+  })
+
   describe("around", () => {
     const underFault = (policy: Policy.Input, ...arounds: ReadonlyArray<Attempt.Around>): Policies =>
       arounds.reduce<Policies>(

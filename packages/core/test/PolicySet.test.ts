@@ -43,6 +43,7 @@ describe("PolicySet", () => {
       assert.strictEqual(resolved(PolicySet.withExact(set, "a.Get", attempts(9)), "a.Get"), 9)
       assert.strictEqual(resolved(PolicySet.withExact(set, "b.Get", attempts(9)), "b.Get"), 9)
       assert.strictEqual(resolved(PolicySet.withExact(set, "a.Get", undefined), "a.Get"), 3)
+      assert.deepStrictEqual(PolicySet.patterns(PolicySet.withExact(set, "a.Get", undefined)), ["*", "a.*"])
       assert.strictEqual(resolved(set, "a.Get"), 4)
     })
   })
@@ -60,6 +61,7 @@ describe("PolicySet", () => {
       assert.strictEqual(resolved(set, "user-service.admin.Delete"), 4)
       assert.strictEqual(resolved(set, "user-service.List"), 3)
       assert.strictEqual(resolved(set, "orders.Get"), 2)
+      for (const key of [".", ".a", ".a.b", ".user-service.List"]) assert.strictEqual(resolved(set, key), 2)
     })
 
     it("takes a prefix for whole segments only", () => {

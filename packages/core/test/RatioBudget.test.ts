@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Budget, Outcome, PolicyKey } from "@rego/core"
 import { Clock, Duration, Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { RatioBudget } from "../src/RatioBudget.ts"
+import { numbersOf, RatioBudget } from "../src/RatioBudget.ts"
 import { seed, withSeed } from "./arbitraries.ts"
 import { makeRandom } from "./random.ts"
 
@@ -76,6 +76,19 @@ describe("RatioBudget", () => {
       assert.strictEqual(grants(budget, -1e15, 5), 1)
       assert.strictEqual(grants(budget, 100_500, 5), 0)
       assert.strictEqual(grants(budget, 101_000, 5), 1)
+    })
+
+    it("pays from the reserve when a clock goes back, as if no time had passed", () => {
+      const budget = new RatioBudget({ ratio: 0, reserve: { burst: 2, start: 2, perSecond: 1 } })
+      assert.strictEqual(grants(budget, 100_000, 1), 1)
+      assert.strictEqual(grants(budget, -1e15, 5), 1)
+    })
+
+    it("counts a deposit of the instant at which a slot begins in that slot", () => {
+      const budget = new RatioBudget({ ratio: 0.5, window: Duration.seconds(10), reserve: noReserve })
+      succeed(budget, 0, 4)
+      succeed(budget, 500, 2)
+      assert.strictEqual(grants(budget, 10_000, 5), 1)
     })
 
     it("is not a grant short where binary fractions are: 0.29 of 100 is 29", () => {
@@ -329,6 +342,17 @@ describe("RatioBudget", () => {
       }
     })
 
+    it("of the window forgets what was paid long before when it would have been forgotten in the new one", () => {
+      const budget = new RatioBudget(seconds(10))
+      succeed(budget, 0, 20)
+      assert.strictEqual(grants(budget, 0, 20), 10)
+      budget.retune(seconds(20), 9_000)
+      succeed(budget, 19_000, 20)
+      assert.strictEqual(grants(budget, 20_000, 20), 0)
+      // a slot of each window later at most
+      assert.strictEqual(grants(budget, 21_500, 20), 10)
+    })
+
     it("of a budget that nobody has asked yet is its first word", () => {
       const budget = new RatioBudget(seconds(10))
       budget.retune(seconds(60), 0)
@@ -374,6 +398,22 @@ describe("RatioBudget", () => {
     assert.deepStrictEqual(costs({ ratio: 0, reserve: { burst: 5 }, keepForRetries: 0 }), [5, 5])
     assert.deepStrictEqual(costs({ keepForRetries: 1 }), [undefined, 0])
     assert.deepStrictEqual(costs({ ratio: 0, keepForRetries: 1 }), [10, 0])
+  })
+
+  it("has numbers for all that is not stated", () => {
+    const unstated = {
+      burst: 10,
+      keepForRetries: 0.2,
+      of: "successes",
+      perSecond: 0.1,
+      ratio: 0.1,
+      start: 5,
+      window: Duration.seconds(10)
+    }
+    assert.deepStrictEqual<unknown>(numbersOf({}), unstated)
+    const { burst, perSecond, start, ...others } = unstated
+    const reserve = { burst: burst + 1, perSecond: perSecond + 1, start: start + 1 }
+    assert.deepStrictEqual<unknown>(numbersOf({ reserve }), { ...others, ...reserve })
   })
 
   describe("window", () => {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { SlidingSum } from "../src/SlidingSum.ts"
-import { array, integer, property } from "./arbitraries.ts"
+import { SlidingCounts, SlidingSum } from "../src/SlidingSum.ts"
+import { all, array, integer, property } from "./arbitraries.ts"
 
 describe("SlidingSum", () => {
   it("adds up what happened in the last slots, the current one included", () => {
@@ -124,6 +124,34 @@ describe("SlidingSum", () => {
         seen.push([slot, move])
         const expected = seen.filter(([at]) => at > slot - size).reduce((total, [, amount]) => total + amount, 0)
         assert.strictEqual(sum.sum, expected)
+      }
+    }
+  )
+})
+
+describe("SlidingCounts", () => {
+  property(
+    "each counter is what was counted in the last slots, whatever the others count, and however the clock moves",
+    {
+      size: integer(1, 8),
+      counters: integer(1, 4),
+      moves: array(all([integer(-3, 20), integer(0, 3)] as const), { maxLength: 60 })
+    },
+    ({ counters, moves, size }) => {
+      const counts = new SlidingCounts(size, counters)
+      const seen: Array<readonly [slot: number, counter: number]> = []
+      let slot = 0
+      let latest = -Infinity
+      for (const [move, which] of moves) {
+        slot += move > 10 ? 0 : move
+        latest = Math.max(latest, slot)
+        counts.advance(slot)
+        counts.count(which % counters)
+        seen.push([latest, which % counters])
+        for (let counter = 0; counter < counters; counter++) {
+          const expected = seen.filter(([at, counted]) => counted === counter && at > latest - size).length
+          assert.strictEqual(counts.sum(counter), expected)
+        }
       }
     }
   )

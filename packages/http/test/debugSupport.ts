@@ -1,10 +1,10 @@
 /** Calls for the pages of `DebugRoutes`: one of each kind, and one in which everything that can hold text is an attack. */
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import type { Observer } from "@rego/core"
 import { Timeline } from "@rego/core"
 import { DebugRoutes } from "@rego/http"
 import { Effect, Layer } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
+import { loopback } from "../../core/test/loopback.ts"
 
 export const hostile =
   `"><script>document.title="owned"</script><img src=x onerror="document.title='owned'">\u202E\u001b`
@@ -68,7 +68,7 @@ export const fill = (recent: Observer.Recent) =>
 /** The routes on a real server of this machine, and a client that knows its address. */
 export const server = (options: DebugRoutes.Options) =>
   HttpRouter.serve(DebugRoutes.layer(options), { disableLogger: true, disableListenLog: true }).pipe(
-    Layer.provideMerge(NodeHttpServer.layerTest)
+    Layer.provideMerge(loopback)
   )
 
 export const address = HttpServer.addressFormattedWith(Effect.succeed)

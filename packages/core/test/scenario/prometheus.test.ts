@@ -1,11 +1,11 @@
 /** What a server of Prometheus scrapes, against the timelines of the same calls. */
-import { NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Observer, PolicyProvider, RegoMetrics, Timeline } from "@rego/core"
 import { Duration, Effect, Layer, Metric, Option, Random } from "effect"
 import { HttpClient, HttpRouter } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { TestClock } from "effect/testing"
+import { loopback } from "../loopback.ts"
 import type { Family, Sample } from "../prometheusText.ts"
 import { parse } from "../prometheusText.ts"
 import { seed, withLog } from "../support.ts"
@@ -17,7 +17,7 @@ type Families = ReadonlyMap<string, Family>
 const Server = HttpRouter.serve(PrometheusMetrics.layerHttp({ metricNameMapper: RegoMetrics.prometheusName }), {
   disableLogger: true,
   disableListenLog: true
-}).pipe(Layer.provideMerge(NodeHttpServer.layerTest))
+}).pipe(Layer.provideMerge(loopback))
 
 const scrape = Effect.gen(function*() {
   const response = yield* HttpClient.get("/metrics")
