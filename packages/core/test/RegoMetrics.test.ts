@@ -335,25 +335,30 @@ describe("RegoMetrics", () => {
         RangeError,
         /maxKeys.*\n.*reasons\[0\].*\n.*durations.*\n.*capacity/
       )
-      assert.throws(() => RegoMetrics.layer({ maxKeys: 0 }), /RegoMetrics/)
     })
 
-    const ascending = (count: number) => Array.from({ length: count }, (_, i) => i + 1)
-
-    it("may be as long and as large as they say, and no more", () => {
-      const reasons = (count: number) => ascending(count).map((i) => `reason_${i}`)
-      const refusals: ReadonlyArray<readonly [RegoMetrics.Options, rule: string]> = [
-        [{ durations: [] }, "1 to 100 ascending numbers above 0"],
-        [{ durations: ascending(101) }, "1 to 100 ascending numbers above 0"],
-        [{ durations: [0, 1] }, "1 to 100 ascending numbers above 0"],
-        [{ durations: [1, Infinity] }, "1 to 100 ascending numbers above 0"],
-        [{ reasons: reasons(101) }, "at most 100 reasons"],
-        [{ reasons: [""] }, "1 to 64 characters A-Z a-z 0-9 _ . : -"],
-        [{ reasons: ["x".repeat(65)] }, "1 to 64 characters A-Z a-z 0-9 _ . : -"]
-      ]
-      for (const [options, rule] of refusals) assert.throws(() => RegoMetrics.layer(options), RangeError, rule)
-      assert.doesNotThrow(() => RegoMetrics.layer({ durations: ascending(100), reasons: reasons(100) }))
-      assert.doesNotThrow(() => RegoMetrics.layer({ durations: [0.001], reasons: ["x".repeat(64)] }))
+    it("are refused out of their bounds, with the rule, and taken at them", () => {
+      const rows = [
+        [{ reasons: ["no reason"] }, "reasons[0]: must be 1 to 64 characters A-Z a-z 0-9 _ . : -"],
+        [{ reasons: Array.from({ length: 101 }, () => "r") }, "reasons: must be at most 100 reasons"],
+        [{ durations: [] }, "durations: must be 1 to 100 ascending numbers above 0"],
+        [{ durations: [0, 1] }, "durations: must be 1 to 100 ascending numbers above 0"],
+        [{ durations: [1, 1] }, "durations: must be 1 to 100 ascending numbers above 0"],
+        [{ durations: Array.from({ length: 101 }, (_, i) => i + 1) }, "durations: must be 1 to 100 ascending numbers"]
+      ] as const
+      for (const [options, rule] of rows) {
+        try {
+          RegoMetrics.make(options)
+        } catch (error) {
+          assert.instanceOf(error, RangeError)
+          assert.include((error as RangeError).message, `RegoMetrics: ${rule}`)
+          continue
+        }
+        assert.fail(rule)
+      }
+      const reasons = Array.from({ length: 100 }, () => "r")
+      const durations = Array.from({ length: 100 }, (_, i) => i + 1)
+      assert.doesNotThrow(() => RegoMetrics.make({ reasons, durations }))
     })
 
     it.effect("stand beside the observers that are there, under the name of metrics", () =>

@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Timeline } from "@rego/core"
 import { Schema } from "effect"
 import * as Arbitrary from "effect/Arbitrary"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { pick, property } from "./arbitraries.ts"
 
 const race = new Timeline.Timeline({
@@ -92,6 +94,49 @@ describe("Timeline.toSvg", () => {
     assert.deepStrictEqual(boxes(svg, "lost"), [[290, 420]])
     assert.deepStrictEqual(boxes(svg, "success"), [[430, 280]])
     assert.include(svg, `<line class="wait" x1="164" x2="290"`)
+  })
+
+  it("is this picture, to the character, and as text these lines", () => {
+    const kept = (name: string) => readFileSync(join(import.meta.dirname, "fixtures", name), "utf8")
+    const attempt = (retry: number, hedge: number, fields: object) =>
+      new Timeline.AttemptRecord({ attempt: { retry, hedge }, startedAt: 0, endedBy: "returned", ...fields })
+    const everything = new Timeline.Timeline({
+      ...race,
+      policySource: "stale",
+      endedAt: 9_000,
+      attributes: { override: "prices.*", policyAge: "75", droppedAttempts: "2" },
+      attempts: [
+        ...race.attempts,
+        attempt(2, 0, {
+          startedAt: 6_000,
+          endedAt: 7_250,
+          endedBy: "timed_out",
+          error: "a <b> & \"c\" 'd'",
+          backoffBefore: 0
+        }),
+        attempt(2, 1, { startedAt: 6_100, endedAt: 7_300, endedBy: "interrupted_caller" }),
+        attempt(2, 2, { startedAt: 6_200, endedBy: "abandoned" }),
+        attempt(3, 0, { startedAt: 8_000, endedAt: 9_000, outcome: "NonRetryable", reason: "x".repeat(120) }),
+        attempt(4, 0, { startedAt: 8_000, endedAt: 8_500, outcome: "Abort", reason: "gone" })
+      ],
+      decisions: [
+        { _tag: "BackoffScheduled", at: 5_010, delay: 90, retryAfter: 50 },
+        { _tag: "Denied", at: 5_500, kind: "hedge", reason: "other", detail: "no <more>", count: 3, retryAfter: 1_500 },
+        { _tag: "Denied", at: 5_600, kind: "retry", reason: "throttled", budget: "own", count: 1 },
+        { _tag: "Stopped", at: 9_000, reason: "attempts_exhausted" }
+      ],
+      result: "failure"
+    })
+    const none = new Timeline.Timeline({
+      ...race,
+      policySource: "missing",
+      attempts: [],
+      decisions: [],
+      endedAt: 5_000
+    })
+    const timelines = [race, everything, none]
+    assert.strictEqual(timelines.map(Timeline.toSvg).join("\n"), kept("waterfall.svg"))
+    assert.strictEqual(timelines.map(Timeline.render).join("\n\n"), kept("waterfall.txt"))
   })
 
   it("says in words what it shows", () => {
