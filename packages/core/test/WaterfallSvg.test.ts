@@ -139,6 +139,51 @@ describe("Timeline.toSvg", () => {
     assert.strictEqual(timelines.map(Timeline.render).join("\n\n"), kept("waterfall.txt"))
   })
 
+  it("has four to ten lines for the time, at round steps", () => {
+    const steps: ReadonlyArray<readonly [total: number, step: number]> = [
+      [0.4, 0.1],
+      [7, 1],
+      [8, 2],
+      [19, 2],
+      [20, 5],
+      [39, 5],
+      [40, 10],
+      [400, 100],
+      [790, 100],
+      [800, 200],
+      [999, 200]
+    ]
+    for (const [total, step] of steps) {
+      const svg = Timeline.toSvg(new Timeline.Timeline({ ...race, startedAt: 0, endedAt: total }))
+      const lines = [...svg.matchAll(/class="soft" text-anchor="middle">([\d.]+)ms</g)].map(([, at]) => Number(at))
+      const count = Math.floor(total / step + 1e-9) + 1
+      assert.deepStrictEqual(lines, Array.from({ length: count }, (_, i) => Number((i * step).toFixed(1))), `${total}`)
+    }
+  })
+
+  it("draws within the time of the call what began when it ended", () => {
+    const late = new Timeline.AttemptRecord({ ...race.attempts[2]!, startedAt: 5_400 })
+    const svg = Timeline.toSvg(new Timeline.Timeline({ ...race, attempts: [late] }))
+    // 150 + 560 is the right edge, and a bar is 3 wide at least
+    assert.deepStrictEqual(boxes(svg, "success"), [[707, 3]])
+  })
+
+  it("shows a verdict of 34 characters, a longer one shortened, and no empty one", () => {
+    const drawn = (fields: object) =>
+      Timeline.toSvg(
+        new Timeline.Timeline({ ...race, attempts: [new Timeline.AttemptRecord({ ...race.attempts[0]!, ...fields })] })
+      )
+    const verdictIn = (svg: string) => /<text x="724"[^>]*>([^<]*)</.exec(svg)![1]
+    const long = "Retryable ".length
+    assert.strictEqual(verdictIn(drawn({ reason: "x".repeat(34 - long) })), `Retryable ${"x".repeat(34 - long)}`)
+    assert.strictEqual(verdictIn(drawn({ reason: "x".repeat(35 - long) })), `Retryable ${"x".repeat(33 - long)}…`)
+    const { outcome: _, reason: __, ...unjudged } = race.attempts[0]!
+    const svg = Timeline.toSvg(
+      new Timeline.Timeline({ ...race, attempts: [new Timeline.AttemptRecord(unjudged)], decisions: [] })
+    )
+    assert.include(svg, "<title>first: 0ms + 10ms Error: busy</title>")
+  })
+
   it("says in words what it shows", () => {
     const svg = Timeline.toSvg(race)
     assert.include(svg, "role=\"img\"")
