@@ -135,11 +135,13 @@ describe("CallMetrics", () => {
 
     it("knows no winner of a call that ended before it took an answer", () => {
       const both = [attempt(0, 0, 0, 90, lost), attempt(0, 1, 50, 90, succeeded)]
-      for (const [stop, hedges] of [
-        ["deadline_exceeded", ["hedgeWasted 1"]],
-        ["interrupted", ["hedgeWasted 1"]],
-        ["attempts_exhausted", ["hedgeWon 1"]]
-      ] as const) {
+      for (
+        const [stop, hedges] of [
+          ["deadline_exceeded", ["hedgeWasted 1"]],
+          ["interrupted", ["hedgeWasted 1"]],
+          ["attempts_exhausted", ["hedgeWon 1"]]
+        ] as const
+      ) {
         const counted = lines(timeline({ attempts: both, decisions: [stopped(stop, 90)], result: "failure" }))
         assert.deepStrictEqual(counted.filter((text) => text.startsWith("hedge")), hedges, stop)
       }

@@ -60,7 +60,11 @@ describe("MetricSeries", () => {
     })
 
     it("is one for each combination of attributes, and has none that are empty or not given", () => {
-      const given = [["primary", "success"], ["retry", "success", ""], ["primary", "success"], ["hedge", "lost", "reset"]]
+      const given = [["primary", "success"], ["retry", "success", ""], ["primary", "success"], [
+        "hedge",
+        "lost",
+        "reset"
+      ]]
       assert.deepStrictEqual(labelsAfter(...given.map((attributes) => update("attemptDuration", attributes))), [
         ["rego.attempt.duration", { key: "a.A", kind: "primary", outcome: "success" }],
         ["rego.attempt.duration", { key: "a.A", kind: "retry", outcome: "success" }],

@@ -348,6 +348,45 @@ describe("Observer", () => {
       assert.strictEqual((yield* Observer.statistics(throws)).failed, 4)
     }))
 
+  it.effect("that has no name is called so", () =>
+    Effect.gen(function*() {
+      const lines: Array<Line> = []
+      yield* run(Observer.layer([{ onCallEnd: () => Effect.die("boom") }]), Layer.empty, lines)
+      assert.deepStrictEqual(lines.flatMap(({ level, message }) => level === "Error" ? [message] : []), [
+        "rego: a defect in the observer observer changes no call"
+      ])
+      assert.strictEqual(Observer.spans("off").name, "spans")
+    }))
+
+  it.effect("keeps the recent calls", () =>
+    Effect.gen(function*() {
+      const recent = Observer.recent({ capacity: 1, keepSlowest: 0 })
+      yield* run(Observer.layer([recent]))
+      yield* run(Observer.layer([recent]))
+      assert.strictEqual(yield* recent.seen, 2)
+      assert.deepStrictEqual((yield* recent.calls()).map(({ timeline }) => timeline.key), ["users.Get"])
+      assert.deepStrictEqual(yield* Observer.recent().calls(), [])
+    }))
+
+  it.effect("is waited for by a flush as far as it had something to hear when the flush began", () =>
+    Effect.gen(function*() {
+      const [first, later] = [Deferred.makeUnsafe<void>(), Deferred.makeUnsafe<void>()]
+      let heard = 0
+      const slow = Observer.make({ onCallEnd: () => Deferred.await(first) })
+      const quick = Observer.make({ onCallEnd: () => ++heard === 1 ? Effect.void : Deferred.await(later) })
+      yield* Effect.gen(function*() {
+        yield* call
+        const flush = yield* Effect.forkChild(Observer.flush, { startImmediately: true })
+        yield* call
+        yield* Effect.repeat(Effect.yieldNow, { times: 10 })
+        assert.isUndefined(flush.pollUnsafe())
+        yield* Deferred.succeed(first, undefined)
+        yield* Effect.repeat(Effect.yieldNow, { times: 10 })
+        assert.deepStrictEqual(flush.pollUnsafe(), Exit.void)
+        yield* Deferred.succeed(later, undefined)
+      }).pipe(Effect.provide(Observer.layer([slow, quick])), (self) => under(self, PolicyLayer.defaults))
+    }))
+
   it.effect("is told of an error in words when it is told, not while the call runs", () =>
     Effect.gen(function*() {
       const read = yield* Ref.make(0)

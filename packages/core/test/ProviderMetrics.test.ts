@@ -49,11 +49,15 @@ describe("ProviderMetrics", () => {
       for (const key of ["plain.A", "plain.B", "hedged.A", "hedged.B"]) {
         for (let i = 0; i < 10; i++) yield* make(key, script(succeeds(1, 900), hangs).effect)
       }
-      for (const key of ["hedged.A", "hedged.B"]) yield* make(key, script<string, never>(hangs, succeeds("quick")).effect)
+      for (const key of ["hedged.A", "hedged.B"]) {
+        yield* make(key, script<string, never>(hangs, succeeds("quick")).effect)
+      }
       const provider = yield* PolicyProvider.PolicyProvider
       const savedBy = (key: string) =>
-        Effect.map(provider.statistics(key), (found) =>
-          Duration.toSeconds(Option.getOrThrow(Option.flatMap(found, (it) => it.hedging)).hedges.saved))
+        Effect.map(
+          provider.statistics(key),
+          (found) => Duration.toSeconds(Option.getOrThrow(Option.flatMap(found, (it) => it.hedging)).hedges.saved)
+        )
       const saved = (yield* savedBy("hedged.A")) + (yield* savedBy("hedged.B"))
       assert.isAbove(saved, 1)
       assert.deepStrictEqual(yield* read("rego.hedge.saved"), [[{ key: "_overflow" }, saved]])
