@@ -144,8 +144,10 @@ describe("LiveLayer", () => {
 
   it.effect("takes what an earlier process has left until it is older than `maxAge`", () =>
     Effect.gen(function*() {
-      const revision = Effect.flatMap(live({ store: store({ saved }), maxAge: "1 hour", startupTimeout: 0 }), (running) =>
-        Effect.map(running.status, (status) => status.revision))
+      const revision = Effect.flatMap(
+        live({ store: store({ saved }), maxAge: "1 hour", startupTimeout: 0 }),
+        (running) => Effect.map(running.status, (status) => status.revision)
+      )
       yield* TestClock.adjust("1 hour")
       assert.strictEqual(yield* revision, "old")
       yield* TestClock.adjust(1)
