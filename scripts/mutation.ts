@@ -12,7 +12,7 @@ import { root } from "./lib/workspace.ts"
 import { instrument } from "./mutation/instrument.ts"
 import { type Judgements, page, readJson, type Report, resultOf } from "./mutation/report.ts"
 import { runMutants } from "./mutation/runner.ts"
-import { testsOf } from "./mutation/tests.ts"
+import { isIsolated, testsOf } from "./mutation/tests.ts"
 
 const { values } = parseArgs({
   options: { module: { type: "string", multiple: true }, render: { type: "boolean" }, queue: { type: "string" } }
@@ -51,7 +51,7 @@ const prepare = async (folder: string, module: string) => {
   const { code, mutants } = await instrument(source, text, module)
   writeFileSync(source, code)
   const tests = testsOf(module).filter((name) => existsSync(pathOf(folder, name)))
-  return { module, text, mutants, tests, file: tests.includes(module) ? pathOf(folder, module) : undefined }
+  return { module, text, mutants, tests, file: tests[0] === undefined ? undefined : pathOf(folder, tests[0]) }
 }
 
 const keep = (results: Report): void => {
@@ -70,7 +70,8 @@ const measure = async (names: ReadonlyArray<string>): Promise<void> => {
   await copyTo(folder)
   const prepared: Array<Awaited<ReturnType<typeof prepare>>> = []
   for (const name of names) prepared.push(await prepare(folder, name))
-  const parts = prepared.map(({ file, mutants, tests }) => ({
+  const parts = prepared.map(({ file, module, mutants, tests }) => ({
+    isIsolated: isIsolated(module),
     mutants: mutants.map(({ id }) => id),
     tests: tests.map((test) => pathOf(folder, test)),
     file

@@ -10,7 +10,7 @@ export interface Measured {
   /** how often it came by a place that has a mutant */
   readonly hits: number
   readonly file: string
-  /** of a file that is named like a module that is changed */
+  /** of the first file in the list of a module that is changed */
   readonly isOwn: boolean
   /** asked only where there is no other */
   readonly isSlow: boolean
@@ -28,7 +28,7 @@ export interface Control {
 
 export interface Job {
   readonly files: ReadonlyArray<string>
-  /** those of them that are named like a module that is changed */
+  /** those of them that are the first in the list of a module that is changed */
   readonly own: ReadonlyArray<string>
   readonly log: string
   /** `undefined` where this is to be found out */
@@ -36,6 +36,10 @@ export interface Job {
   readonly mutants: ReadonlyArray<string>
   /** whether each mutant gets an import of its own */
   readonly reimport: boolean
+  /** names of tests that are not asked any more */
+  readonly unfit: ReadonlyArray<string>
+  /** go on without a test that was spoiled: many are in this module, and a process for each would take too long */
+  readonly isLenient: boolean
   /** the one mutant that left something behind when it was among others */
   readonly isAlone: boolean
 }

@@ -136,7 +136,7 @@ export const page = (report: Report, judgements: Judgements, unmeasured: Readonl
     "mutants that Stryker knows are counted, texts included; none is left out. A mutant is run against those tests of the",
     "list under its module that reach it, and one that is reached while modules are imported against all of the list, after",
     "an import of its own. A test that fails is run once more without the mutant: only where it passes then is the mutant",
-    "killed. Not asked are tests that take more than 250 ms (in the first file of a list: 1 s), tests that fail without a",
+    "killed. Not asked are tests that take more than 250 ms (in the first file of a list: 2.5 s), tests that fail without a",
     "mutant, and of the other files all but the quickest, 1.2 s in all. A mutant for which a test never ends is counted as",
     "timed out, which is found as well. Line numbers are of the run.",
     "",

@@ -30,7 +30,9 @@ export interface Place {
 export interface Part {
   readonly mutants: ReadonlyArray<string>
   readonly tests: ReadonlyArray<string>
-  /** the one that is named like it */
+  /** each mutant gets modules of its own, whether an import reaches it or not */
+  readonly isIsolated: boolean
+  /** the first of them: the one that is named like it, where there is one */
   readonly file: string | undefined
 }
 
@@ -78,9 +80,10 @@ const runOnce = async (place: Place, task: Omit<Job, "files" | "own" | "log">): 
   let seen = 0
   let since = performance.now()
   const { output } = await runUntil("nice", args, { cwd: place.folder }, () => {
-    const lines = readLog(log).length
-    if (lines > seen) [seen, since] = [lines, performance.now()]
-    return performance.now() - since > (seen === 0 ? CONTROL_MILLIS : STALL_MILLIS)
+    const lines = readLog(log)
+    if (lines.length > seen) [seen, since] = [lines.length, performance.now()]
+    const isMeasured = task.control !== undefined || lines.some((line) => "control" in line)
+    return performance.now() - since > (isMeasured && seen > 0 ? STALL_MILLIS : CONTROL_MILLIS)
   })
   appendFileSync(join(place.folder, "mutation.log"), output)
   const lines = readLog(log)
@@ -129,9 +132,29 @@ export const fatesOf = (ids: ReadonlyArray<string>, lines: ReadonlyArray<Line>):
 }
 
 interface Mission {
+  readonly spoils: Spoils
   readonly control: Control
   readonly mutants: ReadonlyArray<string>
   readonly reimport: boolean
+}
+
+/** How often each test was found spoiled. One that is so again and again proves nothing of any mutant. */
+class Spoils {
+  private readonly times = new Map<string, number>()
+
+  add(lines: ReadonlyArray<Line>): void {
+    for (const line of lines) {
+      if ("spoiled" in line) this.times.set(line.spoiled, (this.times.get(line.spoiled) ?? 0) + 1)
+    }
+  }
+
+  get areMany(): boolean {
+    return [...this.times.values()].reduce((sum, times) => sum + times, 0) > 4
+  }
+
+  get unfit(): ReadonlyArray<string> {
+    return [...this.times].filter(([, times]) => times >= 2).map(([name]) => name)
+  }
 }
 
 /** In as many processes as it takes. */
@@ -144,7 +167,16 @@ const runAll = async (place: Place, mission: Mission, most: number, spoiler?: st
     const apart = waiting.find((id) => alone.has(id))
     const isAlone = apart !== undefined
     const mutants = isAlone ? [apart] : waiting.slice(0, size)
-    const lines = await runOnce(place, { ...mission, isAlone, mutants })
+    const { control, reimport, spoils } = mission
+    const lines = await runOnce(place, {
+      control,
+      reimport,
+      unfit: spoils.unfit,
+      isLenient: spoils.areMany,
+      isAlone,
+      mutants
+    })
+    spoils.add(lines)
     const found = fatesOf(mutants, lines)
     const stopper = stopperIn(mutants, lines).spoiler
     if (found.size === 0 && mutants.length === 1 && stopper === undefined) {
@@ -161,11 +193,13 @@ const runAll = async (place: Place, mission: Mission, most: number, spoiler?: st
 }
 
 /** Most are found by the tests of their own module, and the import of one file costs little. */
-const runApart = async (place: Place, { file, tests }: Part, control: Control, mutants: ReadonlyArray<string>) => {
+const runApart = async (place: Place, { file, tests }: Part, mission: Mission) => {
+  const { control, mutants } = mission
   const runWith = (files: ReadonlyArray<string>, ids: ReadonlyArray<string>): Promise<Fates> =>
     runAll(
       { ...place, tests: files },
       {
+        ...mission,
         control: { ...control, tests: control.tests.filter((test) => files.includes(test.file)) },
         mutants: ids,
         reimport: true
@@ -181,21 +215,36 @@ const runApart = async (place: Place, { file, tests }: Part, control: Control, m
 /** The fate of each mutant. */
 export const runMutants = async (place: Place, parts: ReadonlyArray<Part>): Promise<Fates> => {
   const ids = parts.flatMap(({ mutants }) => mutants)
-  const lines = await runOnce(place, { control: undefined, mutants: ids, reimport: false, isAlone: false })
+  const shared = parts.flatMap(({ isIsolated, mutants }) => isIsolated ? [] : mutants)
+  const lines = await runOnce(place, {
+    control: undefined,
+    mutants: ids,
+    reimport: false,
+    unfit: [],
+    isLenient: false,
+    isAlone: false
+  })
   const control = lines.find((line) => "control" in line)?.control
   if (control === undefined) {
     throw new Error(`the tests fail without a mutant: see ${join(place.folder, "mutation.log")}`)
   }
-  const many = together(ids, control)
+  const many = together(shared, control)
   const loaded = new Set(control.loaded)
   const first = fatesOf(many.slice(0, MAX_TOGETHER), lines)
-  const rest = { control, mutants: many.filter((id) => !first.has(id)), reimport: false }
+  const spoils = new Spoils()
+  spoils.add(lines)
+  const rest = { control, spoils, mutants: many.filter((id) => !first.has(id)), reimport: false }
   const fates = new Map<string, Status>([
     ...first,
     ...await runAll(place, rest, MAX_TOGETHER, stopperIn(many, lines).spoiler)
   ])
   for (const part of parts) {
-    const found = await runApart(place, part, control, part.mutants.filter((id) => loaded.has(id)))
+    const found = await runApart(place, part, {
+      control,
+      spoils,
+      mutants: part.mutants.filter((id) => loaded.has(id) || part.isIsolated && control.reach[id] !== undefined),
+      reimport: true
+    })
     for (const [id, status] of found) fates.set(id, status)
   }
   for (const id of ids) if (!fates.has(id)) fates.set(id, "unreached")

@@ -62,7 +62,7 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   BudgetData: ["PolicyDocument", "BudgetStates", "LivePolicies", "Budget"],
   BudgetShared: ["Budget", "Steps", "Questions"],
   BudgetStates: ["Budget", "LivePolicies", "PolicyLayer"],
-  CallEvents: [...events, "scenario/observed"],
+  CallEvents: ["driver/events", ...events, "scenario/observed"],
   CallHost: calls,
   CallLog: ["RegoLogs", "Observer"],
   CallMetrics: ["RegoMetrics", "MetricTable"],
@@ -77,7 +77,7 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   DocumentClamp: ["PolicyDocument"],
   DocumentGate: [...live, "Rollout", "KillSwitch", "DocumentGuard", "DocumentClamp", "RegoMetrics"],
   DocumentGuard: ["PolicyDocument", "LivePolicies"],
-  Event: [...events, "scenario/observed", "RegoLogs"],
+  Event: ["scenario/observed", "driver/events"],
   Executor: calls,
   Explanation: ["PolicyReview", "PolicyProvider"],
   FetchLayer: ["FetchedPolicies"],
@@ -135,7 +135,7 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   Rollout: live,
   ScheduleSteps: ["Steps", "Hedge"],
   SlidingSum: ["RatioBudget"],
-  SpanTimeline: ["driver/spans", "Timeline", "WaterfallSvg"],
+  SpanTimeline: ["scenario/observed", "driver/spans", "Timeline"],
   SqlOutcome: ["Classifier", "scenario/sqlite"],
   Steps: ["Latency", "Backoff"],
   SuccessTokens: budgets,
@@ -158,6 +158,11 @@ const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   WaterfallText: ["WaterfallSvg", "Timeline"],
   WorstCase: ["Explanation", "PolicyReview", "Plan"]
 }
+
+/** What these keep in their module spoils later tests: each mutant gets modules of its own. */
+const isolated: ReadonlySet<string> = new Set(["Timer", "ResilientService"])
+
+export const isIsolated = (module: string): boolean => isolated.has(module)
 
 /** Names of test files, without a suffix; not every module has one of its own. */
 export const testsOf = (module: string): ReadonlyArray<string> => [...new Set([module, ...others[module] ?? []])]

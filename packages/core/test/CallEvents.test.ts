@@ -1,124 +1,129 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Backoff, Hedge, Observer, Rego, Timeline } from "@rego/core"
-import { Clock, Effect, Tracer } from "effect"
+import type { PolicyProvider, Timeline } from "@rego/core"
+import { Backoff, Hedge, Observer, Rego } from "@rego/core"
+import { Clock, Duration, Effect, Exit, Tracer } from "effect"
 import { TestClock } from "effect/testing"
-import type { Line } from "./support.ts"
+import type { Line, Policies } from "./support.ts"
 import {
   askedToWait,
-  assertSucceedsWith,
   fails,
   inVirtualTime,
   judged,
   key,
+  makeTracer,
   policiesOf,
   script,
   succeeds,
   under
 } from "./support.ts"
 
-const wall = 1_700_000_000_000
+// which events a call tells, and when: driver/events.test.ts
 
-/** On a clock whose wall time is far from its monotonic line. */
-const onWallTime = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Clock.clockWith((clock) => {
-    const millis = () => clock.currentTimeMillisUnsafe() + wall
-    const nanos = () => clock.currentTimeNanosUnsafe() + BigInt(wall) * 1_000_000n
-    return Effect.provideService(self, Clock.Clock, {
-      ...clock,
-      currentTimeMillisUnsafe: millis,
-      currentTimeMillis: Effect.sync(millis),
-      currentTimeNanosUnsafe: nanos,
-      currentTimeNanos: Effect.sync(nanos)
-    })
+const backoff = Backoff.constant(20, { jitter: "none" })
+
+type Event<Tag> = Extract<Timeline.Event, { readonly _tag: Tag }>
+
+/** What a program that makes calls in virtual time tells, by the names of events. */
+const eventsOf = (program: Effect.Effect<unknown, unknown, PolicyProvider.PolicyProvider>, policies: Policies) =>
+  Effect.gen(function*() {
+    const events: Array<Timeline.Event> = []
+    yield* inVirtualTime(Effect.andThen(Effect.exit(program), Observer.flush)).pipe(
+      Effect.provide(Observer.layer([{ onEvent: (event) => void events.push(event) }])),
+      (self) => under(self, policies)
+    )
+    return <Tag extends Timeline.Event["_tag"]>(tag: Tag): ReadonlyArray<Event<Tag>> =>
+      events.filter((event): event is Event<Tag> => event._tag === tag)
   })
 
-/** What is told of a call. */
-const told = <A, E, R>(
-  self: Effect.Effect<A, E, R>
-): Effect.Effect<ReadonlyArray<Timeline.Event>, never, R> => {
-  const events: Array<Timeline.Event> = []
-  const observer = Observer.make({ onEvent: (event) => void events.push(event) })
-  return Effect.andThen(Effect.exit(self), Observer.flush).pipe(
-    Effect.provide(Observer.layer([observer])),
-    Effect.as(events)
-  )
-}
-
-const exactly20 = Backoff.constant(20, { jitter: "none" })
+const call = (effect: Effect.Effect<unknown, unknown>) => Rego.resilient(effect, key)
 
 describe("CallEvents", () => {
-  it.effect("have the wall time of the call, derived from its monotonic line", () =>
+  it.effect("have the times of the wall clock, whatever the clock that measures says", () =>
     Effect.gen(function*() {
-      yield* TestClock.adjust("1 second")
-      const s = script<string, string>(fails("503", 10), succeeds("ada", 5))
-      const events = yield* inVirtualTime(onWallTime(told(Rego.resilient(s.effect, key)))).pipe(
-        Effect.flatten,
-        (self) => under(self, policiesOf({ retry: { backoff: exactly20 } }))
+      yield* TestClock.adjust("3 seconds")
+      const clock = yield* Clock.Clock
+      const ahead: Clock.Clock = {
+        ...clock,
+        currentTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe() + 1_000_000_000n
+      }
+      const s = script(fails("503", 5), succeeds("ada", 5))
+      const told = yield* eventsOf(
+        call(s.effect).pipe(Effect.provideService(Clock.Clock, ahead)),
+        policiesOf({ retry: { backoff } })
       )
-      const times = events.flatMap((event) =>
-        "startedAt" in event ? [[event.at - wall - 1_000, event.startedAt - wall - 1_000]] : []
-      )
-      assert.deepStrictEqual(times, [[0, 0], [10, 0], [35, 30], [35, 0]])
+      assert.deepStrictEqual(told("PolicyResolved").map(({ at, startedAt }) => [at, startedAt]), [[4_000, 4_000]])
+      assert.deepStrictEqual(told("AttemptEnded").map(({ at, startedAt }) => [at, startedAt]), [
+        [4_005, 4_000],
+        [4_030, 4_025]
+      ])
+      assert.deepStrictEqual(told("CallEnded").map(({ at, startedAt }) => [at, startedAt]), [[4_030, 4_000]])
     }))
 
-  it.effect("have no field for what is not known", () =>
+  it.effect("say for how long a server asked to wait, where it did", () =>
     Effect.gen(function*() {
-      const policy = { retry: { backoff: exactly20 }, hedge: { trigger: Hedge.after(10) }, idempotent: true } as const
-      const s = script<string, Error>(fails(new Error("503")), fails(askedToWait(30)), succeeds("ada", 20))
-      const events = yield* inVirtualTime(told(Rego.resilient(s.effect, key))).pipe(
-        Effect.flatten,
-        (self) => under(self, policiesOf({ ...policy, classifier: judged }))
-      )
-      const fields = events.flatMap(({ _tag, at: _, call: __, key: ___, ...rest }) =>
-        _tag === "BackoffScheduled" ? [rest] : []
-      )
-      assert.deepStrictEqual(fields, [{ delay: 20 }, { delay: 30, retryAfter: 30 }])
-      for (const event of events) assert.notInclude(Object.values(event), undefined, event._tag)
+      const s = script(fails(askedToWait(Duration.millis(50))), fails(new Error("503")), succeeds("ada"))
+      const told = yield* eventsOf(call(s.effect), policiesOf({ retry: { backoff }, classifier: judged }))
+      const [asked, not] = told("BackoffScheduled")
+      assert.strictEqual(asked!.retryAfter, 50)
+      assert.notProperty(not, "retryAfter")
     }))
 
-  it.effect("count also the attempts of which no record is kept", () =>
+  it.effect("name no budget where none was asked", () =>
     Effect.gen(function*() {
-      const policy = { retry: { maxAttempts: 6, backoff: exactly20 } }
-      const events = yield* inVirtualTime(told(Rego.resilient(script(fails("503")).effect, key))).pipe(
-        Effect.flatten,
-        (self) => under(self, policiesOf(policy, { maxAttemptRecords: 3 }))
+      // too many attempts of the key fail: the hedge is refused before any budget is asked
+      const program = Effect.gen(function*() {
+        for (let i = 0; i < 10; i++) yield* Effect.exit(call(Effect.fail("no")))
+        yield* call(script(succeeds("ada", 50)).effect)
+      })
+      const told = yield* eventsOf(
+        program,
+        policiesOf({ hedge: { trigger: Hedge.after("10 millis") }, idempotent: true })
       )
-      const end = events.at(-1)
-      assert.strictEqual(end?._tag === "CallEnded" ? end.attempts : end?._tag, 6)
+      const [denied] = told("BudgetDenied")
+      assert.strictEqual(denied?.reason, "unhealthy")
+      assert.notProperty(denied, "budget")
     }))
 
-  it.effect("ask a tracer that threw no more, say so, and leave the call alone", () =>
+  it.effect("count at the end attempts of which there is no record any more", () =>
     Effect.gen(function*() {
+      const s = script(fails("503"))
+      const policies = policiesOf({ retry: { backoff, maxAttempts: 5 } }, { maxAttemptRecords: 2 })
+      const told = yield* eventsOf(call(s.effect), policies)
+      assert.deepStrictEqual(told("CallEnded").map(({ attempts }) => attempts), [5])
+    }))
+
+  it.effect("ask a tracer that throws no more for the call, and say so", () =>
+    Effect.gen(function*() {
+      const lines: Array<Line> = []
+      const { spans, tracer } = makeTracer()
       let asked = 0
-      const log: Array<Line> = []
-      const tracer = Tracer.make({
+      const breaks = Tracer.make({
         span: (options) => {
-          if (++asked > 1) throw new Error("full")
-          return new Tracer.NativeSpan(options)
+          if (++asked > 1) throw new Error("tracer")
+          return tracer.span(options)
         }
       })
-      const s = script<string, string>(fails("503"), fails("503"), succeeds("ada"))
-      const exit = yield* inVirtualTime(Effect.withTracer(Rego.resilient(s.effect, key), tracer)).pipe(
-        (self) => under(self, policiesOf({ retry: { backoff: exactly20 } }), log)
+      const exit = yield* inVirtualTime(call(script(fails("503"), succeeds("ada")).effect)).pipe(
+        Effect.withTracer(breaks),
+        (self) => under(self, policiesOf({ retry: { backoff } }), lines)
       )
-      assertSucceedsWith(exit, "ada")
-      assert.strictEqual(asked, 2)
-      assert.deepStrictEqual(log.map(({ message }) => message).filter((message) => message.includes("defect")), [
+      assert.deepStrictEqual(exit, Exit.succeed("ada"))
+      assert.deepStrictEqual([asked, spans.length], [2, 1])
+      assert.deepStrictEqual(lines.flatMap(({ level, message }) => level === "Error" ? [message] : []), [
         `rego ${key}: a defect in the tracer changes nothing for the caller`
       ])
     }))
 
-  it.effect("are told to nobody where the observers are none, which is said", () =>
+  it.effect("are told to nobody where the observers are none, and the call goes on", () =>
     Effect.gen(function*() {
-      const log: Array<Line> = []
-      const observers = new Set([undefined]) as ReadonlySet<unknown> as ReadonlySet<Observer.Observer>
-      const exit = yield* inVirtualTime(Rego.resilient(Effect.succeed("ada"), key)).pipe(
-        Effect.provideService(Observer.CurrentObservers, observers),
-        (self) => under(self, policiesOf({}), log)
+      const lines: Array<Line> = []
+      const exit = yield* Effect.exit(call(Effect.succeed("ada"))).pipe(
+        Effect.provideService(Observer.CurrentObservers, new Set([null]) as never),
+        (self) => under(self, policiesOf({}), lines)
       )
-      assertSucceedsWith(exit, "ada")
-      assert.deepStrictEqual(log.map(({ message }) => message), [
-        `rego ${key}: a defect in the observers changes nothing for the caller`
+      assert.deepStrictEqual(exit, Exit.succeed("ada"))
+      assert.deepStrictEqual(lines.map(({ level, message }) => [level, message]), [
+        ["Error", `rego ${key}: a defect in the observers changes nothing for the caller`]
       ])
     }))
 })

@@ -118,6 +118,62 @@ describe("CallMetrics", () => {
       assert.include(lines(timeline({ attempts: both })), "hedgeWon 1")
     })
 
+    it("takes no attempt for the winner that was cut short, or that nobody judged, whatever its verdict", () => {
+      const refused = { outcome: "NonRetryable" } as const
+      const cut = [
+        { endedBy: "timed_out", ...succeeded },
+        { endedBy: "interrupted_loser", ...succeeded },
+        { endedBy: "returned" },
+        { endedBy: "returned", ...failed }
+      ] as const
+      for (const hedge of cut) {
+        const both = [attempt(0, 0, 0, 90, refused), attempt(0, 1, 50, 90, hedge), attempt(0, 2, 60, 90, refused)]
+        const counted = lines(timeline({ attempts: both })).filter((text) => text.startsWith("hedge"))
+        assert.deepStrictEqual(counted, ["hedgeWasted 2"], JSON.stringify(hedge))
+      }
+    })
+
+    it("knows no winner of a call that ended before it took an answer", () => {
+      const both = [attempt(0, 0, 0, 90, lost), attempt(0, 1, 50, 90, succeeded)]
+      for (
+        const [stop, hedges] of [
+          ["deadline_exceeded", ["hedgeWasted 1"]],
+          ["interrupted", ["hedgeWasted 1"]],
+          ["attempts_exhausted", ["hedgeWon 1"]]
+        ] as const
+      ) {
+        const counted = lines(timeline({ attempts: both, decisions: [stopped(stop, 90)], result: "failure" }))
+        assert.deepStrictEqual(counted.filter((text) => text.startsWith("hedge")), hedges, stop)
+      }
+    })
+
+    it("counts one hedge as won and the others as wasted, and none as won where nothing was returned", () => {
+      const three = (last: Partial<Attempt>) => [
+        attempt(0, 0, 0, 90, lost),
+        attempt(0, 1, 50, 90, lost),
+        attempt(0, 2, 60, 90, last)
+      ]
+      const hedges = (last: Partial<Attempt>) =>
+        lines(timeline({ attempts: three(last) })).filter((text) => text.startsWith("hedge"))
+      assert.deepStrictEqual(hedges(succeeded), ["hedgeWon 1", "hedgeWasted 1"])
+      assert.deepStrictEqual(hedges(failed), ["hedgeWasted 2"])
+    })
+
+    it("measures a call, and what still ran when it ended, from when each began", () => {
+      const given = timeline({ attempts: [attempt(0, 0, 300, 0, { endedBy: "abandoned" })], endedAt: 1_000 })
+      const { endedAt: _, ...running } = given.attempts[0]!
+      const of = new Timeline.Timeline({
+        ...given,
+        startedAt: 250,
+        attempts: [new Timeline.AttemptRecord(running)]
+      })
+      assert.deepStrictEqual(lines(of), [
+        "callDuration 0.75 success",
+        "callAttempts 1",
+        "attemptDuration 0.7 primary lost"
+      ])
+    })
+
     it("says of a denial how often it was given, by which budget and why", () => {
       const denied: Timeline.Decision = { _tag: "Denied", at: 5, kind: "hedge", reason: "unhealthy", count: 3 }
       const byBudget: Timeline.Decision = {
@@ -185,7 +241,11 @@ describe("CallMetrics", () => {
       [{ endedBy: "abandoned", outcome: "Retryable", reason: "attempt_timeout" }, undefined, "timed_out"],
       [{ endedBy: "abandoned" }, "deadline_exceeded", "timed_out"],
       [{ endedBy: "abandoned" }, undefined, "lost"],
-      [{ endedBy: "abandoned" }, "interrupted", "abort"]
+      [{ endedBy: "abandoned" }, "interrupted", "abort"],
+      // not by the call's own deadline, nor by a caller: told apart from what an abandoned attempt would be called
+      [{ endedBy: "interrupted_caller" }, undefined, "abort"],
+      [{ endedBy: "interrupted_caller" }, "deadline_exceeded", "abort"],
+      [{}, undefined, "lost"]
     ] as const
     for (const [more, stop, expected] of rows) {
       it(`calls ${JSON.stringify(more)} of a call that stopped for ${stop ?? "nothing"} ${expected}`, () => {

@@ -936,6 +936,70 @@ describe("Executor", () => {
       }))
   })
 
+  describe("a budget that listens", () => {
+    /** What it heard, in order. */
+    const listening = (throws?: "onOutcome" | "onCall" | "onCallEnd") => {
+      const heard: Array<unknown> = []
+      const hear = (what: "onOutcome" | "onCall" | "onCallEnd", said: unknown): void => {
+        heard.push([what, said])
+        if (what === throws) throw new Error("boom")
+      }
+      const make: Budget.Make = Effect.succeed({
+        tryAcquire: () => ({ _tag: "Denied", reason: "no" }),
+        onCall: ({ key, now, random }) => hear("onCall", [key, now, random() < 1]),
+        onCallEnd: ({ key, now, random }) => hear("onCallEnd", [key, now, random() < 1]),
+        onOutcome: (outcome, now) => hear("onOutcome", ["reason" in outcome ? outcome.reason : outcome._tag, now]),
+        state: Effect.succeed({ balance: 0 })
+      })
+      return { heard, make }
+    }
+
+    it.effect("hears of a call when it begins and when it ends, and of each attempt between", () =>
+      Effect.gen(function*() {
+        const { heard, make } = listening()
+        yield* call(script(succeeds(1, 5)).effect, { layer: withBudget({}, make) })
+        assert.deepStrictEqual(heard, [
+          ["onCall", [key, 0, true]],
+          ["onOutcome", ["Success", 5]],
+          ["onCallEnd", [key, 5, true]]
+        ])
+      }))
+
+    it.effect("hears of a first attempt whose caller went away, and of no other", () =>
+      Effect.gen(function*() {
+        for (const [self, reason] of [[hangs, "caller_interrupted"], [fails("no"), "typed_failure"]] as const) {
+          const { heard, make } = listening()
+          yield* Effect.gen(function*() {
+            const effect = script(self, hangs).effect.pipe(Rego.resilient(key))
+            const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
+            yield* Fiber.interrupt(fiber)
+          }).pipe((program) => under(program, withBudget({ retry: { backoff: exact } }, make)))
+          assert.deepStrictEqual(
+            heard.flatMap((said) => (said as [string, [string]])[0] === "onOutcome" ? [(said as any)[1][0]] : []),
+            [reason]
+          )
+        }
+      }))
+
+    for (const what of ["onCall", "onCallEnd", "onOutcome"] as const) {
+      it.effect(`changes nothing with a defect in its ${what}, which is reported under that name`, () =>
+        Effect.gen(function*() {
+          const { make } = listening(what)
+          const log: Array<Line> = []
+          const ran = yield* call(script(succeeds(1)).effect, { layer: withBudget({}, make), log })
+          assertSucceedsWith(ran.exit, 1)
+          assert.include(log.map(({ message }) => message).join(), `a defect in the budget.${what} changes nothing`)
+        }))
+    }
+  })
+
+  it.effect("a key that is no text is its text: a call never fails because of its key", () =>
+    Effect.gen(function*() {
+      const ran = yield* call(script(succeeds(1)).effect, { key: 7 as never })
+      assertSucceedsWith(ran.exit, 1)
+      assert.strictEqual(ran.timeline.key as string, "7")
+    }))
+
   describe("permits", () => {
     it.effect("are not asked for by a first attempt", () =>
       Effect.gen(function*() {

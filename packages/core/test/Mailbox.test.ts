@@ -79,6 +79,34 @@ describe("Mailbox", () => {
       }])
     }))
 
+  it.effect("reports a defect of an Effect as it is", () =>
+    Effect.gen(function*() {
+      const lines: Array<Line> = []
+      const { mailbox } = make()
+      yield* withLog(
+        Effect.gen(function*() {
+          mailbox.open(yield* Effect.context<never>())
+          mailbox.push({ tell: () => Effect.die(boom) })
+          yield* mailbox.flush
+        }),
+        lines
+      )
+      assert.deepStrictEqual(lines.map(({ cause }) => cause), [Cause.die(boom)])
+    }))
+
+  it.effect("waits for a promise that is returned before it tells the next thing", () =>
+    Effect.gen(function*() {
+      const { mailbox, observer } = make()
+      const { promise, resolve } = Promise.withResolvers<void>()
+      mailbox.push({ tell: () => promise })
+      mailbox.push(number(2))
+      yield* Effect.repeat(Effect.yieldNow, { times: 5 })
+      assert.deepStrictEqual([observer.told, mailbox.waiting], [[], 2])
+      resolve()
+      yield* mailbox.flush
+      assert.deepStrictEqual([observer.told, mailbox.failed], [[2], 0])
+    }))
+
   it.effect("runs an Effect that is returned before it tells the next thing", () =>
     Effect.gen(function*() {
       const { mailbox, observer } = make()
@@ -166,10 +194,15 @@ describe("Mailbox", () => {
   it.effect("forgets a flush that was interrupted", () =>
     Effect.gen(function*() {
       const { mailbox } = make()
-      mailbox.push({ tell: () => Effect.never })
-      const flush = yield* Effect.forkChild(mailbox.flush, { startImmediately: true })
-      assert.lengthOf(mailbox["waiters"], 1)
+      const gate = Deferred.makeUnsafe<void>()
+      mailbox.push({ tell: () => Deferred.await(gate) })
+      const fork = Effect.forkChild(mailbox.flush, { startImmediately: true })
+      const [flush, other] = [yield* fork, yield* fork]
+      assert.lengthOf(mailbox["waiters"], 2)
       yield* Fiber.interrupt(flush)
+      assert.lengthOf(mailbox["waiters"], 1)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(other)
       assert.lengthOf(mailbox["waiters"], 0)
     }))
 
@@ -207,6 +240,7 @@ describe("Mailbox", () => {
         const { mailbox, observer } = make()
         const lines: Array<Line> = []
         let interrupted = false
+        let waits: Fiber.Fiber<void> | undefined
         const scope = yield* Scope.make()
         yield* withLog(
           Effect.gen(function*() {
@@ -215,10 +249,12 @@ describe("Mailbox", () => {
               tell: () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => void (interrupted = true)))
             })
             mailbox.push(number(1))
+            waits = yield* Effect.forkChild(mailbox.flush, { startImmediately: true })
             yield* Scope.close(scope, Exit.void)
           }),
           lines
         )
+        yield* Fiber.join(waits!)
         assert.isTrue(interrupted)
         assert.deepStrictEqual(observer.told, [])
         assert.strictEqual(mailbox.dropped, 2)
@@ -226,6 +262,10 @@ describe("Mailbox", () => {
         assert.deepStrictEqual(lines.map(({ message }) => message), [
           "rego: the observer slow was left after 2s, 2 untold"
         ])
+        mailbox.open(Context.empty())
+        mailbox.push(number(3))
+        yield* mailbox.flush
+        assert.deepStrictEqual([observer.told, mailbox.waiting, mailbox.failed], [[3], 0, 0])
         yield* TestClock.adjust("1 minute")
       }))
 

@@ -200,6 +200,70 @@ describe("Observer", () => {
         assert.sameMembers(names, ["a", "b", "b"])
         assert.strictEqual((yield* Observer.statistics(a)).dropped, 0)
       }).pipe(Effect.scoped))
+
+    /** Layers of one observer each, built together, each with a scope of its own. */
+    const builtTogether = (names: Array<string>, ...of: ReadonlyArray<string>) =>
+      Effect.gen(function*() {
+        const memoMap = yield* Layer.makeMemoMap
+        return yield* Effect.forEach(of, (name) =>
+          Effect.gen(function*() {
+            const scope = yield* Effect.acquireRelease(Scope.make(), (it) => Scope.close(it, Exit.void))
+            const layer = Observer.layer([naming(name, names)])
+            const context = yield* Layer.buildWithMemoMap(layer, memoMap, scope)
+            return { context, close: Scope.close(scope, Exit.void) }
+          }))
+      })
+
+    const toldIn = (names: Array<string>, ...contexts: ReadonlyArray<Context.Context<never>>) => {
+      names.length = 0
+      return Effect.andThen(call, Observer.flush).pipe(
+        Effect.provide(PolicyLayer.defaults),
+        Effect.provideContext(Context.mergeAll(...contexts)),
+        Effect.map(() => names.toSorted())
+      )
+    }
+
+    it.effect("are told where they stand, one call with some of them and the next one with others", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const [a, b, c] = (yield* builtTogether(names, "a", "b", "c")).map(({ context }) => context) as [
+          Context.Context<never>,
+          Context.Context<never>,
+          Context.Context<never>
+        ]
+        for (let time = 0; time < 2; time++) {
+          assert.deepStrictEqual(yield* toldIn(names, c), ["c"])
+          assert.deepStrictEqual(yield* toldIn(names, a, c), ["a", "c"])
+          assert.deepStrictEqual(yield* toldIn(names, b, c), ["b", "c"])
+          assert.deepStrictEqual(yield* toldIn(names, a, b, c), ["a", "b", "c"])
+        }
+      }).pipe(Effect.scoped))
+
+    it.effect("are told though the one that the context names has closed", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const layers = yield* builtTogether(names, "a", "b", "c")
+        const contexts = layers.map(({ context }) => context)
+        assert.deepStrictEqual(yield* toldIn(names, ...contexts), ["a", "b", "c"])
+        yield* layers[2]!.close
+        assert.deepStrictEqual(yield* toldIn(names, ...contexts), ["a", "b"])
+      }).pipe(Effect.scoped))
+
+    it.effect("are not told where the observers of a layer inside of theirs are named", () =>
+      Effect.gen(function*() {
+        const names: Array<string> = []
+        const layer = (name: string) => Observer.layer([naming(name, names)])
+        const around = layer("outer")
+        const inside = layer("inner").pipe(Layer.provideMerge(around))
+        yield* Effect.gen(function*() {
+          const memoMap = yield* Layer.makeMemoMap
+          const scope = yield* Effect.scope
+          const outer = yield* Layer.buildWithMemoMap(around, memoMap, scope)
+          const inner = yield* Layer.buildWithMemoMap(inside, memoMap, scope)
+          const named = Context.make(Observer.CurrentObservers, Context.get(inner, Observer.CurrentObservers))
+          assert.deepStrictEqual(yield* toldIn(names, outer, named), ["inner"])
+        }).pipe(Effect.scoped)
+      }))
   })
 
   describe("make", () => {
@@ -282,6 +346,45 @@ describe("Observer", () => {
         "rego: a defect in the observer mine changes no call"
       ])
       assert.strictEqual((yield* Observer.statistics(throws)).failed, 4)
+    }))
+
+  it.effect("that has no name is called so", () =>
+    Effect.gen(function*() {
+      const lines: Array<Line> = []
+      yield* run(Observer.layer([{ onCallEnd: () => Effect.die("boom") }]), Layer.empty, lines)
+      assert.deepStrictEqual(lines.flatMap(({ level, message }) => level === "Error" ? [message] : []), [
+        "rego: a defect in the observer observer changes no call"
+      ])
+      assert.strictEqual(Observer.spans("off").name, "spans")
+    }))
+
+  it.effect("keeps the recent calls", () =>
+    Effect.gen(function*() {
+      const recent = Observer.recent({ capacity: 1, keepSlowest: 0 })
+      yield* run(Observer.layer([recent]))
+      yield* run(Observer.layer([recent]))
+      assert.strictEqual(yield* recent.seen, 2)
+      assert.deepStrictEqual((yield* recent.calls()).map(({ timeline }) => timeline.key), ["users.Get"])
+      assert.deepStrictEqual(yield* Observer.recent().calls(), [])
+    }))
+
+  it.effect("is waited for by a flush as far as it had something to hear when the flush began", () =>
+    Effect.gen(function*() {
+      const [first, later] = [Deferred.makeUnsafe<void>(), Deferred.makeUnsafe<void>()]
+      let heard = 0
+      const slow = Observer.make({ onCallEnd: () => Deferred.await(first) })
+      const quick = Observer.make({ onCallEnd: () => ++heard === 1 ? Effect.void : Deferred.await(later) })
+      yield* Effect.gen(function*() {
+        yield* call
+        const flush = yield* Effect.forkChild(Observer.flush, { startImmediately: true })
+        yield* call
+        yield* Effect.repeat(Effect.yieldNow, { times: 10 })
+        assert.isUndefined(flush.pollUnsafe())
+        yield* Deferred.succeed(first, undefined)
+        yield* Effect.repeat(Effect.yieldNow, { times: 10 })
+        assert.deepStrictEqual(flush.pollUnsafe(), Exit.void)
+        yield* Deferred.succeed(later, undefined)
+      }).pipe(Effect.provide(Observer.layer([slow, quick])), (self) => under(self, PolicyLayer.defaults))
     }))
 
   it.effect("is told of an error in words when it is told, not while the call runs", () =>

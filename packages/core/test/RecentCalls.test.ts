@@ -83,6 +83,39 @@ describe("RecentCalls", () => {
     assert.deepStrictEqual(keysOf(idle), ["later"], "what is too quick to be kept says what the time is")
   })
 
+  describe("the slowest", () => {
+    const slowest = (size: number, ...calls: ReadonlyArray<Given>) =>
+      keysOf(recentOf({ capacity: 1, keepFailed: 0, keepSlowest: size }, calls), { order: "slowest" })
+    const last = { key: "last", at: 500, took: 0 }
+
+    it("are as many as were asked for, the first of those that took as long", () => {
+      const calls = [5, 7, 6, 7, 5, 8].map((took, at) => ({ key: `${at} took ${took}`, at, took }))
+      assert.deepStrictEqual(slowest(0, ...calls, last), ["last"])
+      assert.deepStrictEqual(slowest(1, ...calls, last), ["5 took 8", "last"])
+      assert.deepStrictEqual(slowest(2, ...calls, last), ["5 took 8", "1 took 7", "last"])
+      assert.deepStrictEqual(slowest(3, ...calls, last), ["5 took 8", "3 took 7", "1 took 7", "last"])
+      assert.deepStrictEqual(slowest(9, ...calls, last).length, 7)
+    })
+
+    it("stay for an hour after they have ended, to the millisecond", () => {
+      const after = (age: number) => slowest(1, { key: "slow", took: 100 }, { key: "now", at: 100 + age, took: 0 })
+      assert.deepStrictEqual(after(3_600_000), ["slow", "now"])
+      assert.deepStrictEqual(after(3_600_001), ["now"])
+    })
+
+    it("make room for one that is quicker as soon as the earliest of them is an hour old", () => {
+      const hour = 3_600_000
+      const calls = [
+        { key: "early", at: 0, took: 90 },
+        { key: "slower", at: 1_000, took: 100 },
+        { key: "third", at: hour + 500, took: 10 },
+        { key: "fourth", at: hour + 600, took: 5 }
+      ]
+      assert.deepStrictEqual(slowest(2, ...calls), ["slower", "third", "fourth"])
+      assert.deepStrictEqual(slowest(2, ...calls, { ...last, at: hour + 700 }), ["slower", "third", "last"])
+    })
+  })
+
   it("shows calls that ended in one instant in the order in which it was told of them", () => {
     const recent = recentOf({}, Array.from({ length: 100 }, (_, i) => ({ key: `k${i}` })))
     const newestFirst = Array.from({ length: 100 }, (_, i) => `k${99 - i}`)
@@ -105,6 +138,10 @@ describe("RecentCalls", () => {
       { key: "left", took: 1, result: "interrupted" }
     ])
     assert.sameMembers(keysOf(recent), ["slow", "failed"])
+  })
+
+  it("is an observer of the name of recent", () => {
+    assert.strictEqual(new RecentCalls({}).name, "recent")
   })
 
   it("finds a call by its id, which no other call of the process has", () => {
@@ -160,6 +197,8 @@ describe("RecentCalls", () => {
       "keepFailed must be an integer between 0 and 10000, got 1.5"
     )
     assert.throws(refused({ keepSlowest: NaN }), RangeError, "keepSlowest")
+    assert.throws(refused({ capacity: 10_001 }), RangeError, "between 1 and 10000, got 10001")
+    assert.doesNotThrow(refused({ capacity: 10_000, keepFailed: 0, keepSlowest: 0 }))
     assert.throws(refused({ slowerThan: "soon" }), RangeError, "slowerThan must be a duration")
   })
 })

@@ -109,11 +109,33 @@ describe("RegoLogs", () => {
       assert.deepStrictEqual(lines.map(({ message }) => message), [line, line, end, line, end])
     }))
 
+  it.effect("writes at any level of a logger, and at the default where none is given", () =>
+    Effect.gen(function*() {
+      for (const level of ["Fatal", "Error", "Warn", "Info", "Debug", "Trace"] as const) {
+        const lines = yield* written({ levels: { defect: level } }, failing("a.A"))
+        assert.deepStrictEqual(lines.map((line) => line.level), [level])
+      }
+      assert.deepStrictEqual(yield* written({ levels: { defect: "None" } }, failing("a.A")), [])
+      const refused = make(Effect.fail("no"), "a.A")
+      const lines = yield* written({ levels: { failure: undefined } }, refused)
+      assert.deepStrictEqual(lines.map(({ level }) => level), ["Warn"])
+    }))
+
+  it.effect("stands beside the observers that are there, under the name of logs", () =>
+    Effect.gen(function*() {
+      const told: Array<string> = []
+      const outer = Observer.layer([{ onCallEnd: ({ key }) => void told.push(key) }])
+      const lines = yield* written({}, failing("a.A")).pipe(Effect.provide(outer))
+      assert.deepStrictEqual([told, lines.length], [["a.A"], 1])
+      assert.strictEqual((yield* Effect.scoped(RegoLogs.make())).name, "logs")
+    }))
+
   it("refuses options with every one that is out of range", () => {
     assert.throws(
       () => RegoLogs.layer({ maxLines: 0, window: "0 seconds", maxKeys: 0.5, levels: { success: "Loud" as "Info" } }),
       RangeError,
       /levels.success[\s\S]*maxLines[\s\S]*window[\s\S]*maxKeys/
     )
+    assert.throws(() => RegoLogs.layer({ maxLines: 0 }), /RegoLogs/)
   })
 })

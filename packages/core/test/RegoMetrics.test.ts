@@ -337,6 +337,40 @@ describe("RegoMetrics", () => {
       )
     })
 
+    it("are refused out of their bounds, with the rule, and taken at them", () => {
+      const rows = [
+        [{ reasons: ["no reason"] }, "reasons[0]: must be 1 to 64 characters A-Z a-z 0-9 _ . : -"],
+        [{ reasons: Array.from({ length: 101 }, () => "r") }, "reasons: must be at most 100 reasons"],
+        [{ durations: [] }, "durations: must be 1 to 100 ascending numbers above 0"],
+        [{ durations: [0, 1] }, "durations: must be 1 to 100 ascending numbers above 0"],
+        [{ durations: [1, 1] }, "durations: must be 1 to 100 ascending numbers above 0"],
+        [{ durations: Array.from({ length: 101 }, (_, i) => i + 1) }, "durations: must be 1 to 100 ascending numbers"]
+      ] as const
+      for (const [options, rule] of rows) {
+        try {
+          RegoMetrics.make(options)
+        } catch (error) {
+          assert.instanceOf(error, RangeError)
+          assert.include((error as RangeError).message, `RegoMetrics: ${rule}`)
+          continue
+        }
+        assert.fail(rule)
+      }
+      const reasons = Array.from({ length: 100 }, () => "r")
+      const durations = Array.from({ length: 100 }, (_, i) => i + 1)
+      assert.doesNotThrow(() => RegoMetrics.make({ reasons, durations }))
+    })
+
+    it.effect("stand beside the observers that are there, under the name of metrics", () =>
+      Effect.gen(function*() {
+        const told: Array<string> = []
+        const outer = Observer.layer([{ onCallEnd: ({ key }) => void told.push(key) }])
+        yield* make("a.A").pipe(under({}), Effect.provide(outer))
+        assert.deepStrictEqual(told, ["a.A"])
+        const observer = yield* Effect.scoped(RegoMetrics.make()).pipe(Effect.provide(PolicyLayer.defaults))
+        assert.strictEqual(observer.name, "metrics")
+      }))
+
     it.effect("choose the buckets of durations", () =>
       Effect.gen(function*() {
         yield* make("a.A")

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Outcome, PolicyKey, Timeline } from "@rego/core"
-import { Cause, Effect, Exit, Schema } from "effect"
+import { Cause, Context, Effect, Exit, Option, Schema, Tracer } from "effect"
 import * as Arbitrary from "effect/Arbitrary"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -244,6 +244,16 @@ describe("Timeline", () => {
       )
     })
 
+    it("draws an attempt that began when its call ended, and says nothing of one that nobody judged", () => {
+      const record = make()
+      record.add(attempt(0, 110, { endedAt: 110, endedBy: "returned" }), 16)
+      record.end(110, Exit.succeed(1), wallOffset)
+      assert.strictEqual(
+        Timeline.render(Timeline.fromRecord(record)).split("\n")[1],
+        `  first           │${"█".padStart(32)}│ 10ms + 0ms`
+      )
+    })
+
     it("draws a timeline that was read and makes no sense: an attempt that began before its call", () => {
       const odd = make()
       odd.add(attempt(0, -9_000, { endedAt: 20, endedBy: "returned", outcome: Outcome.success }), 16)
@@ -399,6 +409,45 @@ describe("Timeline", () => {
         assert.isTrue(Exit.isFailure(exit))
         if (Exit.isFailure(exit)) assert.lengthOf(Timeline.fromCause(exit.cause), 1)
       }))
+  })
+
+  describe("fromSpans", () => {
+    const spanOf = (name: string, attributes: object, parent?: Tracer.AnySpan) => {
+      const span = new Tracer.NativeSpan({
+        name,
+        parent: Option.fromUndefinedOr(parent),
+        annotations: Context.empty(),
+        links: [],
+        startTime: 5_000_000_000n,
+        kind: "internal",
+        root: false,
+        sampled: true
+      })
+      for (const [key, value] of Object.entries(attributes)) span.attribute(key, value)
+      span.end(5_010_000_000n, Exit.void)
+      return span
+    }
+
+    it("makes the same timeline as a record does, of the same classes", () => {
+      const record = make()
+      record.add(attempt(0, 100, { endedAt: 110, endedBy: "returned", outcome: Outcome.success }), 16)
+      record.end(110, Exit.succeed(1), wallOffset)
+      const call = spanOf("users.Get", {
+        "rego.result": "success",
+        "rego.policy.revision": "7",
+        "rego.policy.source": "live"
+      })
+      const inside = spanOf("users.Get attempt", {
+        "rego.attempt.retry": 0,
+        "rego.attempt.hedge": 0,
+        "rego.attempt.ended_by": "returned",
+        "rego.outcome": "Success"
+      }, call)
+      const [timeline] = Timeline.fromSpans([call, inside])
+      assert.deepStrictEqual(timeline, Timeline.fromRecord(record))
+      assert.instanceOf(timeline, Timeline.Timeline)
+      assert.instanceOf(timeline!.attempts[0], Timeline.AttemptRecord)
+    })
   })
 
   /** A call as the driver ends it: it hands its record to the collector of its fiber. */

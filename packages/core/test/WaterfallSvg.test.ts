@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Timeline } from "@rego/core"
 import { Schema } from "effect"
 import * as Arbitrary from "effect/Arbitrary"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { pick, property } from "./arbitraries.ts"
 
 const race = new Timeline.Timeline({
@@ -92,6 +94,94 @@ describe("Timeline.toSvg", () => {
     assert.deepStrictEqual(boxes(svg, "lost"), [[290, 420]])
     assert.deepStrictEqual(boxes(svg, "success"), [[430, 280]])
     assert.include(svg, `<line class="wait" x1="164" x2="290"`)
+  })
+
+  it("is this picture, to the character, and as text these lines", () => {
+    const kept = (name: string) => readFileSync(join(import.meta.dirname, "fixtures", name), "utf8")
+    const attempt = (retry: number, hedge: number, fields: object) =>
+      new Timeline.AttemptRecord({ attempt: { retry, hedge }, startedAt: 0, endedBy: "returned", ...fields })
+    const everything = new Timeline.Timeline({
+      ...race,
+      policySource: "stale",
+      endedAt: 9_000,
+      attributes: { override: "prices.*", policyAge: "75", droppedAttempts: "2" },
+      attempts: [
+        ...race.attempts,
+        attempt(2, 0, {
+          startedAt: 6_000,
+          endedAt: 7_250,
+          endedBy: "timed_out",
+          error: "a <b> & \"c\" 'd'",
+          backoffBefore: 0
+        }),
+        attempt(2, 1, { startedAt: 6_100, endedAt: 7_300, endedBy: "interrupted_caller" }),
+        attempt(2, 2, { startedAt: 6_200, endedBy: "abandoned" }),
+        attempt(3, 0, { startedAt: 8_000, endedAt: 9_000, outcome: "NonRetryable", reason: "x".repeat(120) }),
+        attempt(4, 0, { startedAt: 8_000, endedAt: 8_500, outcome: "Abort", reason: "gone" })
+      ],
+      decisions: [
+        { _tag: "BackoffScheduled", at: 5_010, delay: 90, retryAfter: 50 },
+        { _tag: "Denied", at: 5_500, kind: "hedge", reason: "other", detail: "no <more>", count: 3, retryAfter: 1_500 },
+        { _tag: "Denied", at: 5_600, kind: "retry", reason: "throttled", budget: "own", count: 1 },
+        { _tag: "Stopped", at: 9_000, reason: "attempts_exhausted" }
+      ],
+      result: "failure"
+    })
+    const none = new Timeline.Timeline({
+      ...race,
+      policySource: "missing",
+      attempts: [],
+      decisions: [],
+      endedAt: 5_000
+    })
+    const timelines = [race, everything, none]
+    assert.strictEqual(timelines.map(Timeline.toSvg).join("\n"), kept("waterfall.svg"))
+    assert.strictEqual(timelines.map(Timeline.render).join("\n\n"), kept("waterfall.txt"))
+  })
+
+  it("has four to ten lines for the time, at round steps", () => {
+    const steps: ReadonlyArray<readonly [total: number, step: number]> = [
+      [0.4, 0.1],
+      [7, 1],
+      [8, 2],
+      [19, 2],
+      [20, 5],
+      [39, 5],
+      [40, 10],
+      [400, 100],
+      [790, 100],
+      [800, 200],
+      [999, 200]
+    ]
+    for (const [total, step] of steps) {
+      const svg = Timeline.toSvg(new Timeline.Timeline({ ...race, startedAt: 0, endedAt: total }))
+      const lines = [...svg.matchAll(/class="soft" text-anchor="middle">([\d.]+)ms</g)].map(([, at]) => Number(at))
+      const count = Math.floor(total / step + 1e-9) + 1
+      assert.deepStrictEqual(lines, Array.from({ length: count }, (_, i) => Number((i * step).toFixed(1))), `${total}`)
+    }
+  })
+
+  it("draws within the time of the call what began when it ended", () => {
+    const late = new Timeline.AttemptRecord({ ...race.attempts[2]!, startedAt: 5_400 })
+    const svg = Timeline.toSvg(new Timeline.Timeline({ ...race, attempts: [late] }))
+    // 150 + 560 is the right edge, and a bar is 3 wide at least
+    assert.deepStrictEqual(boxes(svg, "success"), [[707, 3]])
+  })
+
+  it("shows a verdict of 34 characters, a longer one shortened, and no empty one", () => {
+    const drawn = (fields: object) =>
+      Timeline.toSvg(
+        new Timeline.Timeline({ ...race, attempts: [new Timeline.AttemptRecord({ ...race.attempts[0]!, ...fields })] })
+      )
+    const verdictIn = (svg: string) => /<text x="724"[^>]*>([^<]*)</.exec(svg)![1]
+    const long = "Retryable ".length
+    assert.strictEqual(verdictIn(drawn({ reason: "x".repeat(34 - long) })), `Retryable ${"x".repeat(34 - long)}`)
+    assert.strictEqual(verdictIn(drawn({ reason: "x".repeat(35 - long) })), `Retryable ${"x".repeat(33 - long)}…`)
+    const { outcome: _, reason: __, ...unjudged } = race.attempts[0]!
+    const svg = Timeline.toSvg(
+      new Timeline.Timeline({ ...race, attempts: [new Timeline.AttemptRecord(unjudged)], decisions: [] })
+    )
+    assert.include(svg, "<title>first: 0ms + 10ms Error: busy</title>")
   })
 
   it("says in words what it shows", () => {

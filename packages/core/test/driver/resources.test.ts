@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Budget } from "@rego/core"
+import type { Budget, PolicyProvider } from "@rego/core"
 import { Attempt, Backoff, Classifier, Deadline, Hedge, Outcome, Rego } from "@rego/core"
 import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Logger, ManagedRuntime, Option, Scope } from "effect"
 import { TestClock } from "effect/testing"
@@ -17,7 +17,29 @@ const resource = (events: Array<string>, name: string, millis = 0) =>
     (_, exit) => Effect.andThen(Effect.sleep(millis), note(events, `close ${name}: ${describeExit(exit)}`))
   )
 
+const withoutScope = (context: Context.Context<PolicyProvider.PolicyProvider>) =>
+  Context.omit(Scope.Scope)(context as Context.Context<any>) as typeof context
+
 describe("Executor", () => {
+  it.effect("a value that is tried again is discarded when the next attempt starts, without any scope", () => {
+    const discarded: Array<number> = []
+    let runs = 0
+    return Effect.gen(function*() {
+      const classifier = Classifier.make((exit: Exit.Exit<unknown, unknown>) =>
+        Exit.isSuccess(exit) && exit.value !== 3 ? Outcome.retryable({ reason: "http_503" }) : undefined
+      )
+      const onDiscard = (value: number) => Effect.sync(() => void discarded.push(value))
+      const resilient = Rego.resilient(Effect.sync(() => ++runs), key, { classifier, onDiscard })
+      const call = yield* fork(Effect.updateContext(resilient, withoutScope))
+      assert.deepStrictEqual(discarded, [])
+      yield* TestClock.adjust(10)
+      assert.deepStrictEqual(discarded, [1])
+      yield* TestClock.adjust(10)
+      assert.strictEqual(describeExit(call.pollUnsafe()), "success 3")
+      assert.deepStrictEqual(discarded, [1, 2])
+    }).pipe(Effect.provide(policies({ retry: { maxAttempts: 3, backoff: constant(10) } })))
+  })
+
   describe("the scope of an attempt", () => {
     it.effect("is its own: neither the caller's nor that of another attempt", () =>
       Effect.gen(function*() {
