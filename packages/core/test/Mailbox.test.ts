@@ -98,7 +98,10 @@ describe("Mailbox", () => {
   it.effect("waits for a promise that is returned before it tells the next thing", () =>
     Effect.gen(function*() {
       const { mailbox, observer } = make()
-      const { promise, resolve } = Promise.withResolvers<void>()
+      let resolve = () => {}
+      const promise = new Promise<void>((answer) => {
+        resolve = answer
+      })
       mailbox.push({ tell: () => promise })
       mailbox.push(number(2))
       yield* Effect.repeat(Effect.yieldNow, { times: 5 })
@@ -111,7 +114,8 @@ describe("Mailbox", () => {
   it.effect("takes whatever else an observer returns for nothing to wait for", () =>
     Effect.gen(function*() {
       const { mailbox, observer } = make()
-      for (const answer of [null, undefined, 7, "then", {}, { then: 1 }]) mailbox.push({ tell: () => answer })
+      const thenable = JSON.parse(`{"then":1}`)
+      for (const answer of [null, undefined, 7, "then", {}, thenable]) mailbox.push({ tell: () => answer })
       mailbox.push(number(1))
       yield* mailbox.flush
       assert.deepStrictEqual([observer.told, mailbox.failed], [[1], 0])
