@@ -4,6 +4,8 @@ import { runAll } from "./lib/steps.ts"
 
 const steps: ReadonlyArray<Step> = [
   { name: "supply", script: "scripts/supply.ts", args: ["--audit"] },
+  // builds what is packed
+  { name: "check", script: "scripts/check.ts", args: [] },
   { name: "pack", script: "scripts/pack.ts", args: [] },
   { name: "upgrade", script: "scripts/upgrade.ts", args: [] },
   { name: "interleave", script: "scripts/interleave.ts", flags: ["--conditions=@rego/source"], args: [] },

@@ -186,7 +186,7 @@ export const clampOnePolicy = (json: unknown): ClampedJson => {
 
 const levels: ReadonlyArray<(pattern: string) => boolean> = [
   (pattern) => pattern === "*",
-  (pattern) => pattern !== "*" && pattern.endsWith(".*"),
+  (pattern) => pattern.endsWith(".*"),
   (pattern) => !pattern.endsWith("*")
 ]
 

@@ -57,8 +57,6 @@ export const show = (value: unknown): string => {
     : shorten(String(value), maxShownText)
 }
 
-const isFiniteNumber = (u: unknown): u is number => typeof u === "number" && Number.isFinite(u)
-
 const units: ReadonlySet<string> = new Set([
   "weeks",
   "days",
@@ -82,8 +80,8 @@ const isDurationObject = (input: object): boolean => {
  * turns NaN into zero, which would make a hot loop of a typing error.
  */
 export const parseDuration = (input: unknown): Duration.Duration | string => {
-  if (typeof input === "number" && Number.isNaN(input)) return "must be a duration, got NaN"
-  if (Array.isArray(input) && !(input.length === 2 && input.every(isFiniteNumber))) {
+  if (Number.isNaN(input)) return "must be a duration, got NaN"
+  if (Array.isArray(input) && !(input.length === 2 && input.every((part) => Number.isFinite(part)))) {
     return `must be a duration, got ${show(input)}`
   }
   if (typeof input === "object" && input !== null && !Array.isArray(input) && !Duration.isDuration(input)) {
@@ -164,15 +162,6 @@ export const integerField = (min: number, max: number) =>
     maximum: max
   })
 
-/** The default text shows the whole value, which may be large, or have no text at all. */
-const describeLeaf = (leaf: SchemaIssue.Leaf): string => {
-  try {
-    return SchemaIssue.defaultLeafHook(leaf)
-  } catch {
-    return "is not valid here"
-  }
-}
-
 const formatter = SchemaIssue.makeFormatterStandardSchemaV1({
   leafHook: (leaf) => {
     switch (leaf._tag) {
@@ -181,7 +170,7 @@ const formatter = SchemaIssue.makeFormatterStandardSchemaV1({
       case "MissingKey":
         return "is required, got nothing"
       default:
-        return describeLeaf(leaf)
+        return SchemaIssue.defaultLeafHook(leaf)
     }
   }
 })

@@ -645,6 +645,6 @@ export const jsonSchema = (): { readonly [field: string]: unknown } => {
       properties: { schemaVersion: { type: "string", pattern: "^1\\.\\d+$" } },
       required: ["schemaVersion"]
     }, schema],
-    ...(Object.keys(definitions).length === 0 ? {} : { $defs: definitions })
+    $defs: definitions
   }
 }

@@ -37,6 +37,8 @@ const eventsOf = (program: Effect.Effect<unknown, unknown, PolicyProvider.Policy
 
 const call = (effect: Effect.Effect<unknown, unknown>) => Rego.resilient(effect, key)
 
+const plain = call(Effect.succeed("ada"))
+
 describe("CallEvents", () => {
   it.effect("have the times of the wall clock, whatever the clock that measures says", () =>
     Effect.gen(function*() {
@@ -112,6 +114,20 @@ describe("CallEvents", () => {
       assert.deepStrictEqual(lines.flatMap(({ level, message }) => level === "Error" ? [message] : []), [
         `rego ${key}: a defect in the tracer changes nothing for the caller`
       ])
+    }))
+
+  it.effect("are written on no span where there is none of this process, and that is no defect", () =>
+    Effect.gen(function*() {
+      const external = Tracer.externalSpan({ spanId: "1", traceId: "2" })
+      for (const around of [(self: typeof plain) => self, Effect.withParentSpan(external)]) {
+        const lines: Array<Line> = []
+        yield* around(plain).pipe(
+          Effect.provideService(Observer.CurrentObservers, new Set([Observer.spans("event")])),
+          Effect.withTracer(makeTracer().tracer),
+          (self) => under(self, policiesOf({}), lines)
+        )
+        assert.deepStrictEqual(lines, [])
+      }
     }))
 
   it.effect("are told to nobody where the observers are none, and the call goes on", () =>

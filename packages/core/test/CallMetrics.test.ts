@@ -143,7 +143,7 @@ describe("CallMetrics", () => {
         ] as const
       ) {
         const counted = lines(timeline({ attempts: both, decisions: [stopped(stop, 90)], result: "failure" }))
-        assert.deepStrictEqual(counted.filter((text) => text.startsWith("hedge")), hedges, stop)
+        assert.deepStrictEqual(counted.filter((text) => text.startsWith("hedge")), [...hedges], stop)
       }
     })
 

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { PolicyKey, Timeline } from "@rego/core"
 import { Cause, Effect, Exit, Fiber } from "effect"
 import type { CallSoFar } from "../src/CallRecord.ts"
@@ -160,5 +160,16 @@ describe("CallRecord", () => {
         collector.close()
         assert.strictEqual(Collector.open, before)
       }))
+
+    it("is counted as open by every copy of this package", async () => {
+      vi.resetModules()
+      const copy = await import("../src/CallRecord.ts")
+      assert.notStrictEqual(copy.Collector, Collector)
+      const before = Collector.open
+      const collector = new copy.Collector(1, undefined)
+      assert.deepStrictEqual([Collector.open, copy.Collector.open], [before + 1, before + 1])
+      collector.close()
+      assert.strictEqual(Collector.open, before)
+    })
   })
 })

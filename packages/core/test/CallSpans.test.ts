@@ -101,7 +101,6 @@ describe("CallSpans", () => {
         links: [],
         startTime: 0n,
         kind: "internal",
-        root: false,
         sampled: true
       })
     const request = native("request", undefined)

@@ -174,6 +174,15 @@ describe("DocumentClamp", () => {
       }
     })
 
+    it("clamps each of several entries that are one object", () => {
+      const wild = { retry: { maxAttempts: 100 } }
+      const tame = { retry: { maxAttempts: 2 } }
+      const { clamped, json } = clampDocument({ ...base, policies: { a: wild, b: tame, c: wild, d: tame } })
+      const policy = { retry: { maxAttempts: 10 } }
+      assert.deepStrictEqual(json, { ...base, policies: { a: policy, b: tame, c: policy, d: tame } })
+      assert.deepStrictEqual(clamped.map(({ path }) => path[1]), ["a", "c"])
+    })
+
     it("is the same for a policy alone", () => {
       const wild = { retry: { maxAttempts: 100 } }
       assert.deepStrictEqual(clampOnePolicy(wild), {
@@ -280,12 +289,20 @@ describe("DocumentClamp", () => {
       assert.strictEqual(maxHedgesOf(clampMerged(entries, defaults, false).set, "a.Get"), "off")
     })
 
+    it("lowers also where the defaults and every entry have hedges of their own", () => {
+      const defaults = sectionsOf({ hedge: { ...trigger, maxHedges: 1 } })
+      const entries = { "a.Get": sectionsOf({ retry: { maxAttempts: 4 }, hedge: { ...trigger, maxHedges: 3 } }) }
+      assert.strictEqual(maxHedgesOf(clampMerged(entries, defaults, false).set, "a.Get"), 2)
+    })
+
     it("lowers the hedges of the defaults where missing keys get them", () => {
       const defaults = sectionsOf({ retry: { maxAttempts: 4 }, hedge: { ...trigger, maxHedges: 3 } })
       assert.strictEqual(maxHedgesOf(clampMerged({ "*": {} }, defaults, true).set, "x"), 2)
-      assert.deepStrictEqual(clampMerged({}, defaults, true).clamped, [
-        { path: ["defaults", "hedge", "maxHedges"], value: 3, limit: 2 }
-      ])
+      for (const entries of [{}, { "*": {} }]) {
+        const { clamped, set } = clampMerged(entries, defaults, true)
+        assert.deepStrictEqual(clamped, [{ path: ["defaults", "hedge", "maxHedges"], value: 3, limit: 2 }])
+        assert.deepStrictEqual(set.defaults, { ...defaults, hedge: { ...trigger, maxHedges: 2 } })
+      }
       assert.deepStrictEqual(clampMerged({}, defaults, false).clamped, [])
     })
 

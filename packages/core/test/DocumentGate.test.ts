@@ -67,7 +67,8 @@ describe("DocumentGate", () => {
         new Map(),
         new (class extends Array {})(),
         NaN,
-        10n
+        10n,
+        10
       ]
       const prints = values.flatMap((value) => [
         fingerprint(value),
@@ -96,11 +97,14 @@ describe("DocumentGate", () => {
         b: { y: 2, x: 1 },
         c: { x: 2 },
         d: { when: new Date(0) },
-        e: { when: new Date(1) }
+        e: { when: new Date(1) },
+        f: { x: null, y: true, z: [0.5] },
+        g: { z: [0.5], y: true, x: null }
       }
     }
     const { policies } = content(json).json as typeof json
     assert.strictEqual(policies.b as object, policies.a)
+    assert.strictEqual(policies.g as object, policies.f)
     assert.notStrictEqual(policies.c as object, policies.a)
     assert.strictEqual(policies.e, json.policies.e)
     const single = { policies: { a: {} } }

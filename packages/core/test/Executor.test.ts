@@ -1,6 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Policy } from "@rego/core"
-import { Backoff, Budget, Classifier, Deadline, Outcome, PolicyLayer, Rego, RegoError, Timeline } from "@rego/core"
+import {
+  Backoff,
+  Budget,
+  Classifier,
+  Deadline,
+  Hedge,
+  Outcome,
+  PolicyLayer,
+  Rego,
+  RegoError,
+  Timeline
+} from "@rego/core"
 import { Cause, Clock, Duration, Effect, Exit, Fiber, Option, Random, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import type { Line, Policies, Row, Step } from "./support.ts"
@@ -20,6 +31,7 @@ import {
   key,
   policiesOf,
   regoErrorOf,
+  resilient,
   rows,
   script,
   stoppedAtOnce,
@@ -1085,4 +1097,59 @@ describe("Executor", () => {
         assert.strictEqual(counts.taken, counts.unused)
       }))
   })
+
+  it.effect("a classifier that answers with no outcome has a defect, which is logged with its answer", () =>
+    Effect.gen(function*() {
+      const log: Array<Line> = []
+      const wrong = (() => "retry") as unknown as Classifier.Classifier<unknown, unknown>
+      const ran = yield* call(script(fails("503")).effect, { policy: { retry }, options: { classifier: wrong }, log })
+      assertFailsWith(ran.exit, "503")
+      assert.isTrue(
+        log.some(({ cause }) =>
+          Cause.pretty(cause).includes(`a classifier must return an Outcome or undefined, got "retry"`)
+        )
+      )
+    }))
+
+  it.effect("a group that only waits for the budget of a hedge ends at the deadline, with what has failed", () =>
+    Effect.gen(function*() {
+      const { make } = countingBudget({ takes: 10_000 })
+      const policy = { hedge: { trigger: Hedge.after("1 minute") }, timeout: { overall: 50 }, idempotent: true }
+      const error = new Error("503")
+      const ran = yield* call(script(fails(error, 10)).effect, {
+        layer: withBudget(policy, make)
+      })
+      assertFailsWith(ran.exit, error)
+      assert.deepStrictEqual(ran.rows.slice(-2), [[50, "stop deadline_would_pass"], [50, "failure"]])
+    }))
+
+  const policies = {
+    retry: { retry },
+    deadline: { retry, timeout: { perAttempt: 5, overall: 100 } },
+    hedge: { retry, hedge: { trigger: Hedge.after(1) }, idempotent: true }
+  } satisfies Record<string, Policy.Input>
+  for (const [name, policy] of Object.entries<Policy.Input>(policies)) {
+    it.effect(`a clock that throws at one reading leaves no call with a ${name} waiting, whichever reading it is`, () =>
+      Effect.gen(function*() {
+        const clock = yield* Clock.Clock
+        const broken = new Error("no time")
+        let reads = Infinity
+        for (let at = 1; reads >= at - 1; at++) {
+          reads = 0
+          const failing: Clock.Clock = {
+            ...clock,
+            monotonicTimeNanosUnsafe: () => {
+              if (++reads === at) throw broken
+              return clock.monotonicTimeNanosUnsafe()
+            }
+          }
+          const s = Effect.delay(Effect.fail("503"), 2)
+          const one = Effect.provideService(resilient(s, key), Clock.Clock, failing)
+          const exit = yield* under(inVirtualTime(one, 500), policiesOf(policy))
+          if (reads >= at) assertDiesWith(exit, broken)
+          else assertFailsWith(exit, "503")
+        }
+        assert.isAbove(reads, 10)
+      }))
+  }
 })

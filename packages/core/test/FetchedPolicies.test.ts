@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Observer, Policy, PolicyLayer, PolicyProvider, Rego, Timeline } from "@rego/core"
+import { Budget, Observer, Policy, PolicyLayer, PolicyProvider, Rego, Timeline } from "@rego/core"
 import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Random, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { Line } from "./support.ts"
@@ -238,6 +238,13 @@ describe("PolicyLayer.fetch", () => {
       Effect.gen(function*() {
         const control = yield* start(found(json(100)))
         assert.strictEqual(yield* attempts(control), 10)
+        const hedge = { trigger: { type: "after", delay: "50 millis" }, maxHedges: 3 }
+        control.answer = found(json(5, { hedge }))
+        yield* expired
+        yield* attempts(control)
+        yield* attempts(control)
+        const merged = Option.getOrThrow(yield* control.provider.policy(key)).sections.hedge
+        assert.strictEqual(typeof merged === "object" ? merged.maxHedges : merged, 1)
       }))
 
     it.effect("keys that were called together do not come back together", () =>
@@ -349,6 +356,40 @@ describe("PolicyLayer.fetch", () => {
         assert.deepStrictEqual((yield* control.provider.status).lastError, Option.none())
       }).pipe(Random.withSeed(seed)))
 
+    it.effect("a failure is remembered for twice as long each time, up to a minute, and up to a quarter less", () =>
+      Effect.gen(function*() {
+        const control = yield* start(Effect.fail({ _tag: "Down" }))
+        const fetchesOf = Effect.gen(function*() {
+          yield* begin(control, Effect.void)
+          yield* TestClock.adjust(0)
+          return control.fetches.length
+        })
+        assert.strictEqual(yield* fetchesOf, 1)
+        for (const [i, pause] of [1, 2, 4, 8, 16, 32, 60, 60].map((seconds) => seconds * 1_000).entries()) {
+          yield* TestClock.adjust(pause * 0.75 - 1)
+          assert.strictEqual(yield* fetchesOf, i + 1, `before ${pause} ms`)
+          yield* TestClock.adjust(pause * 0.25 + 1)
+          assert.strictEqual(yield* fetchesOf, i + 2, `after ${pause} ms`)
+        }
+        const message = "rego: policy source fetch: unavailable, policy of svc.Method: Down"
+        assert.deepStrictEqual(control.log.map((line) => line.message), [message])
+      }))
+
+    it.effect("a policy is called stale from its first failure to its next answer", () =>
+      Effect.gen(function*() {
+        const control = yield* start(found(json(3)))
+        const seen: Array<unknown> = []
+        for (const answer of [found(json(3)), Effect.fail("down"), found(json(3))]) {
+          control.answer = answer
+          yield* timelineOf(control)
+          yield* TestClock.adjust(0)
+          const { attributes, policySource } = yield* timelineOf(control)
+          seen.push([policySource, attributes["policyAge"]])
+          yield* expired
+        }
+        assert.deepStrictEqual(seen, [["live", undefined], ["stale", "60"], ["live", undefined]])
+      }))
+
     it.effect("a key that was never answered waits once, and not for each call", () =>
       Effect.gen(function*() {
         const control = yield* start(Effect.fail("down"))
@@ -397,6 +438,19 @@ describe("PolicyLayer.fetch", () => {
           )
         }))
     }
+
+    it.effect("a cost that its budget can never grant is refused", () =>
+      Effect.gen(function*() {
+        const fetch = () => found(json(3, { budget: { name: "own", retryCost: 5 } }))
+        const own = Budget.layer("own", Budget.tokenBucket({ capacity: 2, refillPerSecond: 1 }))
+        const layer = Layer.provide(PolicyLayer.fetch({ fetch, ttl }), own)
+        const provider = Context.get(yield* Layer.build(layer), PolicyProvider.PolicyProvider)
+        yield* Effect.provideService(Rego.resilient(Effect.void, key), PolicyProvider.PolicyProvider, provider)
+        const { rejected } = yield* provider.status
+        assert.deepStrictEqual(Option.getOrThrow(rejected).issues.map(({ path }) => path.join(".")), [
+          `policies.${key}.budget.retryCost`
+        ])
+      }))
 
     it.effect("what is refused changes nothing, and says why", () =>
       Effect.gen(function*() {

@@ -48,6 +48,12 @@ describe("Issue", () => {
       assert.isAtMost(source.length, 160)
       assert.strictEqual(shown.length, 80)
       assert.isTrue(shown.endsWith("..."))
+      // a text of 160 characters, its quotes among them, is not too long
+      const text = (length: number) => Issue.show("x".repeat(length - 2))
+      assert.deepStrictEqual([text(160), text(161)], [
+        `"${"x".repeat(158)}"`,
+        `"${"x".repeat(156)}...`
+      ])
     })
 
     it("shows what has no JSON: a cycle, a bigint inside, a toJSON that throws, deep nesting", () => {
@@ -82,9 +88,32 @@ describe("Issue", () => {
       assert.deepStrictEqual(inputs.map(parsed), [250, 250, 2_000, 60_000, 1_005, 1_000.5, 5])
     })
 
+    it("reads each unit of an object, and leaves out what is not stated", () => {
+      const units = {
+        weeks: 604_800_000,
+        days: 86_400_000,
+        hours: 3_600_000,
+        minutes: 60_000,
+        seconds: 1_000,
+        milliseconds: 1,
+        microseconds: 1e-3,
+        nanoseconds: 1e-6
+      }
+      for (const [unit, millis] of Object.entries(units)) {
+        assert.strictEqual(parsed({ [unit]: 3 }), 3 * millis, unit)
+        assert.strictEqual(
+          parsed({ [unit]: 3, seconds: undefined, ...(unit === "seconds" ? { seconds: 3 } : {}) }),
+          3 * millis
+        )
+        assert.strictEqual(parsed({ [unit]: "3" }), `must be a duration, got {"${unit}":"3"}`)
+      }
+      assert.strictEqual(parsed({ seconds: undefined }), "must be a duration, got {}")
+    })
+
     it("names NaN in each place where it can hide, because Duration would turn it into zero", () => {
       assert.strictEqual(parsed(NaN), "must be a duration, got NaN")
       assert.strictEqual(parsed({ seconds: NaN }), "must be a duration, got NaN")
+      assert.strictEqual(parsed({ minutes: 1, seconds: NaN }), "must be a duration, got NaN")
       assert.strictEqual(parsed([NaN, 1]), "must be a duration, got [null,1]")
     })
 
@@ -151,6 +180,20 @@ describe("Issue", () => {
         { path: ["a"], message: "must be an integer between 1 and 3, got 9" },
         { path: ["b"], message: "is required, got nothing" }
       ])
+    })
+
+    it("has words also for a value that throws when it is looked at, or is deeper than the stack", () => {
+      const throwing = () => {
+        throw new Error("no")
+      }
+      const getter = Object.defineProperty({}, "x", { enumerable: true, get: throwing })
+      const deep: unknown = JSON.parse(`${"[".repeat(20_000)}${"]".repeat(20_000)}`)
+      for (const value of [getter, { toString: throwing }, new Proxy({}, { get: throwing, ownKeys: throwing }), deep]) {
+        const [issue, ...others] = issuesOf({ a: 1, b: value })
+        assert.deepStrictEqual(others, [])
+        assert.deepStrictEqual(issue?.path, ["b"])
+        assert.match(issue!.message, /^Expected string, got /)
+      }
     })
 
     it("keeps a message short, however large the value is", () => {

@@ -134,6 +134,25 @@ describe("PolicyLayer.live", () => {
         const refused = yield* live({ store: store({ saved: bad }), first: [retry(2)] })
         assert.deepStrictEqual(yield* revisionOf(refused), ["1", "live"])
         assert.isTrue(refused.log.some(({ message }) => message.includes("the last known good document was refused")))
+        // and is nothing to begin with: boot waits for the source
+        const fiber = yield* Effect.forkChild(live({ store: store({ saved: bad }) }), { startImmediately: true })
+        yield* Effect.repeat(settle, { times: 3 })
+        assert.isUndefined(fiber.pollUnsafe())
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual(yield* revisionOf(yield* fiber.pollUnsafe()!), ["none", "missing"])
+      }))
+
+    it.effect("keeps what an earlier process has left as it was: not confirmed, no way back, its revision taken", () =>
+      Effect.gen(function*() {
+        const saved = { json: { schemaVersion: "1.0", revision: "old", ...retry(2) }, savedAt: 0 }
+        const running = yield* live({ store: store({ saved }) })
+        assert.isFalse((yield* running.status).rolledBack)
+        yield* running.say(PolicySource.unchanged)
+        assert.deepStrictEqual(yield* revisionOf(running), ["old", "lkg"])
+        yield* running.publish({ revision: "old", ...retry(3) })
+        assert.deepStrictEqual(yield* rejectionOf(running), [
+          "revision: must be a new one for other content (revision_reused), got \"old\""
+        ])
       }))
 
     it.effect("switches off what a document of an earlier process does, though it is refused", () =>
@@ -342,7 +361,10 @@ describe("PolicyLayer.live", () => {
             revision: rejected.revision,
             issues: rejected.issues
           })
-          assert.isTrue(running.log.some(({ level, message }) => level === "Warn" && message.includes(" was refused")))
+          const name = Option.match(rejected.revision, { onNone: () => "a document", onSome: (at) => `revision ${at}` })
+          assert.isTrue(running.log.some(({ level, message }) =>
+            level === "Warn" && message.startsWith(`PolicyLayer: ${name} was refused`)
+          ))
           // and the next good one is taken
           yield* running.publish({ revision: "3", ...retry(3) })
           assert.strictEqual(yield* attemptsOf(running), 3)
@@ -375,11 +397,56 @@ describe("PolicyLayer.live", () => {
     it.effect("that is wrong everywhere does not fill the memory with issues", () =>
       Effect.gen(function*() {
         const running = yield* live({ first: [retry(2)] })
-        const policies = Object.fromEntries(Array.from({ length: 5_000 }, (_, i) => [`a.K${i}`, { x: 1 }]))
-        yield* running.publish({ revision: "2", policies })
-        const { issues } = Option.getOrThrow((yield* running.status).rejected)
-        assert.lengthOf(issues, 100)
-        assert.strictEqual(issues.at(-1)?.message, "and 4901 more")
+        for (
+          const [wrong, last] of [
+            [100, { path: ["policies", "a.K99", "x"], message: "is not a field that is known here, got 1" }],
+            [101, { path: [], message: "and 2 more" }],
+            [5_000, { path: [], message: "and 4901 more" }]
+          ] as const
+        ) {
+          const policies = Object.fromEntries(Array.from({ length: wrong }, (_, i) => [`a.K${i}`, { x: 1 }]))
+          yield* running.publish({ revision: "2", policies })
+          const { issues } = Option.getOrThrow((yield* running.status).rejected)
+          assert.lengthOf(issues, 100)
+          assert.deepStrictEqual(issues.at(-1), last)
+        }
+      }))
+
+    it.effect("that breaks the gate itself is refused, and the next one is heard", () =>
+      Effect.gen(function*() {
+        const running = yield* live({ first: [retry(2)] })
+        const broken = {
+          get policies() {
+            throw new Error("oops")
+          }
+        }
+        yield* running.say(PolicySource.document(broken))
+        const { rejected } = yield* running.status
+        const { issues, revision } = Option.getOrThrow(rejected)
+        assert.deepStrictEqual(
+          { issues, revision },
+          { issues: [{ path: [], message: "could not be judged: Error: oops" }], revision: Option.none() }
+        )
+        yield* running.publish({ revision: "2", ...retry(3) })
+        assert.deepStrictEqual(yield* revisionOf(running), ["2", "live"])
+      }))
+
+    it.effect("with what is probably not meant is warned of once, and of a thousand things at most", () =>
+      Effect.gen(function*() {
+        const running = yield* live({ first: [retry(2)] })
+        const warned = () => running.log.filter(({ message }) => message.startsWith("rego ")).length
+        const many = (name: string) => ({
+          revision: name,
+          policies: Object.fromEntries(
+            Array.from({ length: 600 }, (_, i) => [`${name}.K${i}`, { retry: { maxAttempts: 2 } }])
+          )
+        })
+        const counts = [warned()]
+        for (const parts of [{ revision: "2", ...retry(3) }, many("a"), many("b"), many("c")]) {
+          yield* running.publish(parts)
+          counts.push(warned())
+        }
+        assert.deepStrictEqual(counts, [2, 2, 602, 1_000, 1_000])
       }))
 
     it.effect("may make no large step with the defaults, where keys that no entry matches get them", () =>
@@ -440,6 +507,21 @@ describe("PolicyLayer.live", () => {
         assert.deepStrictEqual(yield* revisionOf(running), ["4", "live"])
       }))
 
+    it.effect("with the revision of one before the last hundred is taken", () =>
+      Effect.gen(function*() {
+        const running = yield* live({ first: [retry(1)], guard: false })
+        const take = (revision: number, attempts: number) =>
+          Effect.andThen(
+            running.publish({ revision: String(revision), ...retry(attempts) }),
+            Effect.map(running.status, ({ rejected }) => Option.isNone(rejected))
+          )
+        for (let revision = 2; revision <= 100; revision++) yield* take(revision, 1)
+        // what comes back is the latest again
+        yield* take(1, 1)
+        yield* take(101, 1)
+        assert.deepStrictEqual([yield* take(1, 2), yield* take(3, 2), yield* take(2, 2)], [false, false, true])
+      }))
+
     it.effect("that comes again changes nothing, and confirms what is in force", () =>
       Effect.gen(function*() {
         const running = yield* live({ first: [retry(2)] })
@@ -458,7 +540,11 @@ describe("PolicyLayer.live", () => {
           running.provider["~@rego/core/PolicyProvider"].get(key, yield* Effect.context<never>()),
           before
         )
-        assert.deepStrictEqual(running.memory.reports.map(({ _tag }) => _tag), ["Accepted", "Rejected", "Accepted"])
+        assert.deepStrictEqual(
+          running.memory.reports.map((report) => report._tag === "Accepted" ? report.rolledBack : report._tag),
+          [false, "Rejected", false]
+        )
+        assert.lengthOf(running.log.filter(({ message }) => message.includes("is in force")), 1)
       }))
 
     it.effect("of a newer minor version is taken, and says what was ignored", () =>
@@ -520,6 +606,7 @@ describe("PolicyLayer.live", () => {
         ])
         const report = running.memory.reports.at(-1)
         assert.deepStrictEqual(report?._tag === "Accepted" ? report.issues : [], status.issues)
+        assert.isTrue(running.log.some(({ message }) => message.endsWith("got \"novel\" (not taken)")))
         // and once more: it is the last version that was good, not the last one
         yield* running.publish({ revision: "3", ...policies({ ...attempts(6), classifier: "newer" }, attempts(6)) })
         assert.strictEqual(yield* attemptsOf(running, "a.Get"), 2)

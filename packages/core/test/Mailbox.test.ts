@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Deferred, Effect, Exit, Fiber, Metric, Scope } from "effect"
 import { TestClock } from "effect/testing"
+import { AsyncLocalStorage } from "node:async_hooks"
 import { Mailbox } from "../src/Mailbox.ts"
 import type { Line } from "./support.ts"
 import { withLog } from "./support.ts"
@@ -97,7 +98,10 @@ describe("Mailbox", () => {
   it.effect("waits for a promise that is returned before it tells the next thing", () =>
     Effect.gen(function*() {
       const { mailbox, observer } = make()
-      const { promise, resolve } = Promise.withResolvers<void>()
+      let resolve = () => {}
+      const promise = new Promise<void>((answer) => {
+        resolve = answer
+      })
       mailbox.push({ tell: () => promise })
       mailbox.push(number(2))
       yield* Effect.repeat(Effect.yieldNow, { times: 5 })
@@ -105,6 +109,27 @@ describe("Mailbox", () => {
       resolve()
       yield* mailbox.flush
       assert.deepStrictEqual([observer.told, mailbox.failed], [[2], 0])
+    }))
+
+  it.effect("takes whatever else an observer returns for nothing to wait for", () =>
+    Effect.gen(function*() {
+      const { mailbox, observer } = make()
+      const thenable = JSON.parse(`{"then":1}`)
+      for (const answer of [null, undefined, 7, "then", {}, thenable]) mailbox.push({ tell: () => answer })
+      mailbox.push(number(1))
+      yield* mailbox.flush
+      assert.deepStrictEqual([observer.told, mailbox.failed], [[1], 0])
+    }).pipe((self) => withLog(self)))
+
+  it.effect("tells in the asynchronous context in which its layer was opened", () =>
+    Effect.gen(function*() {
+      const { mailbox } = make()
+      const storage = new AsyncLocalStorage<string>()
+      const stores: Array<string | undefined> = []
+      storage.run("the layer", () => void mailbox.open(Context.empty()))
+      storage.run("a request", () => mailbox.push({ tell: () => void stores.push(storage.getStore()) }))
+      yield* mailbox.flush
+      assert.deepStrictEqual(stores, ["the layer"])
     }))
 
   it.effect("runs an Effect that is returned before it tells the next thing", () =>
@@ -223,13 +248,14 @@ describe("Mailbox", () => {
     }))
 
   describe("closing", () => {
-    it.effect("tells what waits", () =>
+    it.effect("tells what waits, and has nothing to say about it", () =>
       Effect.gen(function*() {
         const { mailbox, observer } = make()
+        const lines: Array<Line> = []
         const close = mailbox.open(Context.empty())
         mailbox.push(number(1))
-        yield* close
-        assert.deepStrictEqual(observer.told, [1])
+        yield* withLog(close, lines)
+        assert.deepStrictEqual([observer.told, lines], [[1], []])
         mailbox.push(number(2))
         assert.strictEqual(mailbox.dropped, 1)
         assert.strictEqual(mailbox.waiting, 0)
@@ -267,6 +293,21 @@ describe("Mailbox", () => {
         yield* mailbox.flush
         assert.deepStrictEqual([observer.told, mailbox.waiting, mailbox.failed], [[3], 0, 0])
         yield* TestClock.adjust("1 minute")
+      }))
+
+    it.effect("goes on for a layer that was opened while the last one waited for it", () =>
+      Effect.gen(function*() {
+        const { mailbox, observer } = make()
+        const gate = Deferred.makeUnsafe<void>()
+        const close = mailbox.open(Context.empty())
+        mailbox.push({ tell: () => Deferred.await(gate) })
+        const closing = yield* Effect.forkChild(close, { startImmediately: true })
+        mailbox.open(Context.empty())
+        yield* Deferred.succeed(gate, undefined)
+        yield* Fiber.join(closing)
+        mailbox.push(number(1))
+        yield* mailbox.flush
+        assert.deepStrictEqual([observer.told, mailbox.dropped], [[1], 0])
       }))
 
     it.effect("waits for the last of the layers that have the observer", () =>

@@ -310,6 +310,16 @@ describe("Observer", () => {
       assert.deepStrictEqual(yield* Observer.statistics(small), { waiting: 0, dropped: 1, failed: 0 })
     }))
 
+  it.effect("has room for what it listens to, and is sent nothing else: one that hears ends of calls, no events", () =>
+    Effect.gen(function*() {
+      const names: Array<string> = []
+      const ends = Observer.make({ ...naming("ends", names), capacity: 1 })
+      const events = Observer.make({ onEvent: ({ _tag }) => void (_tag === "CallEnded" && names.push("events")) })
+      yield* run(Observer.layer([ends, events]))
+      assert.sameMembers(names, ["ends", "events"])
+      assert.deepStrictEqual(yield* Observer.statistics(ends), { waiting: 0, dropped: 0, failed: 0 })
+    }))
+
   it.effect("that hangs loses events, and delays nobody: the call, and the other observers", () =>
     Effect.gen(function*() {
       const names: Array<string> = []

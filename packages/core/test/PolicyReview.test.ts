@@ -75,6 +75,31 @@ describe("PolicyReview", () => {
       }
     })
 
+    it("judges an entry also as those get it that a rollout has not reached", () => {
+      const budgets = { own: { type: "tokenBucket", capacity: 2, refillPerSecond: 1 } }
+      const entry = (percent: number) =>
+        retrying(2, {
+          budget: { name: "own", retryCost: 5 },
+          rollout: { percent, change: { budget: { name: "own", retryCost: 1 } } }
+        })
+      for (const percent of [0, 50, 100]) {
+        const review = PolicyReview.review(documentOf({ "users.*": entry(percent) }, { budgets }))
+        assert.deepStrictEqual(review.issues.map(({ path }) => path.join(".")), ["policies.users.*.budget.retryCost"])
+        // what is probably not meant is said of what could be in force
+        assert.deepStrictEqual(review.warnings, [])
+      }
+    })
+
+    it("takes the defaults for no policy of their own: they count where an entry inherits them", () => {
+      const hedge = { trigger: { type: "after", delay: "50 millis" }, maxHedges: 3 }
+      const budgets = { own: { type: "tokenBucket", capacity: 2, refillPerSecond: 1 } }
+      const defaults = { hedge, retry: { maxAttempts: 10 }, budget: { name: "own", retryCost: 5 } }
+      const alone = PolicyReview.review(documentOf({}, { defaults, budgets }))
+      assert.deepStrictEqual([alone.issues, alone.clamped, alone.warnings], [[], [], []])
+      const inherited = PolicyReview.review(documentOf({ "users.*": {} }, { defaults: { ...defaults, budget: "own" } }))
+      assert.deepStrictEqual(inherited.clamped.map(({ path }) => path[1]), ["users.*"])
+    })
+
     it("lists what would be clamped where a rollout has arrived, however few it has reached", () => {
       const hedge = { trigger: { type: "after", delay: "50 millis" }, maxHedges: 2 }
       const rollout = { percent: 0, change: { retry: { maxAttempts: 5 } } }
@@ -109,8 +134,14 @@ describe("PolicyReview", () => {
         const review = PolicyReview.review(json)
         assert.isTrue(Option.isNone(review.document))
         assert.isNotEmpty(review.issues)
+        assert.deepStrictEqual([review.clamped, review.ignored, review.warnings], [[], [], []])
       }
     })
+  })
+
+  it("prints an issue on one line, with its path", () => {
+    const issue = { path: ["policies", "a.*", "retry"], message: "must be an object" }
+    assert.strictEqual(PolicyReview.formatIssue(issue), `policies["a.*"].retry: must be an object`)
   })
 
   describe("diff", () => {
@@ -161,6 +192,9 @@ describe("PolicyReview", () => {
         off: ["users.*"],
         hedgeOff: [{ key: "*", until: "2026-11-23T10:00:00Z" }]
       })
+      assert.deepStrictEqual(between(b, a).keys, [
+        ["users.*", ["rollout.percent: 10 → undefined", "rollout.change.retry.maxAttempts: 2 → undefined"]]
+      ])
       const { keys, shared } = between(a, b)
       assert.deepStrictEqual(keys, [
         ["users.*", ["rollout.percent: undefined → 10", "rollout.change.retry.maxAttempts: undefined → 2"]]

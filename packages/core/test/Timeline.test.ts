@@ -420,7 +420,6 @@ describe("Timeline", () => {
         links: [],
         startTime: 5_000_000_000n,
         kind: "internal",
-        root: false,
         sampled: true
       })
       for (const [key, value] of Object.entries(attributes)) span.attribute(key, value)
