@@ -9,6 +9,7 @@ import * as Backoff from "./Backoff.ts"
 import type { BudgetData } from "./BudgetData.ts"
 import * as Hedge from "./Hedge.ts"
 import * as Plan from "./Plan.ts"
+import { own } from "./PolicySet.ts"
 import * as RatioBudget from "./RatioBudget.ts"
 
 /** Extra attempts that a budget lets through while the dependency answers nothing. */
@@ -94,7 +95,7 @@ const unknownBudget: BudgetFacts = {
 type Budgets = Readonly<Record<string, BudgetData>>
 
 const dataOf = (budgets: Budgets, name: string): BudgetData | undefined =>
-  name === "default" ? { type: "ratio" } : Object.hasOwn(budgets, name) ? budgets[name] : undefined
+  name === "default" ? { type: "ratio" } : own(budgets, name)
 
 export const budgetFacts = (budgets: Budgets, name: string): BudgetFacts => {
   const data = dataOf(budgets, name)

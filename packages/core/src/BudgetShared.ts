@@ -43,8 +43,9 @@
  *
  * @since 0.1.0
  */
-import { Clock, Duration, Effect, Exit, Fiber, Option, Schema } from "effect"
+import { Clock, Duration, Effect, Exit, Option, Schema } from "effect"
 import * as RateLimiter from "effect/persistence/RateLimiter"
+import { apart } from "./Apart.ts"
 import * as Budget from "./Budget.ts"
 import { durationField, integerField } from "./Issue.ts"
 import { spent } from "./Permit.ts"
@@ -84,17 +85,12 @@ const Numbers = Schema.Struct({
 
 type Answer = Budget.Decision | "store_error"
 
-/**
- * The store is asked in a fiber of its own, which is interrupted and not waited for when its answer is late or nobody wants
- * it any more: a store that hangs, even one that cannot be interrupted, must not hold the call.
- */
+/** A store that hangs, even one that cannot be interrupted, must not hold the call. */
 const bounded = (ask: Effect.Effect<Answer>, timeout: Duration.Duration): Effect.Effect<Answer> =>
-  Effect.flatMap(Effect.forkDetach(ask, { startImmediately: true }), (fiber) =>
-    Fiber.await(fiber).pipe(
-      Effect.timeoutOption(timeout),
-      Effect.ensuring(Effect.sync(() => fiber.interruptUnsafe())),
-      Effect.map((exit) => Option.isSome(exit) && Exit.isSuccess(exit.value) ? exit.value.value : "store_error")
-    ))
+  apart(Effect.exit(ask)).pipe(
+    Effect.timeoutOption(timeout),
+    Effect.map((exit) => Option.isSome(exit) && Exit.isSuccess(exit.value) ? exit.value.value : "store_error")
+  )
 
 const deniedFor = (retryAfter: Duration.Duration | undefined): Budget.Decision => ({
   _tag: "Denied",

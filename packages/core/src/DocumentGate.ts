@@ -14,6 +14,7 @@ import { show } from "./Issue.ts"
 import type { Entry } from "./PolicyDocument.ts"
 import * as PolicyDocument from "./PolicyDocument.ts"
 import type { PolicySet } from "./PolicySet.ts"
+import { own } from "./PolicySet.ts"
 import type { Clamped } from "./PolicySource.ts"
 import * as Rollout from "./Rollout.ts"
 import type { Steps } from "./Steps.ts"
@@ -162,9 +163,6 @@ const revisionOf = (json: unknown): Option.Option<string> => {
 
 /** An entry that was never good: one attempt, whatever it inherits. */
 const oneAttempt: Entry = { retry: "off", hedge: "off" }
-
-const own = <A>(record: Readonly<Record<string, A>> | undefined, name: string): A | undefined =>
-  record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined
 
 const namesOf = (gate: Gate, document: Document): BootChecks.Names => ({
   ...gate.provided,

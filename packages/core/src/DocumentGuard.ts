@@ -12,6 +12,7 @@ import type * as Policy from "./Policy.ts"
 import * as PolicyDiff from "./PolicyDiff.ts"
 import type { Entry, PolicyDocument } from "./PolicyDocument.ts"
 import * as PolicySet from "./PolicySet.ts"
+import { own } from "./PolicySet.ts"
 import * as RatioBudget from "./RatioBudget.ts"
 import { rolledOut } from "./Rollout.ts"
 import type { Steps } from "./Steps.ts"
@@ -44,9 +45,7 @@ const { ratio: defaultRatio } = /* @__PURE__ */ RatioBudget.numbersOf({})
 
 /** Extra attempts for each answer: only budgets that are a share of the traffic can be compared. */
 const ratioOf = (document: PolicyDocument, name: string): number | undefined => {
-  const data = document.budgets !== undefined && Object.hasOwn(document.budgets, name)
-    ? document.budgets[name]
-    : undefined
+  const data = own(document.budgets, name)
   if (data !== undefined) return data.type === "ratio" ? RatioBudget.numbersOf(data).ratio : undefined
   return name === "default" ? defaultRatio : name === "unlimited" ? Infinity : name === "none" ? 0 : undefined
 }
@@ -117,9 +116,6 @@ const withoutForce = (entry: Forceable): unknown => entry === undefined ? undefi
 const isForced = (before: Forceable, after: Forceable): boolean =>
   after?.force === true &&
   PolicyDiff.between(withoutForce(before), withoutForce(after)).length > 0
-
-const own = <A>(record: Readonly<Record<string, A>> | undefined, name: string): A | undefined =>
-  record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined
 
 /** What a document gives to those whom no rollout has reached, and to those whom all have. */
 const targetsOf = function*({ defaults, policies }: PolicyDocument): Steps<ReadonlyArray<PolicySet.PolicySet>> {

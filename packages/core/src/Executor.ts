@@ -47,6 +47,7 @@ import type { Kind, Waiting } from "./KillSwitch.ts"
 import * as Outcome from "./Outcome.ts"
 import { freePass, Questions } from "./Questions.ts"
 import type { StopReason } from "./Reasons.ts"
+import type { Options } from "./Rego.ts"
 import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
@@ -55,13 +56,8 @@ import { liveClock, nowMillis, oneMicrosecond } from "./Time.ts"
 import * as Timeline from "./Timeline.ts"
 import { endOfTick } from "./Timer.ts"
 
-export interface CallOptions {
-  readonly idempotent?: boolean | undefined
-  readonly replayable?: boolean | undefined
-  readonly classifier?: Classifier.Any | undefined
-  readonly protocol?: Classifier.Protocol<never, never> | undefined
-  readonly onDiscard?: ((value: never) => Effect.Effect<void>) | undefined
-}
+/** Those of a call site, whatever its types are. */
+export type CallOptions = Options<never, never>
 
 type AnyExit = Exit.Exit<any, any>
 type Resume = (effect: Effect.Effect<any, any>) => void

@@ -272,7 +272,7 @@ export class FetchedPolicies {
     entry.dueAt = entry.answeredAt + (sections === undefined ? numbers.negativeTtl : numbers.ttl) * (1 - share / 10)
     if (isOther) state.replaceKey(entry.key, sections)
     if (isSwapped) state.tellSwapped(entry.key)
-    state.setOverall({
+    state.setHealth({
       confirmedAt: entry.confirmedAt,
       ...(this.failing === 0 ? { lastError: undefined, rejected: undefined } : {})
     })
@@ -292,9 +292,9 @@ export class FetchedPolicies {
     entry.dueAt = this.now() + pause * (1 - share / 4)
     if (isFirst) state.bindings.drop(entry.key)
     const error = issues === undefined ? this.errorOf(entry, exit) : undefined
-    if (issues === undefined) state.setOverall({ lastError: error })
+    if (issues === undefined) state.setHealth({ lastError: error })
     else {
-      state.setOverall({
+      state.setHealth({
         rejected: { revision: Option.none(), issues, at: state.clock.currentTimeMillisUnsafe() }
       })
     }

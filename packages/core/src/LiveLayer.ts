@@ -4,7 +4,8 @@
  * @internal
  */
 import type { Scope } from "effect"
-import { Cause, Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Queue, Random, Schema, Stream } from "effect"
+import { Cause, Deferred, Duration, Effect, Exit, Metric, Option, Queue, Random, Schema, Stream } from "effect"
+import { apart } from "./Apart.ts"
 import type { Accepted, Gate } from "./DocumentGate.ts"
 import { durationField, fromSchemaError, parseOptions } from "./Issue.ts"
 import * as KillSwitch from "./KillSwitch.ts"
@@ -70,13 +71,6 @@ const worker = <A>(
     }
   })
 
-/** Apart from who waits: a timeout alone would wait for what cannot be interrupted. */
-const apart = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.flatMap(
-    Effect.forkDetach(effect, { startImmediately: true }),
-    (fiber) => Effect.ensuring(Fiber.join(fiber), Effect.sync(() => fiber.interruptUnsafe()))
-  )
-
 const reporting = (source: PolicySource["Service"]) => (report: Report): Effect.Effect<void> =>
   apart(Effect.suspend(() => source.report(report))).pipe(
     Effect.timeoutOption(reportTimeout),
@@ -129,7 +123,7 @@ const saving = (state: ProviderState, store: Store) => {
 /** Shown in the status, and said once until it changes. */
 const said = (state: ProviderState, error: StoreError | undefined): Effect.Effect<void> => {
   const isNew = error !== undefined && state.storeError?.message !== error.message
-  if (error?.message !== state.storeError?.message) state.setErrors({ storeError: error })
+  if (error?.message !== state.storeError?.message) state.setHealth({ storeError: error })
   return isNew ? Effect.logWarning(`PolicyLayer: ${error.message}`) : Effect.void
 }
 

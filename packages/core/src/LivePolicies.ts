@@ -160,7 +160,7 @@ export class LivePolicies {
   private onFailed(error: SourceError): Effect.Effect<void> {
     const isNew = this.failing !== error.reason._tag
     this.failing = error.reason._tag
-    this.state.setErrors({ lastError: error })
+    this.state.setHealth({ lastError: error })
     this.lost()
     if (!isNew) return Effect.void
     return error.reason._tag === "Unauthorized"
@@ -176,7 +176,7 @@ export class LivePolicies {
   private recovered(): void {
     if (this.failing === undefined) return
     this.failing = undefined
-    this.state.setErrors({ lastError: undefined })
+    this.state.setHealth({ lastError: undefined })
   }
 
   // ---------------------------------------------------------------------------

@@ -145,11 +145,10 @@ const ofAll = <A>(document: PolicyDocument, look: (clamped: ClampedSet) => Reado
   distinct([false, true].flatMap((rolledOut) => look(clampedSetOf(document, rolledOut))))
 
 const issuesOf = (document: PolicyDocument): ReadonlyArray<Issue> => {
-  const budgets = document.budgets ?? {}
   return ofAll(document, ({ set }) =>
     BootChecks.allMergedIssues(
       { set, givesDefaults: false },
-      (name) => budget(name, Object.hasOwn(budgets, name) ? budgets[name] : undefined)
+      (name) => budget(name, PolicySet.own(document.budgets, name))
     ))
 }
 
@@ -250,7 +249,7 @@ const sectionsInWords = (sections: Policy.Sections): object => {
 /** Everything that the keys of an entry get, and how far it is rolled out. */
 const keysFields = (document: PolicyDocument, set: PolicySet.PolicySet, pattern: string): object => {
   const sections = PolicySet.resolve(set, PolicySet.keyOf(pattern))
-  const rollout = Object.hasOwn(document.policies, pattern) ? document.policies[pattern]?.rollout : undefined
+  const rollout = PolicySet.own(document.policies, pattern)?.rollout
   if (sections === undefined) return {}
   const change = rollout && { ...rollout, change: sectionsInWords(rollout.change) }
   return { ...isKnown, ...sectionsInWords(sections), rollout: change }

@@ -28,6 +28,10 @@ export const checkPattern = (pattern: string, path: ReadonlyArray<PropertyKey>, 
   issues.push({ path, message: `must be a key, "prefix.*" or "*", got ${show(pattern)}` })
 }
 
+/** What a record holds under a name. Names come from documents, and every object has a `constructor`. */
+export const own = <A>(record: Readonly<Record<string, A>> | undefined, name: string): A | undefined =>
+  record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined
+
 const isPrefix = (pattern: string): boolean => pattern.endsWith(".*")
 
 const prefixOf = (pattern: string): string => pattern.slice(0, -1)

@@ -254,17 +254,13 @@ export class ProviderState {
     this.set({})
   }
 
-  /** How the sources of single keys do, taken together; each key tells for itself in its timelines. */
-  setOverall(change: Partial<Pick<Snapshot, "lastError" | "rejected" | "confirmedAt">>): void {
-    this.set(change)
+  /** How sources and stores do. Those of single keys are taken together: each key tells for itself in its timelines. */
+  setHealth(health: Partial<Pick<Snapshot, "lastError" | "storeError" | "rejected" | "confirmedAt">>): void {
+    this.set(health)
   }
 
   setOverrides(overridden: ReadonlyArray<Overridden>, overrides: ReadonlyArray<Binder.Override>, off: Switches): void {
     this.change({ inForce: { ...this.inForce, overrides }, overridden }, () => this.switches.override(off))
-  }
-
-  setErrors(errors: Partial<Pick<Snapshot, "lastError" | "storeError">>): void {
-    this.set(errors)
   }
 
   /** The source was heard of, or was not; what is in force stays. */

@@ -272,6 +272,16 @@ describe("DocumentClamp", () => {
       ])
     })
 
+    it("leaves everything as it is where nobody hedges", () => {
+      const entries = {
+        "*": sectionsOf({ retry: { maxAttempts: 10 } }),
+        "a.Get": sectionsOf({ retry: { maxAttempts: 5 } })
+      }
+      const { clamped, set } = clampMerged(entries, {}, false)
+      assert.deepStrictEqual(clamped, [])
+      assert.deepStrictEqual(set, PolicySet.make(entries, {}))
+    })
+
     it("lowers an entry once, and those below it inherit that", () => {
       const entries = {
         "*": sectionsOf({ retry: { maxAttempts: 4 }, hedge: { ...trigger, maxHedges: 3 } }),

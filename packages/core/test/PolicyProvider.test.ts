@@ -22,6 +22,7 @@ import {
   key,
   policiesOf,
   script,
+  status,
   succeeds,
   under
 } from "./support.ts"
@@ -37,22 +38,6 @@ const keysOf = (layer: Policies, texts: ReadonlyArray<string>, log?: Array<Line>
 // a layer of its own for each test: one that is built often says so
 const any = () => PolicyLayer.make({ policies: { "*": {} } })
 const messages = (log: ReadonlyArray<Line>) => log.map(({ level, message }) => `${level} ${message}`)
-
-const status = (more: Partial<PolicyProvider.PolicyStatus>): PolicyProvider.PolicyStatus => ({
-  revision: "7",
-  source: "live",
-  age: Option.none(),
-  lastError: Option.none(),
-  storeError: Option.none(),
-  rejected: Option.none(),
-  rolledBack: false,
-  clamped: [],
-  issues: [],
-  off: [],
-  hedgeOff: [],
-  overrides: [],
-  ...more
-})
 
 describe("PolicyProvider rendering", () => {
   const head = (more: Partial<PolicyProvider.PolicyStatus>) => PolicyProvider.render(status(more))
@@ -251,20 +236,7 @@ describe("PolicyProvider", () => {
   })
 
   describe("in lines", () => {
-    const local: PolicyProvider.PolicyStatus = {
-      revision: "local",
-      source: "local",
-      age: Option.none(),
-      lastError: Option.none(),
-      storeError: Option.none(),
-      rejected: Option.none(),
-      rolledBack: false,
-      clamped: [],
-      issues: [],
-      off: [],
-      hedgeOff: [],
-      overrides: []
-    }
+    const local = status({ revision: "local", source: "local" })
     const seven = { ...local, revision: "7" }
 
     it("say where the policies come from, how old they are, and whether they are back", () => {

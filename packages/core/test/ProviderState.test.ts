@@ -10,6 +10,7 @@ import type { Initial, Next } from "../src/ProviderState.ts"
 import { ProviderState } from "../src/ProviderState.ts"
 import { Supervisor } from "../src/Supervisor.ts"
 import { settle } from "./liveSupport.ts"
+import { status } from "./support.ts"
 
 const setOf = (entries: Readonly<Record<string, Policy.Input>>, defaults: Policy.Input = {}) =>
   PolicySet.make(
@@ -84,20 +85,7 @@ describe("ProviderState", () => {
     it.effect("begins with the policies of the layer, and nothing is wrong", () =>
       Effect.gen(function*() {
         const { state } = yield* make()
-        assert.deepStrictEqual(yield* state.status, {
-          revision: "0",
-          source: "local",
-          age: Option.none(),
-          lastError: Option.none(),
-          storeError: Option.none(),
-          rejected: Option.none(),
-          rolledBack: false,
-          clamped: [],
-          issues: [],
-          off: [],
-          hedgeOff: [],
-          overrides: []
-        })
+        assert.deepStrictEqual(yield* state.status, status({ revision: "0", source: "local" }))
         assert.deepStrictEqual([state.confirmedAt, state.storeError], [undefined, undefined])
       }))
 
@@ -136,14 +124,14 @@ describe("ProviderState", () => {
         const [error, store, rejected] = [Option.some(lastError), Option.some(storeError), Option.some(rejection)]
         const missing = Option.none()
 
-        state.setErrors({ lastError })
+        state.setHealth({ lastError })
         assert.deepStrictEqual(yield* wrong, [error, missing, missing])
         yield* settle
-        state.setErrors({ storeError })
+        state.setHealth({ storeError })
         assert.deepStrictEqual(yield* wrong, [error, store, missing])
         assert.strictEqual(state.storeError, storeError)
         yield* settle
-        state.setOverall({ rejected: rejection, lastError: undefined })
+        state.setHealth({ rejected: rejection, lastError: undefined })
         assert.deepStrictEqual(yield* wrong, [missing, store, rejected])
         yield* settle
         state.confirm("live", 0, none)

@@ -63,6 +63,7 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   // services
   [
     "AsyncContext",
+    "Apart",
     "MetricSeries",
     "Mailbox",
     "RecentCalls",

@@ -5,7 +5,7 @@ import { assert } from "@effect/vitest"
 import type { Policy, PolicyProvider } from "@rego/core"
 import { Budget, Classifier, Outcome, PolicyLayer, Rego, RegoError, Timeline } from "@rego/core"
 import { TimelineRows } from "@rego/testing"
-import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, Random, References, Schema, Tracer } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, Option, Random, References, Schema, Tracer } from "effect"
 import { TestClock } from "effect/testing"
 
 export const seed = process.env["REGO_SEED"] ?? "20260401"
@@ -382,3 +382,20 @@ export const makeTracer = () => {
   })
   return { spans, tracer }
 }
+
+/** A status in which nothing is wrong, but what is said. */
+export const status = (more: Partial<PolicyProvider.PolicyStatus>): PolicyProvider.PolicyStatus => ({
+  revision: "7",
+  source: "live",
+  age: Option.none(),
+  lastError: Option.none(),
+  storeError: Option.none(),
+  rejected: Option.none(),
+  rolledBack: false,
+  clamped: [],
+  issues: [],
+  off: [],
+  hedgeOff: [],
+  overrides: [],
+  ...more
+})

@@ -5,6 +5,7 @@ import { HttpClassifier, HttpKey, HttpRego } from "@rego/http"
 import { Cause, Effect, Exit, Layer, Logger, Option, Random, Schema, Stream, Tracer } from "effect"
 import { HttpBody, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
+import { makeTracer } from "../../core/test/support.ts"
 import type { Scripted, Step } from "./support.ts"
 import { inVirtualTime, policiesOf, quietly, refused, reset, retry, scripted, storyOf, wordOf } from "./support.ts"
 
@@ -547,14 +548,7 @@ describe("HttpRego", () => {
   describe("spans", () => {
     const spansOf = (server: Scripted, policy: Policy.Input) =>
       Effect.gen(function*() {
-        const spans: Array<Tracer.NativeSpan> = []
-        const tracer = Tracer.make({
-          span: (options) => {
-            const span = new Tracer.NativeSpan(options)
-            spans.push(span)
-            return span
-          }
-        })
+        const { spans, tracer } = makeTracer()
         yield* send(server, {}, policy).pipe(Effect.provideService(Tracer.Tracer, tracer))
         return spans
           .filter((span) => span.attributes.has("http.request.method"))

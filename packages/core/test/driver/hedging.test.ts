@@ -890,6 +890,19 @@ describe("Executor", () => {
         assert.deepStrictEqual(denied, ["gate", "own"])
       }))
 
+    it.effect("hedge.budget that is the policy's own is asked once for each hedge", () =>
+      Effect.gen(function*() {
+        const own = countingBudget()
+        const layer = policiesOf({
+          idempotent: true,
+          budget: "own",
+          hedge: { trigger: after10, maxFailing: 1, budget: "own" }
+        }).pipe(Layer.provide(Budget.layer("own", own.make)))
+        const s = script(succeeds("slow", 15), hangs)
+        yield* call(s.effect, { layer })
+        assert.deepStrictEqual([s.runs, own.counts.asked], [2, 1])
+      }))
+
     it.effect("hedge.budget is not asked for retries", () =>
       Effect.gen(function*() {
         const gate = countingBudget()
