@@ -565,7 +565,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
       plan: this.binding.plan,
       retry: this.retry,
       outcome,
-      mayStillRun: last.next === undefined ? last.timedOut : this.group.some((attempt) => attempt.timedOut),
+      // It counts for calls that are not idempotent, whose groups are one attempt.
+      mayStillRun: last.timedOut,
       replayable: this.replayable(),
       idempotent: this.idempotent(),
       switchedOff: this.switchedOff("retry")

@@ -547,6 +547,17 @@ describe("PolicyDocument", () => {
       assert.isUndefined(hedgeOff)
     })
 
+    it("reads until when a key is off, where that is said in a way that can be read", () => {
+      const { off } = PolicyDocument.switchesOf({
+        off: [{ key: "a.*", until: "1970-01-01T00:00:07Z" }, { key: "b.*" }, { key: "c.*", until: 7 }]
+      })
+      assert.deepStrictEqual(off, [
+        { pattern: "a.*", until: 7_000 },
+        { pattern: "b.*", until: Infinity },
+        { pattern: "c.*", until: Infinity }
+      ])
+    })
+
     effectProperty(
       "never throws, whatever it is given",
       { input: json, off: json },
