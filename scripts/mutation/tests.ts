@@ -28,6 +28,7 @@ const layers = ["PolicyLayer", "PolicyProvider", "Rego"]
 const others: Readonly<Record<string, ReadonlyArray<string>>> = {
   AdaptiveThrottle: budgets,
   Advice: ["Explanation"],
+  Apart: ["LiveLayer", "LivePolicies", "scenario/live-documents"],
   AsyncContext: ["Timer", "driver/traps", "driver/attempt-is-a-fiber", "Observer"],
   Attempt: ["driver/attempt-is-a-fiber", "scenario/nested", "scenario/hedging", "Rego"],
   AttemptRun: calls,
