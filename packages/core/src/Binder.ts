@@ -144,17 +144,18 @@ const bind = (
     : find(plan.hedge.budget)
   const combined = gate === undefined ? budget : new CombinedBudget(gate, budget, plan.hedge?.budget)
   const binding: Binding = {
+    // What all calls touch stands side by side.
     key,
+    notReady: missing && inForce.onMissing === "fail" ? "missing" : undefined,
     plan,
-    facts: factsOf(inForce, key, plan, missing),
-    classifier,
     budget,
-    hedgeBudget: combined,
     observed: combined,
     trigger,
     hedging: hedgingOf(state, plan),
-    notReady: missing && inForce.onMissing === "fail" ? "missing" : undefined,
-    state
+    state,
+    classifier,
+    facts: factsOf(inForce, key, plan, missing),
+    hedgeBudget: combined
   }
   if (missing) reportOnce(binding, context, "missing", "no policy matches this key")
   return binding

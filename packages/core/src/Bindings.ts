@@ -59,7 +59,8 @@ export interface KeyState {
   abandoned: number
   /** made when the key hedges first */
   hedging: HedgeState | undefined
-  readonly reported: Set<string>
+  /** what was said once of this key; of most nothing is */
+  reported: Set<string> | undefined
   /** budgets of this key that no document defines, by name */
   readonly budgets: Map<string, Budget>
   /** how call sites write the key */
@@ -195,7 +196,7 @@ export class Bindings {
       running: 0,
       abandoned: 0,
       hedging: undefined,
-      reported: new Set(),
+      reported: undefined,
       budgets: new Map(),
       texts: new Set()
     }
@@ -261,8 +262,9 @@ export const reportOnce = (
   message: string,
   cause?: Cause.Cause<unknown>
 ): void => {
-  if (binding.state.reported.has(what)) return
-  binding.state.reported.add(what)
+  const reported = binding.state.reported ??= new Set()
+  if (reported.has(what)) return
+  reported.add(what)
   const line = cause === undefined
     ? Effect.logWarning(`rego ${binding.key}: ${message}`)
     : Effect.logError(`rego ${binding.key}: ${message}`, cause)

@@ -11,7 +11,7 @@ import type { Latency } from "./Latency.ts"
 import { makeUnsafe } from "./Latency.ts"
 import type { Outcome } from "./Outcome.ts"
 import { retryAfterMillis } from "./Outcome.ts"
-import { SlidingCounts } from "./SlidingSum.ts"
+import { beforeAllSlots, SlidingCounts } from "./SlidingSum.ts"
 import { oneMicrosecond } from "./Time.ts"
 
 /** Why a hedge is refused before any budget is asked. */
@@ -21,7 +21,7 @@ const windowMillis = 10_000
 const slots = 20
 const slotMillis = windowMillis / slots
 
-/** What is counted in each slot; attempts that ended and that failed, calls, and hedges. */
+/** Where the sums stand of attempts that ended and that failed, of calls, and of hedges. */
 const [ended, failed, calls, hedges] = [0, 1, 2, 3]
 const counters = 4
 
@@ -36,9 +36,17 @@ const allowanceFactor = 1.25
 const allowanceBase = 10
 
 export class HedgeState {
+  // What all calls touch stands side by side, as whole numbers: see `beforeAllSlots`.
   readonly latency: Latency
+  private slot = beforeAllSlots
+  /** of the current slot and not in the sums yet, as the other three */
+  private calls = 0
+  private ended = 0
+  private failed = 0
+  private hedges = 0
+
+  private readonly sums = new SlidingCounts(slots, counters)
   readonly precise: boolean
-  private readonly counts = new SlidingCounts(slots, counters)
   private pushbackUntil = -Infinity
   private started = 0
   private won = 0
@@ -47,17 +55,35 @@ export class HedgeState {
   private saved = 0
 
   constructor(precise: boolean) {
-    this.precise = precise
     this.latency = makeUnsafe({ precise })
+    this.precise = precise
   }
 
-  private count(counter: number, now: number): void {
-    this.counts.advance(Math.floor(now / slotMillis))
-    this.counts.count(counter)
+  /** A clock that goes back counts as no time passed. */
+  private advance(now: number): void {
+    const slot = Math.floor(now / slotMillis)
+    if (slot <= this.slot) return
+    this.sumUp()
+    this.slot = slot
+    this.sums.advance(slot)
+  }
+
+  private sumUp(): void {
+    const { sums } = this
+    sums.add(ended, this.ended)
+    sums.add(failed, this.failed)
+    sums.add(calls, this.calls)
+    sums.add(hedges, this.hedges)
+    this.ended =
+      this.failed =
+      this.calls =
+      this.hedges =
+        0
   }
 
   onCall(now: number): void {
-    this.count(calls, now)
+    this.advance(now)
+    this.calls++
   }
 
   /**
@@ -67,10 +93,11 @@ export class HedgeState {
   onOutcome(outcome: Outcome, startedAt: number, endedAt: number): void {
     if (outcome._tag === "Abort") return this.onCut(endedAt - startedAt, endedAt)
     if (outcome._tag === "NonRetryable" && outcome.reason === "rejected_locally") return
-    this.count(ended, endedAt)
+    this.advance(endedAt)
+    this.ended++
     this.latency.record(endedAt - startedAt, isAnswer(outcome), endedAt)
     if (outcome._tag !== "Retryable") return
-    this.count(failed, endedAt)
+    this.failed++
     const retryAfter = retryAfterMillis(outcome)
     // A wait without an end is about the call that was told, and names no instant for the others.
     if (retryAfter === undefined || retryAfter === Infinity) return
@@ -83,7 +110,8 @@ export class HedgeState {
   }
 
   onStarted(now: number): void {
-    this.count(hedges, now)
+    this.advance(now)
+    this.hedges++
     this.started++
   }
 
@@ -102,13 +130,14 @@ export class HedgeState {
   }
 
   unfit(maxFailing: number, extraLoad: number | undefined, now: number): Unfit | undefined {
-    this.counts.advance(Math.floor(now / slotMillis))
-    const failures = this.counts.sum(failed)
-    if (failures >= minFailures && failures > maxFailing * this.counts.sum(ended)) return "unhealthy"
+    this.advance(now)
+    this.sumUp()
+    const failures = this.sums.sum(failed)
+    if (failures >= minFailures && failures > maxFailing * this.sums.sum(ended)) return "unhealthy"
     if (this.pushbackUntil - now >= oneMicrosecond) return "pushback"
     if (extraLoad === undefined) return undefined
-    const allowance = allowanceFactor * extraLoad * this.counts.sum(calls) + allowanceBase
-    return this.counts.sum(hedges) + 1 > allowance ? "allowance" : undefined
+    const allowance = allowanceFactor * extraLoad * this.sums.sum(calls) + allowanceBase
+    return this.sums.sum(hedges) + 1 > allowance ? "allowance" : undefined
   }
 
   get statistics(): Statistics {

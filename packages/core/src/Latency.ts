@@ -33,6 +33,7 @@
  * @since 0.1.0
  */
 import { Duration, Option } from "effect"
+import { beforeAllSlots } from "./SlidingSum.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -80,6 +81,11 @@ const sliceMillis = 60_000 / 2
 const sliceSamples = 1_000 / 2
 const maxWindowMillis = 20 * 60_000
 const maxSliceMillis = maxWindowMillis / sliceCount
+
+/** What is looked at for every sample is told in whole ticks, which lie in the window itself (see `beforeAllSlots`). */
+const tickMillis = 125
+const tickOf = (now: number): number => Math.floor(now / tickMillis)
+const cacheTicks = sliceMillis / tickMillis
 
 /** Of the binary form of a number: its power of two, and where between two of them it lies. */
 const exponentShift = 20
@@ -140,11 +146,8 @@ interface Slice {
 const survive = (events: number, censored: number, atRisk: number): number => 1 - events / (atRisk - censored / 2)
 
 class Window implements Latency {
+  // What all samples touch stands side by side, as whole numbers: see `beforeAllSlots`.
   private readonly scale: Scale
-  private readonly slices: ReadonlyArray<Slice> = Array.from(
-    { length: sliceCount },
-    () => ({ startedAt: -Infinity, samples: 0 })
-  )
   /**
    * For each slice a row of complete samples, then a row of censored ones. The rows hold the buckets that have been seen,
    * in whole octaves: few keys spread over all of them, and there are many keys.
@@ -154,18 +157,23 @@ class Window implements Latency {
   /** the bucket that the rows begin with */
   private first = 0
   private current = 0
-  /** All samples ever; how many are held follows, so that a sample touches little: there are many keys. */
+  /** before this tick nothing expires and the current slice is not full, so that most samples need not look */
+  private settledUntil = beforeAllSlots
+  /** All samples ever; how many are held follows. */
   private recorded = 0
   private dropped = 0
-  /** what had been recorded when the current slice began */
-  private recordedBefore = 0
-  /** before this instant nothing expires and the current slice is not full, so that most samples need not look */
-  private settledUntil = -Infinity
-  /** the last quantile read, and what had been recorded then */
-  private cachedQ = NaN
+  /** the last quantile read, the tick of then, and how much must have been recorded to read it again */
   private cachedValue: number | undefined = undefined
+  private cachedQ = NaN
   private cachedAt = 0
   private cachedUntil = -1
+
+  /** what had been recorded when the current slice began */
+  private recordedBefore = 0
+  private readonly slices: ReadonlyArray<Slice> = Array.from(
+    { length: sliceCount },
+    () => ({ startedAt: -Infinity, samples: 0 })
+  )
 
   constructor(scale: Scale) {
     this.scale = scale
@@ -208,7 +216,7 @@ class Window implements Latency {
 
   /** A clock that goes back counts as no time passed. */
   private advance(now: number): void {
-    if (now >= this.settledUntil) this.settle(now)
+    if (tickOf(now) >= this.settledUntil) this.settle(now)
   }
 
   private settle(now: number): void {
@@ -218,7 +226,7 @@ class Window implements Latency {
     const age = now - slice.startedAt
     const full = age >= sliceMillis && this.samplesOf(this.current) >= sliceSamples
     if (full || age >= maxSliceMillis) this.rotate(now)
-    this.settledUntil = Math.min(this.slices[this.current]!.startedAt + sliceMillis, this.firstExpiry())
+    this.settledUntil = tickOf(Math.min(this.slices[this.current]!.startedAt + sliceMillis, this.firstExpiry()))
   }
 
   private firstExpiry(): number {
@@ -269,14 +277,15 @@ class Window implements Latency {
 
   quantileMillis(q: number, now: number): number | undefined {
     const samples = this.samples(now)
-    if (this.cachedQ === q && this.recorded < this.cachedUntil && now - this.cachedAt < sliceMillis) {
+    const tick = tickOf(now)
+    if (this.cachedQ === q && this.recorded < this.cachedUntil && tick - this.cachedAt < cacheTicks) {
       return this.cachedValue
     }
     this.cachedValue = this.estimate(q)
     this.cachedQ = q
-    this.cachedAt = now
+    this.cachedAt = tick
     // One new sample in a hundred cannot move a quantile by much.
-    this.cachedUntil = this.recorded + Math.max(1, samples / 100)
+    this.cachedUntil = this.recorded + Math.max(1, Math.ceil(samples / 100))
     return this.cachedValue
   }
 

@@ -5,10 +5,11 @@
  */
 import { Clock, Duration, Effect } from "effect"
 import { Bucket } from "./Bucket.ts"
-import type { Budget, Decision, Permit, RatioOptions, Request } from "./Budget.ts"
+import type { Budget, Call, Decision, Permit, RatioOptions, Request } from "./Budget.ts"
 import { isAnswer } from "./Classifier.ts"
+import type { Outcome } from "./Outcome.ts"
 import { Grant } from "./Permit.ts"
-import { SlidingSum } from "./SlidingSum.ts"
+import { beforeAllSlots, SlidingSum } from "./SlidingSum.ts"
 
 type Options = typeof RatioOptions.Type
 
@@ -50,13 +51,18 @@ class RatioGrant extends Grant {
 }
 
 export class RatioBudget implements Budget {
-  window: Duration.Duration = Duration.zero
-  maxCost: number | undefined = undefined
+  // What all calls touch stands side by side, as whole numbers: see `beforeAllSlots`.
   /** each budget has the one that deposits, so that calls are not told for nothing */
   onCall: Budget["onCall"] = undefined
   onOutcome: Budget["onOutcome"] = undefined
-  private ratio = 0
   private slotMillis = 0
+  private slot = beforeAllSlots
+  /** deposits of the current slot that are not in their sum yet */
+  private unsummed = 0
+
+  window: Duration.Duration = Duration.zero
+  maxCost: number | undefined = undefined
+  private ratio = 0
   private keep = 0
   private deposits = new SlidingSum(slots)
   /** One slot more than the deposits have: what was paid in the slot that the window has half left still counts. */
@@ -66,8 +72,6 @@ export class RatioBudget implements Budget {
   /** tokens of the reserve that hedges leave to retries */
   private kept = 0
   private now = -Infinity
-  private slot = 0
-  private slotEndsAt = 0
   private refilledAt = 0
 
   constructor(options: Options) {
@@ -79,14 +83,12 @@ export class RatioBudget implements Budget {
   private configure({ burst, keepForRetries, of, ratio, window }: ReturnType<typeof numbersOf>): void {
     this.ratio = ratio
     const ofCalls = of === "calls"
-    this.onCall = ofCalls ? ({ now }) => this.deposit(now) : undefined
-    this.onOutcome = ofCalls ? undefined : (outcome, now) => {
-      if (isAnswer(outcome)) this.deposit(now)
-    }
+    // Bound, not arrows: one object for each budget, not two.
+    this.onCall = ofCalls ? this.depositForCall.bind(this) : undefined
+    this.onOutcome = ofCalls ? undefined : this.depositForAnswer.bind(this)
     this.maxCost = ratio > 0 ? undefined : burst
     this.window = window
     this.slotMillis = Duration.toMillis(this.window) / slots
-    this.slotEndsAt = -Infinity
     this.keep = keepForRetries
     this.kept = keepForRetries * burst
   }
@@ -125,15 +127,22 @@ export class RatioBudget implements Budget {
     if (now <= this.now) return
     if (this.now === -Infinity) this.refilledAt = now
     this.now = now
-    if (now < this.slotEndsAt) return
-    this.slot = Math.floor(now / this.slotMillis)
-    this.slotEndsAt = (this.slot + 1) * this.slotMillis
-    this.deposits.advance(this.slot)
+    const slot = Math.floor(now / this.slotMillis)
+    if (slot === this.slot) return
+    this.sumUp()
+    this.slot = slot
+    this.deposits.advance(slot)
+  }
+
+  private sumUp(): void {
+    if (this.unsummed > 0) this.deposits.add(this.slot, this.unsummed)
+    this.unsummed = 0
   }
 
   /** Asked for by few calls, while all of them deposit: what refills at a constant rate can wait until then. */
   private refill(now: number): void {
     this.advance(now)
+    this.sumUp()
     this.extras.advance(this.slot)
     this.hedges.advance(this.slot)
     this.reserve.refill(this.now - this.refilledAt)
@@ -146,10 +155,17 @@ export class RatioBudget implements Budget {
       (!hedge || this.hedges.sum + cost <= allowance * (1 - this.keep))
   }
 
-  /** On the way of every call: within a slot nothing but its sum changes. */
   private deposit(now: number): void {
-    if (now >= this.slotEndsAt) this.advance(now)
-    this.deposits.increment()
+    if (Math.floor(now / this.slotMillis) > this.slot) this.advance(now)
+    this.unsummed++
+  }
+
+  private depositForCall({ now }: Call): void {
+    this.deposit(now)
+  }
+
+  private depositForAnswer(outcome: Outcome, now: number): void {
+    if (isAnswer(outcome)) this.deposit(now)
   }
 
   readonly tryAcquire = ({ cost, kind, now }: Request): Decision => {
@@ -175,8 +191,10 @@ export class RatioBudget implements Budget {
     if (hedge) this.hedges.add(slot, -cost)
   }
 
-  readonly state = Effect.map(Clock.monotonicTimeNanos, (nanos) => {
-    this.refill(Number(nanos) / 1e6)
-    return { balance: Math.max(0, this.ratio * this.deposits.sum - this.extras.sum) + this.reserve.tokens }
-  })
+  get state(): Budget["state"] {
+    return Effect.map(Clock.monotonicTimeNanos, (nanos) => {
+      this.refill(Number(nanos) / 1e6)
+      return { balance: Math.max(0, this.ratio * this.deposits.sum - this.extras.sum) + this.reserve.tokens }
+    })
+  }
 }

@@ -3,52 +3,58 @@
  *
  * @internal
  */
+/**
+ * Where a slot that moves forward begins. It is whole because a small whole number is kept in the object that has it, and
+ * any other in a place of its own. Where there are many keys most of their memory is far away: what all calls touch is
+ * therefore little, in few objects, and side by side in them.
+ */
+export const beforeAllSlots = -(2 ** 30)
+
 /** The sum over the last `size` slots; `advance` drops what has left the window. */
 export class SlidingSum {
   sum = 0
-  /** A plain array: so short a typed one is mostly header, and every key has several. */
-  private readonly ring: Array<number>
+  private readonly size: number
+  /** Made when there is something to add: every key has several. A plain array: so short a typed one is mostly header. */
+  private ring: Array<number> | undefined = undefined
   private current = -Infinity
   /** where in the ring the current slot is: slots are too large for a quick division */
   private head = 0
   constructor(size: number) {
-    this.ring = Array.from({ length: size }, () => 0)
+    this.size = size
   }
 
   advance(slot: number): void {
-    if (slot - this.current >= this.ring.length) {
-      this.ring.fill(0)
+    const { ring, size } = this
+    if (ring === undefined || slot - this.current >= size) {
+      ring?.fill(0)
       this.sum = 0
-      this.current = slot
+      this.current = Math.max(this.current, slot)
+      return
     }
     for (; this.current < slot; this.current++) {
-      this.head = this.head + 1 === this.ring.length ? 0 : this.head + 1
-      this.sum -= this.ring[this.head]!
-      this.ring[this.head] = 0
+      this.head = this.head + 1 === size ? 0 : this.head + 1
+      this.sum -= ring[this.head]!
+      ring[this.head] = 0
     }
-  }
-
-  /** One more in the current slot. */
-  increment(): void {
-    this.ring[this.head]!++
-    this.sum++
   }
 
   /** Of a slot that has been advanced to; one that has left the window counts no more. */
   add(slot: number, amount: number): void {
     const back = this.current - slot
-    if (back >= this.ring.length) return
+    if (back >= this.size) return
+    this.ring ??= Array.from({ length: this.size }, () => 0)
     this.ring[this.at(back | 0)]! += amount
     this.sum += amount
   }
 
   /** The same amounts in slots of another length: `to` says where a slot goes, `current` is the slot of now. */
   resliced(current: number, to: (slot: number) => number): SlidingSum {
-    const size = this.ring.length
+    const { ring, size } = this
     const next = new SlidingSum(size)
     next.advance(current)
+    if (ring === undefined) return next
     for (let slot = this.current - size + 1; slot <= this.current; slot++) {
-      const amount = this.ring[this.at(this.current - slot)]!
+      const amount = ring[this.at(this.current - slot)]!
       if (amount !== 0) next.add(to(slot), amount)
     }
     return next
@@ -56,24 +62,23 @@ export class SlidingSum {
 
   /** Takes one from the oldest slot that holds one: no slot falls below nothing, and what leaves first is taken first. */
   removeOldest(): void {
-    for (let back = this.ring.length - 1; back >= 0; back--) {
+    const { ring, size } = this
+    if (ring === undefined) return
+    for (let back = size - 1; back >= 0; back--) {
       const index = this.at(back)
-      if (this.ring[index]! < 1) continue
-      this.ring[index]! -= 1
+      if (ring[index]! < 1) continue
+      ring[index]! -= 1
       this.sum -= 1
       return
     }
   }
 
   private at(back: number): number {
-    return this.head >= back ? this.head - back : this.head - back + this.ring.length
+    return this.head >= back ? this.head - back : this.head - back + this.size
   }
 }
 
-/**
- * Counters over one window, slot by slot side by side: where there are many keys most of their memory is far away, and what
- * a call counts lies in one place.
- */
+/** Several sums over one window, which moves for all of them at once. */
 export class SlidingCounts {
   private readonly sums: Array<number>
   private readonly ring: Array<number>
@@ -101,10 +106,10 @@ export class SlidingCounts {
     this.current = slot
   }
 
-  /** Counts one in the current slot. */
-  count(counter: number): void {
-    this.sums[counter]!++
-    this.ring[this.head + counter]!++
+  /** In the current slot. */
+  add(counter: number, count: number): void {
+    this.sums[counter]! += count
+    this.ring[this.head + counter]! += count
   }
 
   sum(counter: number): number {

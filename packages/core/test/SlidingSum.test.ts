@@ -146,7 +146,7 @@ describe("SlidingCounts", () => {
         slot += move > 10 ? 0 : move
         latest = Math.max(latest, slot)
         counts.advance(slot)
-        counts.count(which % counters)
+        counts.add(which % counters, 1)
         seen.push([latest, which % counters])
         for (let counter = 0; counter < counters; counter++) {
           const expected = seen.filter(([at, counted]) => counted === counter && at > latest - size).length
