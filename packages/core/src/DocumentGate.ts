@@ -18,7 +18,7 @@ import { own } from "./PolicySet.ts"
 import type { Clamped } from "./PolicySource.ts"
 import * as Rollout from "./Rollout.ts"
 import type { Steps } from "./Steps.ts"
-import { mapValues, runNow } from "./Steps.ts"
+import { define, mapValues, runNow } from "./Steps.ts"
 
 type Document = PolicyDocument.PolicyDocument
 
@@ -88,17 +88,25 @@ const isPlain = (value: object): boolean => {
   return prototype === Object.prototype || prototype === Array.prototype || prototype === null
 }
 
-const inner = (value: object, above: ReadonlyArray<object>): string => {
+const inner = (value: object, above: Array<object>): string => {
   if (above.length > maxDepth || above.includes(value)) return foreign
-  const deeper = [...above, value]
-  const mark = isPlain(value) ? "" : foreign
-  if (Array.isArray(value)) return `${mark}[${value.map((item) => canonical(item, deeper)).join()}]`
-  const fields = Object.entries(value).toSorted(([a], [b]) => a < b ? -1 : 1)
-  return `${mark}{${fields.map(([name, field]) => `${JSON.stringify(name)}:${canonical(field, deeper)}`).join()}}`
+  above.push(value)
+  const text = Array.isArray(value) ? `[${value.map((item) => canonical(item, above)).join()}]` : fieldsOf(value, above)
+  above.pop()
+  return isPlain(value) ? text : foreign + text
+}
+
+/** By hand: it is asked of each entry of a document, and none of them should take long. */
+const fieldsOf = (value: object, above: Array<object>): string => {
+  let text = ""
+  for (const name of Object.keys(value).toSorted()) {
+    text += `${text === "" ? "" : ","}${JSON.stringify(name)}:${canonical((value as any)[name], above)}`
+  }
+  return `{${text}}`
 }
 
 /** Text in which the order of fields does not matter; of what has no JSON (a source may answer anything) some text. */
-const canonical = (value: unknown, above: ReadonlyArray<object> = []): string => {
+const canonical = (value: unknown, above: Array<object> = []): string => {
   if (typeof value === "string") return JSON.stringify(value)
   if (typeof value === "object" && value !== null) return inner(value, above)
   const hasJson = value === null || typeof value === "number" || typeof value === "boolean"
@@ -139,17 +147,19 @@ export const contentOf = function*(json: unknown): Steps<Content> {
   }
   fingerprint.add(canonical({ ...json as object, policies: {} }))
   const known = new Map<string, unknown>()
-  const entries = yield* mapValues(policies, (entry, pattern) => {
+  const entries: Record<string, unknown> = {}
+  for (const pattern of Object.keys(policies)) {
+    // Two short steps, not a longer one.
+    yield
+    const entry = policies[pattern]
     const text = canonical(entry)
+    yield
     fingerprint.add(`${JSON.stringify(pattern)}:${text}`)
-    if (known.has(text)) return known.get(text)
-    if (!text.includes(foreign)) known.set(text, entry)
-    return entry
-  })
-  return {
-    fingerprint: fingerprint.toString(),
-    json: entries === policies ? json : { ...json as object, policies: entries }
+    const same = known.get(text)
+    if (same === undefined && !text.includes(foreign)) known.set(text, entry)
+    define(entries, pattern, same ?? entry)
   }
+  return { fingerprint: fingerprint.toString(), json: { ...json as object, policies: entries } }
 }
 
 const revisionOf = (json: unknown): Option.Option<string> => {

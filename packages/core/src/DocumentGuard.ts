@@ -128,11 +128,17 @@ const targetsOf = function*({ defaults, policies }: PolicyDocument): Steps<Reado
 const unmatched = ""
 
 /** The entries of two documents, each once, and what stands for the other keys where these get the defaults. */
-const patternsOf = (before: PolicyDocument, after: PolicyDocument, givesDefaults: boolean): ReadonlyArray<string> => {
-  const patterns = [
-    ...Object.keys(after.policies),
-    ...Object.keys(before.policies).filter((pattern) => !Object.hasOwn(after.policies, pattern))
-  ]
+const patternsOf = function*(
+  before: PolicyDocument,
+  after: PolicyDocument,
+  givesDefaults: boolean
+): Steps<ReadonlyArray<string>> {
+  const patterns = Object.keys(after.policies)
+  yield
+  for (const pattern of Object.keys(before.policies)) {
+    yield
+    if (!Object.hasOwn(after.policies, pattern)) patterns.push(pattern)
+  }
   return givesDefaults && !patterns.includes("*") ? [...patterns, unmatched] : patterns
 }
 
@@ -164,7 +170,7 @@ export const guarding = function*(
   const base = yield* PolicySet.making(before.policies, before.defaults)
   const targets = yield* targetsOf(after)
   const found = new Map<string, Issue>()
-  for (const pattern of patternsOf(before, after, givesDefaults)) {
+  for (const pattern of yield* patternsOf(before, after, givesDefaults)) {
     yield
     const key = PolicySet.keyOf(pattern)
     const path = pattern === unmatched ? ["defaults"] : ["policies", pattern]

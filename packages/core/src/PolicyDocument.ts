@@ -53,7 +53,7 @@ import type { Difference } from "./PolicyProvider.ts"
 import * as PolicySet from "./PolicySet.ts"
 import type { Clamped } from "./PolicySource.ts"
 import type { Steps } from "./Steps.ts"
-import { runNow } from "./Steps.ts"
+import { define, runNow } from "./Steps.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -324,7 +324,7 @@ const readingEntries = function*(
   isNewer: boolean,
   noted: Noted
 ): Steps<PolicyDocument["policies"]> {
-  const entries: Array<readonly [string, Entry]> = []
+  const entries: Record<string, Entry> = {}
   const known = new Map<unknown, Entry>()
   for (const pattern of Object.keys(policies)) {
     yield
@@ -333,11 +333,11 @@ const readingEntries = function*(
     const json = policies[pattern]
     const entry = known.get(json) ?? decodePart(entryDecoder, json, path, isNewer, noted)
     if (entry === undefined) continue
-    entries.push([pattern, entry])
+    define(entries, pattern, entry)
     // What is ignored is listed with each path.
     if (!isNewer) known.set(json, entry)
   }
-  return Object.fromEntries(entries)
+  return entries
 }
 
 /** Entry by entry; what has none to go through is decoded whole. @internal */

@@ -17,26 +17,48 @@ export const runNow = <A>(steps: Steps<A>): A => {
   }
 }
 
+/** Sets a field of a record that is being made, whatever its name is: `__proto__` is one as well. */
+export const define = <B>(record: Record<string, B>, name: string, value: B): void => {
+  if (name in record) {
+    Object.defineProperty(record, name, { value, writable: true, enumerable: true, configurable: true })
+  } else record[name] = value
+}
+
 /** The same record with other values; the record itself where all of them stay. A step for each. */
 export const mapValues = function*<A extends B, B = A>(
   record: Readonly<Record<string, A>>,
   change: (value: A, name: string) => B
 ): Steps<Readonly<Record<string, B>>> {
-  const changes: Array<readonly [string, B]> = []
-  for (const name of Object.keys(record)) {
+  const names = Object.keys(record)
+  let changes: Record<string, B> | undefined
+  for (let index = 0; index < names.length; index++) {
     yield
+    const name = names[index]!
     const value = record[name]!
     const changed = change(value, name)
-    if (!Object.is(changed, value)) changes.push([name, changed])
+    if (changes === undefined && !Object.is(changed, value)) changes = yield* copying(record, names.slice(0, index))
+    if (changes !== undefined) define(changes, name, changed)
   }
-  return changes.length === 0 ? record : { ...record, ...Object.fromEntries(changes) }
+  return changes ?? record
+}
+
+const copying = function*<A extends B, B>(
+  record: Readonly<Record<string, A>>,
+  names: ReadonlyArray<string>
+): Steps<Record<string, B>> {
+  const copy: Record<string, B> = {}
+  for (const name of names) {
+    yield
+    define(copy, name, record[name]!)
+  }
+  return copy
 }
 
 /**
  * A call that comes meanwhile waits that long, and for one more step: both must be short beside a call that waits for
- * nothing. Shorter slices cost more turns of the event loop than the work itself.
+ * nothing. Most slices are a step, and what is small costs as many turns of the event loop as it has entries.
  */
-const sliceMillis = 0.005
+const sliceMillis = 0.001
 
 /**
  * A slice with each turn of the event loop, so that timers, sockets and other fibers have theirs between two of them. Can be

@@ -105,6 +105,12 @@ describe("Steps", () => {
       assert.strictEqual(steps.next().value, record)
     })
 
+    it("stops before each that it takes over, where only the last one changes", () => {
+      const steps = mapValues({ a: 1, b: 2, c: 3 }, (n) => n === 3 ? 4 : n)
+      assert.deepStrictEqual(Array.from({ length: 5 }, () => steps.next().done), Array(5).fill(false))
+      assert.deepStrictEqual(steps.next().value, { a: 1, b: 2, c: 4 })
+    })
+
     property("changes what it is told to, in the order of the record", {
       entries: record(pick(["a", "b", "__proto__", "constructor", "7"]), integer(0, 9), 5)
     }, ({ entries }) => {
