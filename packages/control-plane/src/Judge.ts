@@ -10,13 +10,13 @@ import type * as PolicyHistory from "./PolicyHistory.ts"
 
 /** A document that was in force before is known to be good, however large the step back is: no guard. */
 export const judge: PolicyHistory.Judge = (json, current, kind) =>
-  Effect.suspend(() => {
-    const before = kind === "published"
-      ? Option.flatMap(current, (publication) => PolicyReview.review(publication.json).document)
+  Effect.gen(function*() {
+    const before = kind === "published" && Option.isSome(current)
+      ? (yield* PolicyReview.reviewEffect(current.value.json)).document
       : Option.none()
-    const { clamped, document, issues } = PolicyReview.review(json, { before: Option.getOrUndefined(before) })
-    return Option.match(document, {
-      onNone: () => Effect.fail(new PolicyInvalid({ issues })),
-      onSome: ({ revision }) => Effect.succeed({ revision, clamped })
+    const { clamped, document, issues } = yield* PolicyReview.reviewEffect(json, {
+      before: Option.getOrUndefined(before)
     })
+    if (Option.isNone(document)) return yield* Effect.fail(new PolicyInvalid({ issues }))
+    return { revision: document.value.revision, clamped }
   })

@@ -18,7 +18,7 @@ import { own } from "./PolicySet.ts"
 import type { Clamped } from "./PolicySource.ts"
 import * as Rollout from "./Rollout.ts"
 import type { Steps } from "./Steps.ts"
-import { define, mapValues, runNow } from "./Steps.ts"
+import { define, mapValues } from "./Steps.ts"
 
 type Document = PolicyDocument.PolicyDocument
 
@@ -257,6 +257,3 @@ export const judging = function*(gate: Gate, before: Before, delivered: unknown,
   }
   return { _tag: "Accepted", accepted }
 }
-
-export const judge = (gate: Gate, before: Before, json: unknown, guarded: boolean): Verdict =>
-  runNow(judging(gate, before, json, guarded))

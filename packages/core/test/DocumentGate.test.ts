@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Option } from "effect"
 import type { Before, Gate, Verdict } from "../src/DocumentGate.ts"
-import { contentOf, judge } from "../src/DocumentGate.ts"
+import { contentOf, judging } from "../src/DocumentGate.ts"
 import { runNow } from "../src/Steps.ts"
 
+const judge = (...asked: Parameters<typeof judging>) => runNow(judging(...asked))
 const content = (json: unknown) => runNow(contentOf(json))
 
 const fingerprint = (json: unknown): string => content(json).fingerprint

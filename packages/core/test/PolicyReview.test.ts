@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { PolicyReview } from "@rego/core"
-import { Option } from "effect"
+import { Clock, Effect, Fiber, Option } from "effect"
 import { formatAll } from "../src/Issue.ts"
+import { hurried } from "./support.ts"
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -137,6 +138,30 @@ describe("PolicyReview", () => {
         assert.deepStrictEqual([review.clamped, review.ignored, review.warnings], [[], [], []])
       }
     })
+  })
+
+  describe("reviewEffect", () => {
+    it.effect("finds what review finds, and lets others go first again and again", () =>
+      Effect.gen(function*() {
+        const policies = (n: number) =>
+          Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`users.Get${i}`, { retry: { maxAttempts: n } }]))
+        const before = accepted({ schemaVersion: "1.0", revision: "1", policies: policies(2) })
+        for (const attempts of [3, 40, 0.5]) {
+          const json = { schemaVersion: "1.0", revision: "2", policies: policies(attempts) }
+          let turns = 0
+          const others = yield* Effect.forkChild(
+            Effect.forever(Effect.andThen(Effect.yieldNow, Effect.sync(() => turns++)))
+          )
+          const reviewed = yield* Effect.provideService(
+            PolicyReview.reviewEffect(json, { before }),
+            Clock.Clock,
+            hurried
+          )
+          yield* Fiber.interrupt(others)
+          assert.deepStrictEqual(reviewed, PolicyReview.review(json, { before }))
+          assert.isAtLeast(turns, 100)
+        }
+      }))
   })
 
   it("prints an issue on one line, with its path", () => {

@@ -165,11 +165,11 @@ describe("Steps", () => {
         Effect.gen(function*() {
           const asked = gate(refuses, gives)
           const none = { inForce: undefined, delivered: undefined, revisions: new Map<string, string>() }
-          const first = DocumentGate.judge(asked, none, earlier, true)
+          const first = runNow(DocumentGate.judging(asked, none, earlier, true))
           const document = first._tag === "Accepted" ? first.accepted.document : undefined
           const before = { inForce: document, delivered: document, revisions: new Map([["0", "other"]]) }
           const verdict = yield* sliced(() => DocumentGate.judging(asked, before, later, true))
-          assert.deepStrictEqual(verdict, DocumentGate.judge(asked, before, later, true))
+          assert.deepStrictEqual(verdict, runNow(DocumentGate.judging(asked, before, later, true)))
         }),
       300
     )

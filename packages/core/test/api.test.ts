@@ -84,7 +84,7 @@ describe("API", () => {
             "Change Difference KeyStatistics Overridden Override OverrideOptions PolicyChange PolicyStatus Rejection SwitchedOff"
         },
         PolicyReview: {
-          values: "diff formatIssue formatPath review",
+          values: "diff formatIssue formatPath review reviewEffect",
           types: "Diff KeysChange Options Review Warning"
         },
         PolicySource: {
