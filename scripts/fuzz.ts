@@ -7,6 +7,7 @@ import { makeRandom } from "../packages/core/test/random.ts"
 import { keep, read } from "./fuzz/corpus.ts"
 import { fuzz } from "./fuzz/engine.ts"
 import { targets } from "./fuzz/targets.ts"
+import { numberOf } from "./lib/flags.ts"
 import * as Tally from "./lib/tally.ts"
 import { indent } from "./lib/text.ts"
 
@@ -18,9 +19,9 @@ const { values } = parseArgs({
     keep: { type: "boolean" }
   }
 })
-const seed = Number(values.seed ?? 20_260_401)
+const seed = numberOf("seed", values.seed, 20_260_401)
 const chosen = targets.filter(({ name }) => values.target === undefined || name === values.target)
-const millis = Number(values.seconds ?? 10) * 1_000 / chosen.length
+const millis = numberOf("seconds", values.seconds, 10) * 1_000 / chosen.length
 
 console.log(`seed ${seed}`)
 const results: Array<{ readonly passed: boolean }> = []

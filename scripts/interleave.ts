@@ -6,11 +6,12 @@ import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { parseArgs } from "node:util"
 import { interleave, wrongs } from "../packages/core/test/interleaving.ts"
+import { numberOf } from "./lib/flags.ts"
 import * as Tally from "./lib/tally.ts"
 
 const { values } = parseArgs({ options: { calls: { type: "string" }, seed: { type: "string" } } })
-const calls = Number(values.calls ?? 1_000_000)
-const seed = Number(values.seed ?? 20_260_401)
+const calls = numberOf("calls", values.calls, 1_000_000)
+const seed = numberOf("seed", values.seed, 20_260_401)
 
 const started = performance.now()
 const figures = await Effect.runPromise(

@@ -2,12 +2,13 @@
 import { availableParallelism } from "node:os"
 import { parseArgs } from "node:util"
 import { run } from "./lib/command.ts"
+import { numberOf } from "./lib/flags.ts"
 import * as Tally from "./lib/tally.ts"
 import { handlesOf, heapOf, type Soaked, wrongs } from "./soak/verdict.ts"
 
 const { values } = parseArgs({ options: { minutes: { type: "string" }, seed: { type: "string" } } })
-const minutes = Number(values.minutes ?? 10)
-const seed = Number(values.seed ?? 20_260_401)
+const minutes = numberOf("minutes", values.minutes, 10)
+const seed = numberOf("seed", values.seed, 20_260_401)
 
 const soak = async (process: number): Promise<Soaked> => {
   const flags = ["--expose-gc", "--conditions=@rego/source"]
