@@ -68,7 +68,7 @@ const Version = Schema.String.pipe(Schema.check(Schema.makeFilter((text) => {
   return Number(major) === supportedMajor || `must have the major version ${supportedMajor}, got ${show(text)}`
 })))
 
-const Revision = Schema.String.pipe(Schema.check(Schema.isMinLength(1)))
+const Revision = Schema.String.pipe(Schema.check(Schema.isMinLength(1), Schema.isMaxLength(200)))
 
 /**
  * The schema of a budget in a document: its `type`, and the options of the constructor that the type names.
@@ -167,7 +167,7 @@ export type Switch = typeof Switch.Type
  */
 export const PolicyDocument = Schema.Struct({
   schemaVersion: Version,
-  /** opaque; shown in every timeline */
+  /** opaque, 1 to 200 characters; shown in every timeline */
   revision: Revision,
   defaults: Schema.optional(Schema.Struct({ ...InDocument.fields, force })),
   budgets: Schema.optional(Schema.Record(Schema.String, Budget)),

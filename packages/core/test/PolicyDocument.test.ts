@@ -226,6 +226,9 @@ describe("PolicyDocument", () => {
       ["an empty revision", { ...base, revision: "" }, [
         "revision: Expected a value with a length of at least 1, got \"\""
       ]],
+      ["a revision of 201 characters", { ...base, revision: "x".repeat(201) }, [
+        `revision: Expected a value with a length of at most 200, got "${"x".repeat(145)}...`
+      ]],
       ["an unknown field", { ...base, polices: {} }, ["polices: is not a field that is known here, got {}"]],
       ["a typo deep inside", { ...base, policies: { "a.B": { retry: { maxAtempts: 4 } } } }, [
         "policies[\"a.B\"].retry.maxAtempts: is not a field that is known here, got 4"
