@@ -100,7 +100,7 @@ const inner = (value: object, above: Array<object>): string => {
 const fieldsOf = (value: object, above: Array<object>): string => {
   let text = ""
   for (const name of Object.keys(value).toSorted()) {
-    text += `${text === "" ? "" : ","}${JSON.stringify(name)}:${canonical((value as any)[name], above)}`
+    text += `${JSON.stringify(name)}:${canonical((value as any)[name], above)},`
   }
   return `{${text}}`
 }

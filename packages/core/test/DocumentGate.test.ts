@@ -91,6 +91,12 @@ describe("DocumentGate", () => {
     })
   })
 
+  it("an object that stands in two places says there what a copy of it says", () => {
+    const timeout = { overall: "1 second" }
+    const twice = { policies: { a: { timeout, again: [timeout, timeout] } } }
+    assert.strictEqual(fingerprint(twice), fingerprint(JSON.parse(JSON.stringify(twice))))
+  })
+
   it("entries that say the same become one object, unless they hold what has no JSON", () => {
     const json = {
       policies: {
@@ -100,12 +106,14 @@ describe("DocumentGate", () => {
         d: { when: new Date(0) },
         e: { when: new Date(1) },
         f: { x: null, y: true, z: [0.5] },
-        g: { z: [0.5], y: true, x: null }
+        g: { z: [0.5], y: true, x: null },
+        h: { x: 1, y: 2 }
       }
     }
     const { policies } = content(json).json as typeof json
     assert.strictEqual(policies.b as object, policies.a)
     assert.strictEqual(policies.g as object, policies.f)
+    assert.strictEqual(policies.h, policies.a)
     assert.notStrictEqual(policies.c as object, policies.a)
     assert.strictEqual(policies.e, json.policies.e)
     assert.deepStrictEqual(content(json).json, json)

@@ -130,6 +130,17 @@ describe("PolicyReview", () => {
       assert.deepStrictEqual(rules("users.Get"), ["no_timeout", "idempotent_unstated"])
     })
 
+    it("warns of more hedges than the budget grants that the document defines", () => {
+      const rulesWith = (ratio: number) =>
+        PolicyReview.review(
+          documentOf({ "users.Get": { hedge: { trigger: { type: "quantile", q: 0.9 } }, budget: "own" } }, {
+            budgets: { own: { type: "ratio", ratio } }
+          })
+        ).warnings.map(({ rule }) => rule)
+      assert.include(rulesWith(0.1), "trigger_load")
+      assert.notInclude(rulesWith(0.5), "trigger_load")
+    })
+
     it("takes what is no document for a refused one", () => {
       for (const json of [undefined, null, 7, "text", [], {}]) {
         const review = PolicyReview.review(json)
