@@ -219,6 +219,7 @@ describe("HedgeState", () => {
       const state = make()
       for (let i = 0; i < 5; i++) state.onStarted(0)
       state.onGroupEnd(3, 2, 50, 50)
+      assert.strictEqual(state.statistics.wasted, 2)
       state.onGroupEnd(2, 0, 50, 50)
       assert.deepStrictEqual(state.statistics, { ...none, started: 5, won: 1, wasted: 4 })
     })

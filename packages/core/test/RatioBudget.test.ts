@@ -109,6 +109,47 @@ describe("RatioBudget", () => {
     })
   })
 
+  describe("grants", () => {
+    const make = () => {
+      const budget = new RatioBudget({ ratio: 0.5, keepForRetries: 0.5, reserve: noReserve })
+      succeed(budget, 0, 8)
+      return budget
+    }
+
+    it("stay spent when they were used, and are given back when they were not", () => {
+      const budget = make()
+      for (let i = 0; i < 4; i++) permit(ask(budget, 0)).settle("used")
+      assert.strictEqual(grants(budget, 0, 1), 0)
+      const other = make()
+      for (let i = 0; i < 4; i++) permit(ask(other, 0)).settle("unused")
+      assert.strictEqual(grants(other, 0, 5), 4)
+    })
+
+    it("of retries that come back make no room for hedges", () => {
+      const budget = make()
+      const retries = Array.from({ length: 2 }, () => permit(ask(budget, 0)))
+      assert.strictEqual(grants(budget, 0, 3, "hedge"), 2)
+      for (const { settle } of retries) settle("unused")
+      assert.strictEqual(grants(budget, 0, 1, "hedge"), 0)
+    })
+
+    it("of hedges count for as long as those of retries", () => {
+      const budget = make()
+      assert.strictEqual(grants(budget, 0, 3, "hedge"), 2)
+      succeed(budget, 9_999, 8)
+      assert.strictEqual(grants(budget, 9_999, 5, "hedge"), 2)
+      succeed(budget, 10_000, 8)
+      assert.strictEqual(grants(budget, 10_000, 5, "hedge"), 0)
+    })
+  })
+
+  it("fills its reserve at the old rate until it is told of another", () => {
+    const budget = new RatioBudget({ ratio: 0, reserve: { burst: 10, start: 0, perSecond: 0 } })
+    assert.strictEqual(grants(budget, 0, 1), 0)
+    budget.retune({ ratio: 0, reserve: { burst: 10, start: 0, perSecond: 1 } }, 5_000)
+    assert.strictEqual(grants(budget, 6_000, 5), 1)
+  })
+
   describe("deposits", () => {
     const balance = (budget: RatioBudget) => grants(budget, 0, 100)
     const make = (of: "successes" | "calls") => new RatioBudget({ ratio: 0.5, of, reserve: noReserve })

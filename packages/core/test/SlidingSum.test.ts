@@ -111,6 +111,31 @@ describe("SlidingSum", () => {
   })
 
   property(
+    "what is taken one by one leaves the window as what is left of each slot would",
+    { size: integer(1, 5), amounts: array(integer(0, 3), { minLength: 1, maxLength: 12 }), takes: integer(0, 12) },
+    ({ amounts, size, takes }) => {
+      const sum = new SlidingSum(size)
+      for (const [slot, amount] of amounts.entries()) {
+        sum.advance(slot)
+        sum.add(slot, amount)
+      }
+      const left = amounts.map((amount, slot) => slot < amounts.length - size ? 0 : amount)
+      for (let take = 0; take < takes; take++) {
+        sum.removeOldest()
+        const oldest = left.findIndex((amount) => amount > 0)
+        if (oldest >= 0) left[oldest]! -= 1
+      }
+      for (let slot = amounts.length - 1; slot < amounts.length + size; slot++) {
+        sum.advance(slot)
+        assert.strictEqual(
+          sum.sum,
+          left.slice(Math.max(0, slot - size + 1)).reduce((total, amount) => total + amount, 0)
+        )
+      }
+    }
+  )
+
+  property(
     "is the sum over the window for any moves and amounts",
     { size: integer(1, 8), moves: array(integer(0, 10), { maxLength: 40 }) },
     ({ moves, size }) => {
