@@ -24,7 +24,7 @@ type Document = PolicyDocument.PolicyDocument
 
 /** A document that is in force, or may be. */
 export interface Accepted {
-  /** as it was found */
+  /** what was found; entries that say the same are one object */
   readonly json: unknown
   /** what stands for its content: two documents with the same text are the same */
   readonly fingerprint: string

@@ -36,7 +36,7 @@ const allowanceFactor = 1.25
 const allowanceBase = 10
 
 export class HedgeState {
-  // What all calls touch stands side by side, as whole numbers: see `beforeAllSlots`.
+  // What all calls touch stands side by side, and in the object itself: see `beforeAllSlots`.
   readonly latency: Latency
   private slot = beforeAllSlots
   /** of the current slot and not in the sums yet, as the other three */

@@ -146,7 +146,7 @@ interface Slice {
 const survive = (events: number, censored: number, atRisk: number): number => 1 - events / (atRisk - censored / 2)
 
 class Window implements Latency {
-  // What all samples touch stands side by side, as whole numbers: see `beforeAllSlots`.
+  // What all samples touch stands side by side, and in the object itself: see `beforeAllSlots`.
   private readonly scale: Scale
   /**
    * For each slice a row of complete samples, then a row of censored ones. The rows hold the buckets that have been seen,
@@ -162,12 +162,12 @@ class Window implements Latency {
   /** All samples ever; how many are held follows. */
   private recorded = 0
   private dropped = 0
+
   /** the last quantile read, the tick of then, and how much must have been recorded to read it again */
   private cachedValue: number | undefined = undefined
   private cachedQ = NaN
   private cachedAt = 0
   private cachedUntil = -1
-
   /** what had been recorded when the current slice began */
   private recordedBefore = 0
   private readonly slices: ReadonlyArray<Slice> = Array.from(

@@ -51,7 +51,7 @@ class RatioGrant extends Grant {
 }
 
 export class RatioBudget implements Budget {
-  // What all calls touch stands side by side, as whole numbers: see `beforeAllSlots`.
+  // What all calls touch stands side by side, and in the object itself: see `beforeAllSlots`.
   /** each budget has the one that deposits, so that calls are not told for nothing */
   onCall: Budget["onCall"] = undefined
   onOutcome: Budget["onOutcome"] = undefined
@@ -191,10 +191,8 @@ export class RatioBudget implements Budget {
     if (hedge) this.hedges.add(slot, -cost)
   }
 
-  get state(): Budget["state"] {
-    return Effect.map(Clock.monotonicTimeNanos, (nanos) => {
-      this.refill(Number(nanos) / 1e6)
-      return { balance: Math.max(0, this.ratio * this.deposits.sum - this.extras.sum) + this.reserve.tokens }
-    })
-  }
+  readonly state = Effect.map(Clock.monotonicTimeNanos, (nanos) => {
+    this.refill(Number(nanos) / 1e6)
+    return { balance: Math.max(0, this.ratio * this.deposits.sum - this.extras.sum) + this.reserve.tokens }
+  })
 }

@@ -3,6 +3,7 @@
  *
  * @internal
  */
+
 /**
  * Where a slot that moves forward begins. It is whole because a small whole number is kept in the object that has it, and
  * any other in a place of its own. Where there are many keys most of their memory is far away: what all calls touch is

@@ -55,10 +55,13 @@ const copying = function*<A extends B, B>(
 }
 
 /**
- * A call that comes meanwhile waits that long, and for one more step: both must be short beside a call that waits for
- * nothing. Most slices are a step, and what is small costs as many turns of the event loop as it has entries.
+ * A call that comes meanwhile waits for a slice, and for the rest of its last step: both must be short beside a call that
+ * waits for nothing. On most clocks a slice is a step, and costs a turn of the event loop. Where a turn costs some
+ * milliseconds, as with the timers of browsers, slices leave room for what is drawn 60 times a second.
  */
-const sliceMillis = 0.001
+export const sliceMillisOn = (host: object): number => "setImmediate" in host ? 0.001 : 4
+
+const sliceMillis = /* @__PURE__ */ sliceMillisOn(globalThis)
 
 /**
  * A slice with each turn of the event loop, so that timers, sockets and other fibers have theirs between two of them. Can be

@@ -97,6 +97,23 @@ describe("DocumentGate", () => {
     assert.strictEqual(fingerprint(twice), fingerprint(JSON.parse(JSON.stringify(twice))))
   })
 
+  it("what stands behind many others counts as they do", () => {
+    const wide = (last: number) => ({
+      policies: { a: { list: Array.from({ length: 40 }, (_, i) => ({ i: i === 39 ? last : i })) } }
+    })
+    assert.notStrictEqual(fingerprint(wide(1)), fingerprint(wide(2)))
+  })
+
+  it("an entry keeps its name, whatever that is", () => {
+    const json = JSON.parse(`{"policies":{"__proto__":{},"constructor":{}}}`)
+    assert.deepStrictEqual(Object.keys((content(json).json as typeof json).policies), ["__proto__", "constructor"])
+  })
+
+  it("stops twice for each entry when it reads what a document says", () => {
+    const json = { policies: Object.fromEntries(Array.from({ length: 7 }, (_, i) => [`a.${i}`, { retry: i }])) }
+    assert.lengthOf(Array.from(contentOf(json)), 14)
+  })
+
   it("entries that say the same become one object, unless they hold what has no JSON", () => {
     const json = {
       policies: {

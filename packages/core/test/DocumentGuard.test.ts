@@ -222,4 +222,11 @@ describe("DocumentGuard", () => {
       )
     })
   })
+
+  it("stops for each entry whenever it goes through them: to read both documents, to join them, to compare", () => {
+    const document = documentOf({
+      policies: Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`a.${i}`, retry(2)]))
+    })
+    assert.isAtLeast(Array.from(DocumentGuard.guarding(document, document)).length, 5 * 50 + 1)
+  })
 })

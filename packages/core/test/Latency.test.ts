@@ -425,6 +425,25 @@ describe("Latency", () => {
       40
     )
 
+    it("remembers for less than 30 seconds what few samples have changed", () => {
+      const latency = Latency.makeUnsafe()
+      for (let i = 0; i < 1_000; i++) latency.record(10, true, 0)
+      const before = latency.quantileMillis(0.995, 0)
+      for (let i = 0; i < 9; i++) latency.record(1_000, true, 1)
+      assert.strictEqual(latency.quantileMillis(0.995, 29_999), before)
+      assert.isAbove(latency.quantileMillis(0.995, 30_000)!, 900)
+    })
+
+    it("looks again at the second new sample where it holds 150: one in a hundred is rounded up", () => {
+      const latency = Latency.makeUnsafe()
+      for (let i = 0; i < 150; i++) latency.record(10, true, 0)
+      const before = latency.quantileMillis(0.995, 0)
+      latency.record(1_000, true, 0)
+      assert.strictEqual(latency.quantileMillis(0.995, 0), before)
+      latency.record(1_000, true, 0)
+      assert.isAbove(latency.quantileMillis(0.995, 0)!, 900)
+    })
+
     it("is not asked for another quantile than the one it remembers", () => {
       const latency = trackerOf(Array.from({ length: 1_000 }, (_, i) => complete(i + 1)))
       for (const q of [0.5, 0.9, 0.5, 0.99]) {

@@ -37,16 +37,18 @@ const succeed = (budget: RatioBudget, now: number, times: number): void => {
 const noReserve = { burst: 0, start: 0, perSecond: 0 }
 
 describe("RatioBudget", () => {
-  it("is asked and told the same by what was copied from it", () => {
-    for (const  of of["calls", "successes"] as const) {
-      const copy = { ...new RatioBudget({ of, reserve: noReserve }) }
-      for (let i = 0; i < 10; i++) {
-        copy.onCall?.({ key, now: 0, random })
-        copy.onOutcome?.(Outcome.success, 0)
+  it.effect("is asked, told and looked at the same through what was copied from it", () =>
+    Effect.gen(function*() {
+      for (const source of ["calls", "successes"] as const) {
+        const copy: Budget.Budget = { ...new RatioBudget({ of: source, reserve: noReserve }) }
+        for (let i = 0; i < 10; i++) {
+          copy.onCall?.({ key, now: 0, random })
+          copy.onOutcome?.(Outcome.success, 0)
+        }
+        assert.deepStrictEqual(yield* copy.state, { balance: 1 })
+        assert.strictEqual(grants(copy as RatioBudget, 0, 5), 1)
       }
-      assert.strictEqual(grants(copy as RatioBudget, 0, 5), 1)
-    }
-  })
+    }))
 
   // the random model test of the laws is in BudgetModel.test.ts
   describe("law", () => {

@@ -40,9 +40,14 @@ describe("SlidingSum", () => {
   it("does not move when it is told of a slot that is past", () => {
     const sum = new SlidingSum(3)
     sum.advance(5)
+    sum.advance(4)
     sum.add(5, 1)
     sum.advance(4)
     assert.strictEqual(sum.sum, 1)
+    sum.advance(7)
+    assert.strictEqual(sum.sum, 1)
+    sum.advance(8)
+    assert.strictEqual(sum.sum, 0)
   })
 
   it("counts slots before the start of time", () => {

@@ -3,7 +3,7 @@ import { Clock, Effect, Fiber } from "effect"
 import type { Gate } from "../src/DocumentGate.ts"
 import * as DocumentGate from "../src/DocumentGate.ts"
 import type { Steps } from "../src/Steps.ts"
-import { mapValues, runInSlices, runNow } from "../src/Steps.ts"
+import { mapValues, runInSlices, runNow, sliceMillisOn } from "../src/Steps.ts"
 import {
   all,
   boolean,
@@ -59,6 +59,25 @@ describe("Steps", () => {
         going = false
         assert.isAtLeast(turns, 99)
       }))
+
+    it.effect("ends a slice when a step has taken two microseconds", () =>
+      Effect.gen(function*() {
+        let turns = 0
+        const others = yield* Effect.forkChild(
+          Effect.forever(Effect.andThen(Effect.yieldNow, Effect.sync(() => turns++)))
+        )
+        let nanos = 0n
+        const clock = { ...hurried, monotonicTimeNanosUnsafe: () => (nanos += 2_000n) }
+        yield* Effect.provideService(runInSlices(() => counting(100)), Clock.Clock, clock)
+        yield* Fiber.interrupt(others)
+        // others may need two turns for each look
+        assert.isAtLeast(turns, 49)
+      }))
+
+    it("takes longer slices where a turn costs milliseconds, and leaves time to draw", () => {
+      assert.strictEqual(sliceMillisOn({}), 4)
+      assert.isBelow(sliceMillisOn(globalThis), 0.002)
+    })
 
     it.effect("begins anew each time, and only when it runs", () =>
       Effect.gen(function*() {
