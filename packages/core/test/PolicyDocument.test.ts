@@ -671,4 +671,14 @@ describe("PolicyDocument", () => {
       )
     })
   })
+
+  it("reads one policy as it stands in a document, or says every issue of it", () => {
+    assert.deepStrictEqual(PolicyDocument.readPolicy({ retry: { maxAttempts: 2 } }), {
+      sections: { retry: { maxAttempts: 2 } },
+      issues: []
+    })
+    const { issues, sections } = PolicyDocument.readPolicy({ retry: { maxAtempts: 2 }, timeouts: {} })
+    assert.isUndefined(sections)
+    assert.deepStrictEqual(issues.map(({ path }) => path), [["timeouts"], ["retry", "maxAtempts"]])
+  })
 })
