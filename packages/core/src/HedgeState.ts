@@ -74,11 +74,10 @@ export class HedgeState {
     sums.add(failed, this.failed)
     sums.add(calls, this.calls)
     sums.add(hedges, this.hedges)
-    this.ended =
-      this.failed =
-      this.calls =
-      this.hedges =
-        0
+    this.ended = 0
+    this.failed = 0
+    this.calls = 0
+    this.hedges = 0
   }
 
   onCall(now: number): void {
