@@ -156,10 +156,10 @@ const clampingSets = function*(document: PolicyDocument): Steps<ReadonlyArray<Cl
 }
 
 const issuing = function*(document: PolicyDocument, sets: ReadonlyArray<ClampedSet>): Steps<ReadonlyArray<Issue>> {
-  const found: Array<Issue> = []
   const budgetOf = (name: string) => budget(name, PolicySet.own(document.budgets, name))
-  for (const { set } of sets) found.push(...yield* BootChecks.checking({ set, givesDefaults: false }, budgetOf))
-  return yield* distinct(found)
+  const found: Array<ReadonlyArray<Issue>> = []
+  for (const { set } of sets) found.push(yield* BootChecks.checking({ set, givesDefaults: false }, budgetOf))
+  return yield* distinct(found.flat())
 }
 
 const warning = function*(document: PolicyDocument, sets: ReadonlyArray<ClampedSet>): Steps<ReadonlyArray<Warning>> {
@@ -212,7 +212,7 @@ export const review = (json: unknown, options: Options = {}): Review => runNow(r
 
 /**
  * The same for a process that answers others meanwhile, such as a control plane: in short pieces, between which timers,
- * sockets and other fibers have their turn. 10,000 entries are about half a second of work.
+ * sockets and other fibers have their turn.
  *
  * **Gotchas**
  *
