@@ -109,11 +109,14 @@ const bindingsOf = (context: Context.Context<never>): Bindings =>
 
 type Self = Effect.Effect<unknown, unknown, unknown>
 
-/** `dual` for each call would collect its arguments in an array. */
+/**
+ * `dual` for each call would collect its arguments in an array. What the key tells is asked first: whether something is an
+ * effect takes longer.
+ */
 const operator =
   (of: (context: Context.Context<never>) => Bindings, withTimeline: boolean): any =>
   (first: Self | string, second?: string | Executor.CallOptions, third?: Executor.CallOptions) =>
-    Effect.isEffect(first)
+    typeof first !== "string" && (typeof second === "string" || Effect.isEffect(first))
       ? Executor.execute(first, second as string, third, of, withTimeline)
       : (self: Self) => Executor.execute(self, first, second as Executor.CallOptions | undefined, of, withTimeline)
 
