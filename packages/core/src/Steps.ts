@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import { Clock, Effect } from "effect"
+import { Clock, Effect, Exit, Fiber } from "effect"
 import { nowMillis } from "./Time.ts"
 
 /** Stops after each small part, and returns the whole. */
@@ -63,20 +63,41 @@ export const sliceMillisOn = (host: object): number => "setImmediate" in host ? 
 
 const sliceMillis = /* @__PURE__ */ sliceMillisOn(globalThis)
 
+/** The exit of the whole, `undefined` while there is more to do. */
+const runSlice = <A>(steps: Steps<A>, clock: Clock.Clock): Exit.Exit<A> | undefined => {
+  try {
+    const end = nowMillis(clock) + sliceMillis
+    do {
+      const step = steps.next()
+      if (step.done === true) return Exit.succeed(step.value)
+    } while (nowMillis(clock) < end)
+    return undefined
+  } catch (defect) {
+    return Exit.die(defect)
+  }
+}
+
 /**
  * A slice with each turn of the event loop, so that timers, sockets and other fibers have theirs between two of them. Can be
  * interrupted there. Where time stands still there is one slice only.
+ *
+ * The fiber sleeps meanwhile, and its scheduler is asked for turns directly: waking the fiber takes longer than most steps.
  */
 export const runInSlices = <A>(begin: () => Steps<A>): Effect.Effect<A> =>
-  Clock.clockWith((clock) => {
-    const steps = begin()
-    const slice: Effect.Effect<A> = Effect.suspend(() => {
-      const end = nowMillis(clock) + sliceMillis
-      do {
-        const step = steps.next()
-        if (step.done === true) return Effect.succeed(step.value)
-      } while (nowMillis(clock) < end)
-      return Effect.andThen(Effect.yieldNow, slice)
+  Clock.clockWith((clock) =>
+    Effect.callback<A>((resume) => {
+      const steps = begin()
+      const dispatcher = Fiber.getCurrent()!.currentDispatcher
+      let interrupted = false
+      const turn = (): void => {
+        if (interrupted) return
+        const exit = runSlice(steps, clock)
+        if (exit === undefined) dispatcher.scheduleTask(turn, 0)
+        else resume(exit)
+      }
+      turn()
+      return Effect.sync(() => {
+        interrupted = true
+      })
     })
-    return slice
-  })
+  )
