@@ -47,6 +47,8 @@ export interface Case {
   /** calls of a round; found while warming up, unless given */
   readonly calls?: number
   readonly run: (host: Host, calls: number) => Promise<void>
+  /** what stands around a round and is not timed; the answer takes it down */
+  readonly setUp?: (host: Host) => Promise<() => Promise<void>>
 }
 
 export const groups = {

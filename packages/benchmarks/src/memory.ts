@@ -12,7 +12,7 @@ import type { Measurement } from "./results.ts"
 import { bytesOf, inFlightOf } from "./results.ts"
 import type { EffectSubject, PromiseSubject, Subject } from "./subjects.ts"
 
-const collectGarbage = (): void => {
+export const collectGarbage = (): void => {
   if (globalThis.gc === undefined) throw new Error("run node with --expose-gc")
   globalThis.gc()
 }

@@ -17,10 +17,12 @@ const processorNanos = (): number => {
 }
 
 /** Nanoseconds for a call. */
-const time = async ({ run }: Case, host: Host, calls: number): Promise<number> => {
+const time = async ({ run, setUp }: Case, host: Host, calls: number): Promise<number> => {
+  const takeDown = await setUp?.(host)
   const startedAt = processorNanos()
   await run(host, calls)
   const took = processorNanos() - startedAt
+  await takeDown?.()
   // What the calls have left for the event loop (timers, deferred work) must not fall on the next case.
   await setImmediate()
   return took / calls

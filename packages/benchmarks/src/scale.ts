@@ -5,6 +5,7 @@ import { Rego } from "@rego/core"
 import { Effect, Fiber, ManagedRuntime } from "effect"
 import { closedGate } from "./awaited.ts"
 import type { Case, Host } from "./cases.ts"
+import { collectGarbage } from "./memory.ts"
 import { keyNumber, keys, manyKeys, Policies } from "./policies.ts"
 import type { Services } from "./subjects.ts"
 
@@ -15,6 +16,8 @@ export const scale = {
   manyInFlight: "scale/100,000 calls in flight",
   fewBare: "scale/1,000 bare effects in flight",
   manyBare: "scale/100,000 bare effects in flight",
+  besideFew: "scale/a call beside 1,000 in flight",
+  besideMany: "scale/a call beside 100,000 in flight",
   firstLayer: "scale/the first layer",
   lastLayer: "scale/the layer after 1,000 that were built and closed"
 } as const
@@ -68,18 +71,39 @@ type Operator = (self: Effect.Effect<number>) => Effect.Effect<unknown, unknown,
 const everythingOn: Operator = Rego.resilient(keys.everything)
 const bare: Operator = (self) => self
 
-/** All are started, then all are answered, then all have ended. */
-const batch = async (context: Host["context"], operator: Operator, size: number): Promise<void> => {
+/** All are started; the answer lets all of them be answered, and ends when they have ended. */
+const start = (context: Host["context"], operator: Operator, size: number): () => Promise<void> => {
   const { open, promise } = closedGate()
   const fibers: Array<Fiber.Fiber<unknown, unknown>> = new Array(size)
   const fork = Effect.runForkWith(context)
   for (let i = 0; i < size; i++) fibers[i] = fork(operator(Effect.promise(() => promise)))
-  open()
-  await Effect.runPromise(Fiber.awaitAll(fibers))
+  return async () => {
+    open()
+    await Effect.runPromise(Fiber.awaitAll(fibers))
+  }
 }
 
 const inBatches = (operator: Operator, size: number): Case["run"] => async ({ context }, calls) => {
-  for (let done = 0; done < calls; done += size) await batch(context, operator, size)
+  for (let done = 0; done < calls; done += size) await start(context, operator, size)()
+}
+
+/**
+ * Calls that succeed at once, while so many others have been in flight for a while: the collector has put them away, and
+ * what it has forgotten of the code meanwhile is back.
+ */
+const beside = (id: string, size: number): Case => {
+  const run: Case["run"] = ({ runtime }, calls) => loop(runtime, calls, () => everythingOn(promised))
+  return {
+    id,
+    calls: 20_000,
+    run,
+    setUp: async (host) => {
+      const end = start(host.context, everythingOn, size)
+      collectGarbage()
+      await run(host, 60_000)
+      return end
+    }
+  }
 }
 
 const openInFlight = async (): Promise<Suite> => ({
@@ -87,7 +111,9 @@ const openInFlight = async (): Promise<Suite> => ({
     { id: scale.fewInFlight, calls: 20_000, run: inBatches(everythingOn, 1_000) },
     { id: scale.manyInFlight, calls: 100_000, run: inBatches(everythingOn, 100_000) },
     { id: scale.fewBare, calls: 20_000, run: inBatches(bare, 1_000) },
-    { id: scale.manyBare, calls: 100_000, run: inBatches(bare, 100_000) }
+    { id: scale.manyBare, calls: 100_000, run: inBatches(bare, 100_000) },
+    beside(scale.besideFew, 1_000),
+    beside(scale.besideMany, 100_000)
   ],
   close: async () => {}
 })
@@ -133,7 +159,7 @@ export const comparisons: ReadonlyArray<Comparison> = [
   { name: "1 and 10,000 keys", ids: [scale.oneKey, scale.manyKeys], open: openKeys, long: false },
   {
     name: "1,000 and 100,000 calls in flight",
-    ids: [scale.fewInFlight, scale.manyInFlight, scale.fewBare, scale.manyBare],
+    ids: [scale.fewInFlight, scale.manyInFlight, scale.fewBare, scale.manyBare, scale.besideFew, scale.besideMany],
     open: openInFlight,
     long: true
   },

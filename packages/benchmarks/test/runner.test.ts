@@ -50,6 +50,23 @@ describe("timed", () => {
     assert.isAbove(new Set(counted).size, 1)
   })
 
+  it("sets up what stands around a case before each round, and takes it down before the next case", async () => {
+    const { cases, order } = recording()
+    const [first, ...others] = cases
+    const standing: Case = {
+      ...first!,
+      setUp: async () => {
+        order.push("up")
+        return async () => {
+          order.push("down")
+        }
+      }
+    }
+    await timed([standing, ...others], host, { ...settings, rounds: 2, warmUpRounds: 1 })
+    const around = order.flatMap((what, at) => what === "a10" ? [order[at - 1], order[at + 1]] : [])
+    assert.deepStrictEqual(around, ["up", "down", "up", "down", "up", "down"])
+  })
+
   it("finds how many calls fill a slice", async () => {
     const busy: Case = {
       id: "busy",

@@ -15,7 +15,7 @@ import type { CallHost, Denial } from "./CallHost.ts"
 import type { CallRecord } from "./CallRecord.ts"
 import type { Level } from "./CallSpans.ts"
 import { CallSpans, writeEvent } from "./CallSpans.ts"
-import { CurrentObservers, EndNotice, EventNotice, sinksIn } from "./Observer.ts"
+import { EndNotice, EventNotice, namedIn, sinksIn } from "./Observer.ts"
 import type { Sinks } from "./Observer.ts"
 import { retryAfterMillis } from "./Outcome.ts"
 import { denialOf } from "./Reasons.ts"
@@ -237,7 +237,7 @@ export class CallEvents {
 
 /** `undefined` where nobody listens. */
 export const eventsOf = (fiber: AnyFiber, host: CallHost, startedAt: number): CallEvents | undefined => {
-  const observers = fiber.getRef(CurrentObservers)
+  const observers = namedIn(fiber.context)
   if (observers.size === 0 && fiber.cache.tracer === undefined) return undefined
   try {
     const sinks = sinksIn(fiber.context, observers)

@@ -65,8 +65,8 @@ export const CurrentDeadline: Context.Reference<Option.Option<Deadline>> = Conte
  * @internal
  */
 export const enclosing = (context: Context.Context<never>, clock: Clock.Clock): number => {
-  const deadline = Context.get(context, CurrentDeadline)
-  return deadline._tag === "Some" && deadline.value.active && deadline.value.clock === clock
+  const deadline = Context.getOrUndefined(context, CurrentDeadline)
+  return deadline?._tag === "Some" && deadline.value.active && deadline.value.clock === clock
     ? deadline.value.at
     : Infinity
 }

@@ -24,7 +24,8 @@
  *
  * @internal
  */
-import { Cause, Clock, Context, Duration, Effect, Effectable, Exit, Fiber, Option, Random, Scope } from "effect"
+import type { Clock } from "effect"
+import { Cause, Context, Duration, Effect, Effectable, Exit, Fiber, Option, Random, Scope } from "effect"
 import type { Attempt } from "./Attempt.ts"
 import { CurrentAttempt } from "./Attempt.ts"
 import { AttemptRun } from "./AttemptRun.ts"
@@ -52,7 +53,7 @@ import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
 import type { Supervisor } from "./Supervisor.ts"
-import { liveClock, nowMillis, oneMicrosecond, wallOffset } from "./Time.ts"
+import { clockOf, liveClock, nowMillis, oneMicrosecond, wallOffset } from "./Time.ts"
 import * as Timeline from "./Timeline.ts"
 import { endOfTick } from "./Timer.ts"
 
@@ -125,7 +126,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     this.fiberId = fiber.id
     this.resume = resume
     this.withTimeline = withTimeline
-    this.clock = Context.get(context, Clock.Clock)
+    this.clock = clockOf(context)
     this.startedAt = this.now()
     // JavaScript may pass anything, and a call never fails because of its key.
     this.binding = bindings.get(typeof key === "string" ? key : String(key), context)
@@ -147,7 +148,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
 
   /** Looked up for each attempt: most calls have one, and a call in flight keeps what it has. */
   get parentScope(): Scope.Scope | undefined {
-    return Context.getOrUndefined(this.context as Context.Context<Scope.Scope>, Scope.Scope)
+    return Context.getOrUndefined(this.context, Scope.Scope)
   }
 
   private inherit(): void {

@@ -200,12 +200,20 @@ export const sinksIn = (context: Context.Context<never>, observers: ReadonlySet<
 }
 
 /**
+ * The observers that a context names, without those of layers side by side.
+ *
+ * @internal
+ */
+export const namedIn = (context: Context.Context<never>): ReadonlySet<Observer> =>
+  Context.getOrUndefined(context, CurrentObservers) ?? none
+
+/**
  * All observers of a context.
  *
  * @internal
  */
 export const observersIn = (context: Context.Context<never>): ReadonlySet<Observer> => {
-  const observers = Context.get(context, CurrentObservers)
+  const observers = namedIn(context)
   return siblingsOf(observers)?.unite(context, observers) ?? observers
 }
 

@@ -7,6 +7,10 @@ import { Clock, Context } from "effect"
 
 export const liveClock: Clock.Clock = Context.get(Context.empty(), Clock.Clock)
 
+/** `Context.get` also asks what kind of key it was given, and every call looks for its clock. */
+export const clockOf = (context: Context.Context<never>): Clock.Clock =>
+  Context.getOrUndefined(context, Clock.Clock) ?? liveClock
+
 /** Sums of floating point milliseconds do not meet exactly, and clocks count whole nanoseconds. */
 export const oneMicrosecond = 0.001
 
