@@ -19,13 +19,15 @@ const processorNanos = (): number => {
 /** Nanoseconds for a call. */
 const time = async ({ run, setUp }: Case, host: Host, calls: number): Promise<number> => {
   const takeDown = await setUp?.(host)
-  const startedAt = processorNanos()
-  await run(host, calls)
-  const took = processorNanos() - startedAt
-  await takeDown?.()
-  // What the calls have left for the event loop (timers, deferred work) must not fall on the next case.
-  await setImmediate()
-  return took / calls
+  try {
+    const startedAt = processorNanos()
+    await run(host, calls)
+    return (processorNanos() - startedAt) / calls
+  } finally {
+    await takeDown?.()
+    // What the calls have left for the event loop (timers, deferred work) must not fall on the next case.
+    await setImmediate()
+  }
 }
 
 const callsWithin = ({ calls }: Case, millis: number, nanosOfCall: number): number =>

@@ -54,7 +54,7 @@ class Live {
 
   /**
    * The document is made before, and who waits for it looks only now and then, so that nothing but its way into force falls
-   * on the calls: looked at with each turn of the event loop, the waiting cost them as much as the change.
+   * on the calls.
    */
   async change(look: () => Promise<unknown> = rarely): Promise<void> {
     const document = documentOf(++this.revision, this.size)

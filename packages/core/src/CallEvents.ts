@@ -20,7 +20,6 @@ import type { Sinks } from "./Observer.ts"
 import { retryAfterMillis } from "./Outcome.ts"
 import { denialOf } from "./Reasons.ts"
 import type { StopReason } from "./Reasons.ts"
-import { wallOffset } from "./Time.ts"
 import type * as Timeline from "./Timeline.ts"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
@@ -62,7 +61,7 @@ export class CallEvents {
     this.host = host
     this.sinks = sinks
     this.heard = sinks.events.length > 0
-    this.wallOffset = wallOffset(host.clock, startedAt)
+    this.wallOffset = Number(host.clock.currentTimeNanosUnsafe()) / 1e6 - startedAt
     this.caller = typeof show === "object" ? show : undefined
     this.spans = typeof show === "string"
       ? this.traced(() => new CallSpans(show, host.context, host.binding.key, startedAt, this.wallOffset))

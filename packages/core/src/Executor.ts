@@ -53,7 +53,7 @@ import * as RegoError from "./RegoError.ts"
 import * as Retry from "./Retry.ts"
 import { ScheduleSteps } from "./ScheduleSteps.ts"
 import type { Supervisor } from "./Supervisor.ts"
-import { clockOf, liveClock, nowMillis, oneMicrosecond, wallOffset } from "./Time.ts"
+import { clockOf, liveClock, nowMillis, oneMicrosecond } from "./Time.ts"
 import * as Timeline from "./Timeline.ts"
 import { endOfTick } from "./Timer.ts"
 
@@ -746,7 +746,7 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     const isRead = collector !== undefined || events !== undefined || this.withTimeline
     // Nobody can read the record of such a success: only a failure carries it.
     if (!isRead && exit !== "interrupted" && exit._tag === "Success") return
-    this.record.end(now, exit, events?.wallOffset ?? wallOffset(this.clock, now))
+    this.record.end(now, exit, events?.wallOffset ?? this.clock.currentTimeMillisUnsafe() - now)
     collector?.add(this.record)
     events?.callEnded(this.record, stop, exit === "interrupted" ? Exit.interrupt(this.fiberId) : exit)
   }

@@ -110,8 +110,8 @@ const bindingsOf = (context: Context.Context<never>): Bindings =>
 type Self = Effect.Effect<unknown, unknown, unknown>
 
 /**
- * `dual` for each call would collect its arguments in an array. What the key tells is asked first: whether something is an
- * effect takes longer.
+ * `dual` for each call would collect its arguments in an array. A key in second place tells that the effect comes first;
+ * `isEffect` takes longer, and is asked only where there is none.
  */
 const operator =
   (of: (context: Context.Context<never>) => Bindings, withTimeline: boolean): any =>

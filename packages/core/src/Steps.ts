@@ -82,6 +82,7 @@ const runSlice = <A>(steps: Steps<A>, clock: Clock.Clock): Exit.Exit<A> | undefi
  * interrupted there. Where time stands still there is one slice only.
  *
  * The fiber sleeps meanwhile, and its scheduler is asked for turns directly: waking the fiber takes longer than most steps.
+ * So a step must not ask for the fiber that it runs in.
  */
 export const runInSlices = <A>(begin: () => Steps<A>): Effect.Effect<A> =>
   Clock.clockWith((clock) =>

@@ -39,6 +39,19 @@ const attributesOf = ({ attributes }: Tracer.NativeSpan) => Object.fromEntries(a
 const none = Backoff.constant(20, { jitter: "none" })
 
 describe("Spans", () => {
+  it.live("begin before the spans inside them on the clock of the host, after a call that took long to begin as well", () =>
+    Effect.gen(function*() {
+      const { spans, tracer } = makeTracer()
+      const inner = Effect.withSpan(Effect.yieldNow, "inside")
+      const keys = Array.from({ length: 10 }, (_, n) => `spans.New${n}`)
+      const calls = Effect.forEach(keys, (each) => Effect.replicateEffect(Rego.resilient(inner, each), 5))
+      yield* under(Effect.withTracer(calls, tracer), policiesOf({ retry: {}, hedge: { trigger: Hedge.after(50) } }))
+      const late = spans.filter(({ parent, status }) =>
+        Option.exists(parent, (around) => around._tag === "Span" && around.status.startTime > status.startTime)
+      )
+      assert.deepStrictEqual([spans.length, late.map(({ name }) => name)], [150, []])
+    }))
+
   it.effect("of a retried call: one for the call, one for each attempt, with their times", () =>
     Effect.gen(function*() {
       const s = script<string, string>(fails("503", 5), succeeds("ada", 5))
