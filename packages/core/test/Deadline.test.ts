@@ -20,6 +20,11 @@ import {
 const left = Effect.map(Deadline.remaining, Option.map(Duration.toMillis))
 
 describe("Deadline", () => {
+  it.effect("is none where nothing bounds the code", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* Deadline.CurrentDeadline, Option.none())
+    }))
+
   describe("remaining", () => {
     it.effect("is none where nothing bounds the code", () =>
       Effect.gen(function*() {

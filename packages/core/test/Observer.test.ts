@@ -24,6 +24,11 @@ const run = <E>(layer: Layer.Layer<never, E>, outer: Layer.Layer<never> = Layer.
   )
 
 describe("Observer", () => {
+  it.effect("is none where no layer brought one", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* Observer.CurrentObservers, new Set())
+    }))
+
   describe("layer", () => {
     it.effect("replaces what was set outside, and adds to it when it is asked to", () =>
       Effect.gen(function*() {

@@ -42,6 +42,23 @@ describe("Rego", () => {
         }))
     }
 
+    const given: ReadonlyArray<readonly [what: string, given: ReadonlyArray<unknown>, made: "function" | "effect"]> = [
+      ["a key", ["users.Get"], "function"],
+      ["a key and options", ["users.Get", { idempotent: true }], "function"],
+      ["two keys", ["users.Get", "users.Put"], "function"],
+      ["a key that is none", [5], "function"],
+      ["a key that is none, and options", [5, { idempotent: true }], "function"],
+      ["an effect and a key", [Effect.void, "users.Get"], "effect"],
+      ["an effect and a key that is none", [Effect.void, 5], "effect"],
+      ["a promise, which it says when it runs, and a key", [Promise.resolve(), "users.Get"], "effect"]
+    ]
+    for (const [what, args, expected] of given) {
+      it(`given ${what} it is ${expected === "effect" ? "an effect" : "an operator"}`, () => {
+        const made = (Rego.resilient as (...args: ReadonlyArray<unknown>) => unknown)(...args)
+        assert.strictEqual(Effect.isEffect(made) ? "effect" : typeof made, expected)
+      })
+    }
+
     it.effect("runs nothing until the call is run, and everything anew each time", () =>
       Effect.gen(function*() {
         const s = script(fails(boom))
