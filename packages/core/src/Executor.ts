@@ -732,7 +732,8 @@ class Call extends Effectable.Class<void> implements AttemptHost, BetweenHost, C
     if (this.first?.next === undefined) return
     const hedges = this.group.length - 1
     const now = this.now()
-    const won = returned?.retryable === undefined ? returned?.facts.hedge ?? 0 : 0
+    // Of a group that failed the first attempt stands for all, and is returned.
+    const won = returned?.facts.hedge ?? 0
     const saved = this.binding.hedging!.onGroupEnd(hedges, won, now - this.groupStartedAt(), now)
     this.events?.groupEnded(now, this.group, won, saved)
   }

@@ -585,6 +585,32 @@ describe("Executor", () => {
         assert.strictEqual(asked, 0)
       }))
 
+    it.effect("an admission that took all the time, on a busy host, is given back, and followed by no attempt", () =>
+      Effect.gen(function*() {
+        let busy = 0n
+        const settled: Array<string> = []
+        const gate: Budget.Make = Effect.map(Budget.none, (none) => ({
+          ...none,
+          admit: () =>
+            Effect.sync(() => {
+              busy = 50_000_000n
+              return { _tag: "Granted" as const, permit: { settle: (use) => settled.push(use) } }
+            })
+        }))
+        const s = script(succeeds(1))
+        const late = Clock.clockWith((clock) =>
+          Effect.provideService(s.effect.pipe(Rego.resilient(key)), Clock.Clock, {
+            ...clock,
+            monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe() + busy
+          })
+        )
+        const exit = yield* inVirtualTime(late).pipe((self) =>
+          under(self, withBudget({ retry, timeout: { overall: "40 millis" } }, gate))
+        )
+        assert.strictEqual(regoErrorOf(exit).reason._tag, "DeadlineExceeded")
+        assert.deepStrictEqual([s.runs, settled], [0, ["unused"]])
+      }))
+
     it.effect("a wait that ends too late, on a busy host, is followed by no attempt that would be cut at once", () =>
       Effect.gen(function*() {
         const error = new Error("503")
