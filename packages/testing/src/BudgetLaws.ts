@@ -35,10 +35,11 @@
 import type { Budget } from "@rego/core"
 import { Outcome, PolicyKey } from "@rego/core"
 import type { Scope } from "effect"
-import { Clock, Duration, Effect, Random } from "effect"
+import { Duration, Effect, Random } from "effect"
 import { TestClock } from "effect/testing"
 import { equals, isAtMost, isTrue, show } from "./AssertionError.ts"
 import * as Law from "./Law.ts"
+import { nowMillis } from "./Now.ts"
 
 /**
  * What the budget promises, beyond what all of them do.
@@ -69,8 +70,6 @@ const key = PolicyKey.make("laws.Get")
 
 /** Who grants so many at one instant bounds nothing (`unlimited`): laws about what is left say nothing of it. */
 const many = 2_000
-
-const nowMillis = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
 
 const callAt = (now: number): Budget.Call => ({ key, now, random: () => 0.5 })
 

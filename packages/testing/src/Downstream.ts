@@ -57,8 +57,9 @@
  */
 import { Attempt } from "@rego/core"
 import type { Scope } from "effect"
-import { Cause, Clock, Duration, Effect, Equal, Exit, Option } from "effect"
+import { Cause, Duration, Effect, Equal, Exit, Option } from "effect"
 import { AssertionError, show } from "./AssertionError.ts"
+import { nowMillis } from "./Now.ts"
 import type { Between, Row } from "./TimelineRows.ts"
 import { isAt, showAt } from "./TimelineRows.ts"
 
@@ -241,8 +242,6 @@ const isOfAttempt = ({ hedge, retry }: Partial<Attempt.Id>, actual: Option.Optio
 // -----------------------------------------------------------------------------
 // telling the story
 // -----------------------------------------------------------------------------
-
-const nowMillis = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
 
 const time = (millis: number): string => Duration.format(Duration.millis(Math.round(millis)))
 

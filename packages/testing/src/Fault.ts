@@ -42,6 +42,7 @@ import { Attempt, PolicyProvider } from "@rego/core"
 import type { Fiber } from "effect"
 import { Clock, Context, Duration, Effect, Layer, Option, Random } from "effect"
 import { show } from "./AssertionError.ts"
+import { millisOn, nowMillis } from "./Now.ts"
 
 // -----------------------------------------------------------------------------
 // model
@@ -243,8 +244,6 @@ export class Faults extends Context.Service<Faults, {
 const covers = (key: string, of: string): boolean =>
   key === "*" || key === of || (key.endsWith(".*") && of.startsWith(key.slice(0, -1)))
 
-const nowMillis = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-
 /** What is injected into one request. */
 interface Injected {
   readonly names: Array<string>
@@ -277,7 +276,7 @@ class Injector {
 
   /** In the order of the list: delays add up, and what comes instead of the effect ends the list. */
   private draw(key: string, attempt: Attempt.Attempt | undefined, fiber: Fiber.Fiber<unknown, unknown>): Injected {
-    const now = nowMillis(fiber.getRef(Clock.Clock)) - this.startedAt
+    const now = millisOn(fiber.getRef(Clock.Clock)) - this.startedAt
     const random = () => (this.random ?? fiber.getRef(Random.Random)).nextDoubleUnsafe()
     const injected: Injected = { names: [], delay: 0, instead: undefined }
     for (const fault of this.faults) {
@@ -347,9 +346,8 @@ export interface LayerOptions {
 
 const injector = (faults: ReadonlyArray<Fault>, { seed }: LayerOptions): Effect.Effect<Injector> =>
   Effect.gen(function*() {
-    const clock = yield* Clock.Clock
     const random = seed === undefined ? undefined : yield* Random.withSeed(Random.Random, seed)
-    return new Injector(faults, nowMillis(clock), random)
+    return new Injector(faults, yield* nowMillis, random)
   })
 
 /**

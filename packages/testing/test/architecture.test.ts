@@ -9,7 +9,7 @@ const testing = readPackage(join(import.meta.dirname, ".."))
 const house: House = {
   storeys: [
     // what the others are made of
-    ["AssertionError", "Generate"],
+    ["AssertionError", "Generate", "Now"],
     // the testing kit
     [
       "TimelineRows",
