@@ -9,6 +9,7 @@ import * as Tally from "./lib/tally.ts"
 import { indent } from "./lib/text.ts"
 import { root } from "./lib/workspace.ts"
 import { packages as published } from "./packages/published.ts"
+import { readAudit } from "./supply/audit.ts"
 import { lockErrors, type Rules } from "./supply/lock.ts"
 
 const readJson = (path: string) => JSON.parse(readFileSync(join(root, path), "utf8"))
@@ -75,16 +76,10 @@ const dependencyErrors = (): ReadonlyArray<string> =>
 
 /** `undefined` when the registry does not answer the question. */
 const audit = async (): Promise<Result | undefined> => {
-  const { output } = await run("npm", ["audit", "--json"])
-  const text = output.slice(output.indexOf("{"))
-  const answer = text.startsWith("{") ? JSON.parse(text) : {}
-  if (answer.vulnerabilities === undefined) {
-    const status = /\b[45]\d\d [A-Z][a-zA-Z ]+/.exec(output)?.[0] ?? "no answer"
-    console.log(`skip npm audit: the registry does not answer it (${status.trim()})`)
-    return undefined
-  }
-  const found = Object.entries<{ readonly severity: string }>(answer.vulnerabilities)
-  return { name: "npm audit", errors: found.map(([name, { severity }]) => `${name}: ${severity}`) }
+  const { found, status } = readAudit((await run("npm", ["audit", "--json"])).output)
+  if (found !== undefined) return { name: "npm audit", errors: found }
+  console.log(`skip npm audit: the registry does not answer it (${status})`)
+  return undefined
 }
 
 const lock = readJson("package-lock.json").packages

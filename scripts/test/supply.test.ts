@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { readAudit } from "../supply/audit.ts"
 import type { Locked, Rules } from "../supply/lock.ts"
 import { lockErrors } from "../supply/lock.ts"
 
@@ -54,5 +55,21 @@ describe("supply", () => {
       "one: comes from https://example.com/one.tgz, and not from wherever npm is told to look"
     ])
     assert.deepStrictEqual(errorsOf("one", { resolved: "packages/one", link: true }), [])
+  })
+})
+
+describe("the answer of npm audit", () => {
+  const log = "npm error A complete log of this run can be found in: /home/ada/.npm/_logs/debug-0.log\n"
+
+  it("is what was found, whatever npm writes around it", () => {
+    const found = JSON.stringify({ vulnerabilities: { left: { severity: "high" } } }, null, 2)
+    assert.deepStrictEqual(readAudit(`npm warn old\n${found}\n${log}`).found, ["left: high"])
+    assert.deepStrictEqual(readAudit(JSON.stringify({ vulnerabilities: {} })).found, [])
+  })
+
+  it("is none, with the reason, where the registry does not know the question", () => {
+    const refused = JSON.stringify({ message: "405 Method Not Allowed - POST /advisories", headers: {} }, null, 2)
+    assert.deepStrictEqual(readAudit(`${refused}\n${log}`), { found: undefined, status: "405 Method Not Allowed" })
+    assert.deepStrictEqual(readAudit("npm error network"), { found: undefined, status: "no answer" })
   })
 })
