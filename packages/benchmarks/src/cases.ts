@@ -155,8 +155,8 @@ const loopOf = (subject: Subject, group: Group): Case["run"] => {
 // -----------------------------------------------------------------------------
 
 /**
- * A request takes so long that few fill a slice, and the first hundreds after another case cost more: the processor must
- * learn the way again. That is not what a program pays that makes one request after the other.
+ * A request takes so long that few would fill a slice, and a run would end before the compilers are done with what makes
+ * it: the ratio to a bare request falls over the first ten thousand, and a program makes more.
  */
 const requestsOfRound = 1_000
 

@@ -3,8 +3,9 @@
  *
  * @internal
  */
-import { Clock, Effect, Exit, Fiber } from "effect"
-import { nowMillis } from "./Time.ts"
+import type { Clock } from "effect"
+import { Effect, Exit, Fiber } from "effect"
+import { clockOf, nowMillis } from "./Time.ts"
 
 /** Stops after each small part, and returns the whole. */
 export type Steps<A> = Generator<void, A, void>
@@ -85,20 +86,19 @@ const runSlice = <A>(steps: Steps<A>, clock: Clock.Clock): Exit.Exit<A> | undefi
  * So a step must not ask for the fiber that it runs in.
  */
 export const runInSlices = <A>(begin: () => Steps<A>): Effect.Effect<A> =>
-  Clock.clockWith((clock) =>
-    Effect.callback<A>((resume) => {
-      const steps = begin()
-      const dispatcher = Fiber.getCurrent()!.currentDispatcher
-      let interrupted = false
-      const turn = (): void => {
-        if (interrupted) return
-        const exit = runSlice(steps, clock)
-        if (exit === undefined) dispatcher.scheduleTask(turn, 0)
-        else resume(exit)
-      }
-      turn()
-      return Effect.sync(() => {
-        interrupted = true
-      })
+  Effect.callback<A>((resume) => {
+    const { context, currentDispatcher } = Fiber.getCurrent()!
+    const clock = clockOf(context)
+    const steps = begin()
+    let interrupted = false
+    const turn = (): void => {
+      if (interrupted) return
+      const exit = runSlice(steps, clock)
+      if (exit === undefined) currentDispatcher.scheduleTask(turn, 0)
+      else resume(exit)
+    }
+    turn()
+    return Effect.sync(() => {
+      interrupted = true
     })
-  )
+  })

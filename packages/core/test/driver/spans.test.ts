@@ -45,7 +45,7 @@ describe("Spans", () => {
       const inner = Effect.withSpan(Effect.yieldNow, "inside")
       const keys = Array.from({ length: 10 }, (_, n) => `spans.New${n}`)
       const calls = Effect.forEach(keys, (each) => Effect.replicateEffect(Rego.resilient(inner, each), 5))
-      yield* under(Effect.withTracer(calls, tracer), policiesOf({ retry: {}, hedge: { trigger: Hedge.after(50) } }))
+      yield* under(Effect.withTracer(calls, tracer), policiesOf({ retry: {} }))
       const late = spans.filter(({ parent, status }) =>
         Option.exists(parent, (around) => around._tag === "Span" && around.status.startTime > status.startTime)
       )
